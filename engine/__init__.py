@@ -1,0 +1,1 @@
+"""The bundled serving engine: prefill, decode and unified workers, and the router."""

@@ -1,0 +1,107 @@
+"""What one worker is started with: the values behind SGLang's flags, and the environment read once.
+
+The only file of the engine that reads the environment. `engine.arguments` turns argv into a `ServerConfig`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+__all__ = ["Environment", "Mode", "ServerConfig", "read_environment"]
+
+
+class Mode(Enum):
+    """`--disaggregation-mode`; `null` is the unified worker."""
+
+    UNIFIED = "null"
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+    @property
+    def role(self) -> str:
+        """The role's name in metrics, logs and the panel."""
+        return "unified" if self is Mode.UNIFIED else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """The resolved arguments of a worker; field names are SGLang's.
+
+    Attributes:
+        context_length: tokens per request at most; None takes the model's.
+        max_total_tokens: places in the KV pool, in tokens.
+        num_reserved_decode_tokens: places reserved for the output of each running request.
+    """
+
+    model_path: str
+    served_model_name: str = ""
+    host: str = "127.0.0.1"
+    port: int = 30000
+    disaggregation_mode: Mode = Mode.UNIFIED
+    disaggregation_bootstrap_port: int = 8998
+    disaggregation_transfer_backend: str = "mooncake"
+    disaggregation_ib_device: str = ""
+    max_running_requests: int = 32
+    max_queued_requests: int = 256
+    max_total_tokens: int = 8192
+    chunked_prefill_size: int = 512
+    page_size: int = 16
+    mem_fraction_static: float = 0.9
+    context_length: int | None = None
+    dtype: str = "auto"
+    kv_cache_dtype: str = "auto"
+    random_seed: int = 0
+    num_reserved_decode_tokens: int = 512
+    chat_template: str = ""
+    api_key: str = ""
+    admin_api_key: str = ""
+    log_level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the engine takes from the environment.
+
+    Attributes:
+        cache_dir: models and converted weights.
+        bootstrap_timeout_s: SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT, how long prefill waits for a grant.
+        waiting_timeout_s: SGLANG_DISAGGREGATION_WAITING_TIMEOUT, how long decode waits for the KV after its grant.
+    """
+
+    cache_dir: Path
+    hf_token: str
+    hf_offline: bool
+    use_modelscope: bool
+    bootstrap_timeout_s: float
+    waiting_timeout_s: float
+
+
+def _is_on(value: str) -> bool:
+    return value.strip().lower() in {"1", "true", "yes", "on"}
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+    try:
+        return float(environ.get(name, "") or default)
+    except ValueError:
+        return default
+
+
+def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
+    """Returns the engine's settings from `environ` (the process's own by default)."""
+    env = os.environ if environ is None else environ
+    cache = env.get("PDPANEL_CACHE_DIR", "")
+    return Environment(
+        cache_dir=Path(cache) if cache else user_cache_path("pdpanel"),
+        hf_token=env.get("HF_TOKEN", ""),
+        hf_offline=_is_on(env.get("HF_HUB_OFFLINE", "")),
+        use_modelscope=_is_on(env.get("SGLANG_USE_MODELSCOPE", "")),
+        bootstrap_timeout_s=_seconds(env, "SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT", 300.0),
+        waiting_timeout_s=_seconds(env, "SGLANG_DISAGGREGATION_WAITING_TIMEOUT", 300.0),
+    )

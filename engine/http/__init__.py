@@ -1,0 +1,1 @@
+"""The workers' HTTP API: SGLang's and OpenAI's routes."""

@@ -1,0 +1,1 @@
+"""Models: where they come from, their shape, weights and forward pass."""

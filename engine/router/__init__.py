@@ -1,0 +1,1 @@
+"""The bundled router: pairs of workers, relay, retry."""

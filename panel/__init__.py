@@ -1,0 +1,1 @@
+"""The panel: plan, launch, watch and export deployments."""

@@ -1,0 +1,1 @@
+"""Dialects: from a placed deployment to commands and files."""

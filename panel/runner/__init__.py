@@ -1,0 +1,1 @@
+"""The runner: one process per Run, parent of the Run's processes."""

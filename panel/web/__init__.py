@@ -1,0 +1,1 @@
+"""The web interface: FastAPI, Gradio and the live socket."""
