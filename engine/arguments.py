@@ -1,0 +1,196 @@
+"""Command line of a worker, with SGLang's flag names.
+
+A flag of SGLang's that the bundled engine does not implement is refused by name, never ignored; a few are accepted
+when their value asks for nothing special (`--tp-size 1`). Turns argv into a `ServerConfig` and knows nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from .config import Mode, ServerConfig
+from .errors import ConfigError
+
+__all__ = ["parse_server_arguments"]
+
+TRANSFER_BACKENDS = ("mooncake", "mooncake_tcp", "tcp")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+_DTYPE_ALIASES = {"float": "float32", "fp32": "float32", "half": "float16", "fp16": "float16", "bf16": "bfloat16"}
+
+# SGLang flags that are accepted with these values alone, because they ask for what the engine does anyway.
+_NEUTRAL: dict[str, tuple[str, ...]] = {
+    "--tp-size": ("1",),
+    "--pp-size": ("1",),
+    "--dp-size": ("1",),
+    "--ep-size": ("1",),
+    "--nnodes": ("1",),
+    "--node-rank": ("0",),
+    "--base-gpu-id": ("0",),
+    "--device": ("cpu",),
+    "--attention-backend": ("torch_native",),
+    "--sampling-backend": ("pytorch",),
+    "--schedule-policy": ("fcfs",),
+    "--load-balance-method": ("auto", "round_robin"),
+    "--grammar-backend": ("none",),
+    "--stream-interval": ("1",),
+}
+_NEUTRAL_SWITCHES = (
+    "--enable-metrics",
+    "--disable-radix-cache",
+    "--disable-cuda-graph",
+    "--disable-overlap-schedule",
+    "--skip-server-warmup",
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with errors as ConfigError and without prefix matching."""
+
+    def error(self, message: str) -> NoReturn:
+        flag, _, problem = message.removeprefix("argument ").partition(": ")
+        if not problem:
+            flag, problem = "command line", message
+        raise ConfigError(flag.split("/")[0], " ".join(sys.argv[1:]), problem, "see --help for the flags")
+
+
+def _whole(flag: str, low: int, high: int | None = None) -> type[int]:
+    def convert(text: str) -> int:
+        allowed = f"give a whole number from {low} to {high}" if high else f"give a whole number of {low} or more"
+        try:
+            value = int(text)
+        except ValueError:
+            raise ConfigError(flag, text, "not a whole number", allowed) from None
+        if value < low or (high is not None and value > high):
+            raise ConfigError(flag, value, "out of range", allowed)
+        return value
+
+    return convert  # type: ignore[return-value]  # argparse takes any callable
+
+
+def _fraction(flag: str) -> type[float]:
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 < value <= 1:
+            raise ConfigError(flag, text, "not a share", "give a number above 0 and up to 1")
+        return value
+
+    return convert  # type: ignore[return-value]  # argparse takes any callable
+
+
+def _choice(flag: str, choices: Sequence[str], aliases: dict[str, str] | None = None) -> type[str]:
+    def convert(text: str) -> str:
+        value = (aliases or {}).get(text, text)
+        if value not in choices:
+            raise ConfigError(flag, text, "not served by the bundled engine", f"use one of {', '.join(choices)}")
+        return value
+
+    return convert  # type: ignore[return-value]  # argparse takes any callable
+
+
+def _build_parser() -> _Parser:
+    parser = _Parser(
+        prog="python -m pdpanel.engine.launch_server",
+        description="A prefill, decode or unified worker of pdpanel's bundled engine. Flags are SGLang's.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    default = ServerConfig(model_path="")
+
+    def number(flag: str, help_text: str, low: int = 1, high: int | None = None, *names: str) -> None:
+        value = getattr(default, flag[2:].replace("-", "_"))
+        add(flag, *names, type=_whole(flag, low, high), default=value, metavar="N", help=f"{help_text} [{value}]")
+
+    add("--model-path", "--model", required=True, metavar="MODEL", help="a directory, a .gguf file, a name or a Hub id")
+    add("--served-model-name", default="", metavar="NAME", help="name on the API [from the model]")
+    add("--host", default=default.host, help=f"address to listen on [{default.host}]")
+    number("--port", "port of the HTTP API", 1, 65535)
+    modes = tuple(mode.value for mode in Mode)
+    add(
+        "--disaggregation-mode",
+        type=_choice("--disaggregation-mode", modes),
+        default="null",
+        metavar="MODE",
+        help="null (unified), prefill or decode [null]",
+    )
+    number("--disaggregation-bootstrap-port", "where decode workers reach this prefill worker", 1, 65535)
+    add(
+        "--disaggregation-transfer-backend",
+        type=_choice("--disaggregation-transfer-backend", TRANSFER_BACKENDS),
+        default=default.disaggregation_transfer_backend,
+        metavar="NAME",
+        help=f"{', '.join(TRANSFER_BACKENDS)} [mooncake]",
+    )
+    add("--disaggregation-ib-device", default="", metavar="LIST", help="RDMA devices for Mooncake [automatic]")
+    number("--max-running-requests", "requests that compute at once")
+    number("--max-queued-requests", "requests that may wait; more are refused with 503", 0)
+    number("--max-total-tokens", "places in the KV pool, in tokens", 16)
+    number("--chunked-prefill-size", "prompt tokens per step")
+    number("--page-size", "tokens per KV page", 1, 1024)
+    add(
+        "--mem-fraction-static",
+        type=_fraction("--mem-fraction-static"),
+        default=default.mem_fraction_static,
+        metavar="F",
+        help="share of the memory for weights and KV; on a CPU the pool is --max-total-tokens",
+    )
+    add("--context-length", type=_whole("--context-length", 2), metavar="N", help="tokens per request [the model's]")
+    for flag, what in (("--dtype", "weights and activations"), ("--kv-cache-dtype", "KV, stored and on the wire")):
+        add(
+            flag,
+            type=_choice(flag, DTYPES, _DTYPE_ALIASES),
+            default="auto",
+            metavar="TYPE",
+            help=f"type of {what}: {', '.join(DTYPES)} [auto]",
+        )
+    number("--random-seed", "seed of requests that bring none", 0)
+    number("--num-reserved-decode-tokens", "places reserved for the output of each running request", 0)
+    add("--chat-template", default="", metavar="FILE", help="Jinja chat template [the model's]")
+    add("--api-key", default="", metavar="KEY", help="required as bearer token on the API")
+    add("--admin-api-key", default="", metavar="KEY", help="required for flush and abort")
+    levels = ("debug", "info", "warning", "error")
+    add("--log-level", type=_choice("--log-level", levels), default="info", metavar="LEVEL", help="[info]")
+    for flag, values in _NEUTRAL.items():
+        add(flag, type=_choice(flag, values), help=argparse.SUPPRESS)
+    for flag in _NEUTRAL_SWITCHES:
+        add(flag, action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def parse_server_arguments(argv: Sequence[str]) -> ServerConfig:
+    """Returns the configuration that `argv` (without the program) asks for.
+
+    Raises:
+        ConfigError: a flag is unknown or not implemented, or its value cannot be used.
+    """
+    parser = _build_parser()
+    known, unknown = parser.parse_known_args(list(argv))
+    if unknown:
+        flag, _, value = unknown[0].partition("=")
+        shown = value or (unknown[1] if len(unknown) > 1 and not unknown[1].startswith("-") else "")
+        raise ConfigError(flag, shown, "the bundled engine does not implement this flag", "leave it out")
+    values = vars(known)
+    fields = {name: values[name] for name in ServerConfig.__dataclass_fields__ if name in values}
+    fields["disaggregation_mode"] = Mode(fields["disaggregation_mode"])
+    config = ServerConfig(**fields)
+    if config.max_total_tokens < config.page_size:
+        raise ConfigError(
+            "--max-total-tokens",
+            config.max_total_tokens,
+            f"smaller than one page of {config.page_size} tokens",
+            "raise it or lower --page-size",
+        )
+    if config.chunked_prefill_size % config.page_size:
+        raise ConfigError(
+            "--chunked-prefill-size",
+            config.chunked_prefill_size,
+            f"not a multiple of --page-size {config.page_size}",
+            f"use {max(1, config.chunked_prefill_size // config.page_size) * config.page_size}",
+        )
+    return config

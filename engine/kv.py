@@ -1,0 +1,81 @@
+"""The KV cache of one worker as two tensors: compute slots and staging pages.
+
+Slots are what attention reads: [layer][K|V][head][token][dim], where a sequence owns a contiguous range of tokens.
+Staging pages are what travels: [page][layer][K|V][head][token][dim], so that a run of pages is one block for every
+layer. Memory is touched on first use only. Who owns which page is `pages`' business; this file copies.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .model.shape import ModelShape
+from .pages import Run, Runs
+
+__all__ = ["KVCache"]
+
+
+class KVCache:
+    """Slot and staging memory.
+
+    Args:
+        shape: the model's shape.
+        pages: pages in each pool.
+        page_size: tokens per page.
+        staging: False on workers that never transfer.
+    """
+
+    def __init__(
+        self, shape: ModelShape, *, pages: int, page_size: int, dtype: torch.dtype, staging: bool
+    ) -> None:
+        self.page_size = page_size
+        self.dtype = dtype
+        self.slots = torch.empty(
+            (shape.layers, 2, shape.kv_heads, pages * page_size, shape.head_dim), dtype=dtype
+        )  # [layers, K|V, heads, tokens, dim]
+        self.staging = torch.empty(
+            (pages if staging else 0, shape.layers, 2, shape.kv_heads, page_size, shape.head_dim), dtype=dtype
+        )  # [pages, layers, K|V, heads, tokens, dim]
+
+    @property
+    def page_bytes(self) -> int:
+        """Bytes of one staging page, all layers."""
+        return self.staging[0:1].numel() * self.staging.element_size() if len(self.staging) else 0
+
+    @property
+    def staging_address(self) -> int:
+        """Address of the first staging byte, for registration with a transport."""
+        return self.staging.data_ptr()
+
+    @property
+    def staging_bytes(self) -> int:
+        """Bytes of the whole staging memory."""
+        return self.staging.numel() * self.staging.element_size()
+
+    def _slot_pages(self, first_page: int, count: int) -> Tensor:
+        start = first_page * self.page_size
+        tokens = self.slots[:, :, :, start : start + count * self.page_size]
+        paged = tokens.unflatten(3, (count, self.page_size))  # [layers, K|V, heads, pages, tokens, dim]
+        return paged.permute(3, 0, 1, 2, 4, 5)
+
+    def export_pages(self, slot_page: int, staging: Runs) -> None:
+        """Copies consecutive slot pages, from `slot_page` on, into the staging runs in order."""
+        for run in staging:
+            self.staging[run.start : run.start + run.count] = self._slot_pages(slot_page, run.count)
+            slot_page += run.count
+
+    def import_pages(self, staging: Runs, slot_page: int) -> None:
+        """Copies the staging runs, in order, into consecutive slot pages from `slot_page` on."""
+        for run in staging:
+            self._slot_pages(slot_page, run.count).copy_(self.staging[run.start : run.start + run.count])
+            slot_page += run.count
+
+    def move(self, source: int, target: int, tokens: int) -> None:
+        """Copies `tokens` tokens from slot page `source` to slot page `target`; the ranges may overlap."""
+        start, stop = source * self.page_size, target * self.page_size
+        self.slots[:, :, :, stop : stop + tokens] = self.slots[:, :, :, start : start + tokens].clone()
+
+    def first_token(self, slot: Run) -> int:
+        """Returns the token index of a slot's first place."""
+        return slot.start * self.page_size

@@ -1,0 +1,60 @@
+"""Log lines of the engine's processes: one JSON object per line on stderr, so that people and the panel read the same.
+
+`record` is for state changes (`{"t": ..., "level": ..., "event": ..., fields}`); ordinary `logging` calls of ours and
+of libraries come out in the same form with their text under "message".
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+
+__all__ = ["configure_logging", "record"]
+
+_log = logging.getLogger("pdpanel")
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {"t": round(record.created, 3), "level": record.levelname.lower()}
+        fields = getattr(record, "fields", None)
+        if fields is None:
+            line["logger"] = record.name
+            line["message"] = record.getMessage()
+        else:
+            line["event"] = record.getMessage()
+            line.update(fields)
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def configure_logging(level: str) -> None:
+    """Sends all log records to stderr as JSON lines from `level` (debug, info, warning or error) on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for noisy in ("aiohttp.access", "asyncio", "aiohttp.server"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+
+
+def record(event: str, *, level: int = logging.INFO, **fields: object) -> None:
+    """Logs one state change with its fields."""
+    _log.log(level, event, extra={"fields": fields})
+
+
+class Stopwatch:
+    """Names the phases of a start and how long each took, in seconds."""
+
+    def __init__(self) -> None:
+        self.phases: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        """Ends the phase that runs and logs it."""
+        now = time.perf_counter()
+        self.phases[phase] = round(now - self._since, 3)
+        self._since = now
+        record("started", phase=phase, seconds=self.phases[phase])

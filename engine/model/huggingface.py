@@ -1,0 +1,145 @@
+"""A Hugging Face model directory (config.json and safetensors, sharded or not) as a source for conversion.
+
+Owns the names of transformers' tensors and of the files beside them. Reads bfloat16, float16 and float32
+without torch. Only `engine.model.convert` imports this file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError
+from .layout import Part
+from .shape import shape_from_hf_config
+from .source import row_blocks
+from .tensorfile import DamagedFileError, StoredTensor, read_header
+
+__all__ = ["HuggingFaceSource"]
+
+_TENSOR_NAMES = {
+    "embedding": "model.embed_tokens.weight",
+    "norm": "model.norm.weight",
+    "lm_head": "lm_head.weight",
+    "attn_norm": "model.layers.{}.input_layernorm.weight",
+    "q": "model.layers.{}.self_attn.q_proj.weight",
+    "k": "model.layers.{}.self_attn.k_proj.weight",
+    "v": "model.layers.{}.self_attn.v_proj.weight",
+    "q_bias": "model.layers.{}.self_attn.q_proj.bias",
+    "k_bias": "model.layers.{}.self_attn.k_proj.bias",
+    "v_bias": "model.layers.{}.self_attn.v_proj.bias",
+    "o": "model.layers.{}.self_attn.o_proj.weight",
+    "ffn_norm": "model.layers.{}.post_attention_layernorm.weight",
+    "gate": "model.layers.{}.mlp.gate_proj.weight",
+    "up": "model.layers.{}.mlp.up_proj.weight",
+    "down": "model.layers.{}.mlp.down_proj.weight",
+}
+
+_NUMPY_TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+
+
+class HuggingFaceSource:
+    """An opened model directory.
+
+    Args:
+        directory: holds config.json, the weights and tokenizer.json.
+
+    Raises:
+        ConfigError: a file is missing or damaged, or the model is not served.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        config = self._json("config.json")
+        generation = self._json("generation_config.json", required=False)
+        self.shape = shape_from_hf_config(config, source=str(directory), generation=generation)
+        self.chat_template = self._chat_template()
+        self._tensors = self._locate()
+        types = sorted({tensor.dtype for _, tensor in self._tensors.values()})
+        self.facts: dict[str, object] = {"kind": "safetensors", "tensor_types": types}
+
+    def check(self, part: Part) -> None:
+        """See `Source.check`."""
+        name = _name(part)
+        if name not in self._tensors:
+            raise self._refuse(f"tensor {name} is missing", "download the model again or use another one")
+        tensor = self._tensors[name][1]
+        if tensor.shape != part.shape:
+            problem = f"tensor {name} has shape {list(tensor.shape)} where {list(part.shape)} is expected"
+            raise self._refuse(problem, "download the model again or use another one")
+        if tensor.dtype not in _NUMPY_TYPES:
+            problem = f"tensor {name} has the type {tensor.dtype}, which is not served"
+            raise self._refuse(problem, "use weights in bfloat16, float16 or float32")
+
+    def rows(self, part: Part) -> Iterator[NDArray[np.float32]]:
+        """See `Source.rows`."""
+        path, tensor = self._tensors[_name(part)]
+        stored = np.memmap(
+            path, dtype=_NUMPY_TYPES[tensor.dtype], mode="r", offset=tensor.start, shape=tensor.shape
+        )
+        for block in row_blocks(part.shape):
+            rows = stored[block]
+            if tensor.dtype == "BF16":
+                yield (rows.astype(np.uint32) << 16).view(np.float32)
+            else:
+                yield rows.astype(np.float32)
+
+    def tokenizer_json(self) -> str:
+        """See `Source.tokenizer_json`."""
+        path = self._directory / "tokenizer.json"
+        if not path.is_file():
+            remedy = "save it with transformers' AutoTokenizer.save_pretrained, which writes tokenizer.json"
+            raise self._refuse("the model has no tokenizer.json", remedy)
+        return path.read_text(encoding="utf-8")
+
+    def _refuse(self, problem: str, remedy: str) -> ConfigError:
+        return ConfigError("--model-path", str(self._directory), problem, remedy)
+
+    def _json(self, name: str, *, required: bool = True) -> dict[str, Any]:
+        try:
+            data = json.loads((self._directory / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            if not required:
+                return {}
+            raise self._refuse(f"{name} is missing", "give a complete model directory") from None
+        except ValueError:
+            data = None
+        if not isinstance(data, dict):
+            raise self._refuse(f"{name} is no JSON object", "download the model again")
+        return data
+
+    def _chat_template(self) -> str | None:
+        """Returns chat_template.jinja, else the template in tokenizer_config.json (text or named list)."""
+        path = self._directory / "chat_template.jinja"
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+        template = self._json("tokenizer_config.json", required=False).get("chat_template")
+        if isinstance(template, list):
+            named = {item.get("name"): item.get("template") for item in template if isinstance(item, dict)}
+            template = named.get("default")
+        return template if isinstance(template, str) else None
+
+    def _locate(self) -> dict[str, tuple[Path, StoredTensor]]:
+        """Returns where each tensor lies: in model.safetensors, or in the shards that the index names."""
+        index = self._json("model.safetensors.index.json", required=False).get("weight_map")
+        names = sorted(set(index.values())) if isinstance(index, dict) else ["model.safetensors"]
+        tensors: dict[str, tuple[Path, StoredTensor]] = {}
+        for name in names:
+            path = self._directory / Path(str(name)).name
+            try:
+                header = read_header(path)
+            except FileNotFoundError:
+                raise self._refuse(f"{path.name} is missing", "give a complete safetensors model") from None
+            except DamagedFileError as error:
+                raise self._refuse(str(error), "download the model again") from None
+            tensors.update({tensor: (path, stored) for tensor, stored in header.items()})
+        return tensors
+
+
+def _name(part: Part) -> str:
+    return _TENSOR_NAMES[part.kind].format(part.layer)

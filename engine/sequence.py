@@ -1,0 +1,94 @@
+"""The mutable side of a request on a worker: its tokens, how far their KV is, and what it owns.
+
+Length algebra, asserted by `Sequence.check`: 0 <= sent <= computed <= len(tokens) <= capacity of the slot once it
+has one (sent in tokens, rounded down to whole pages until the last write). Used by the cores and the scheduler; the
+step loop reads it, nobody else writes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .lifecycle import Event, LifeCycle, State
+from .pages import Run, Runs
+from .request import Finish, FinishKind, GenerateRequest
+
+__all__ = ["Sequence"]
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One request at work.
+
+    Attributes:
+        key: unique in this worker's life; rids may repeat, keys do not.
+        seed: what sampling is keyed by, together with the position.
+        limit: tokens (prompt and output) at which generation ends with finish reason "length".
+        tokens: prompt and output so far.
+        slot: the run of pages in the slot pool that holds its KV.
+        staging: its pages in the staging pool while the KV travels.
+        computed: tokens whose KV is valid in the slot.
+        sent: tokens whose KV was handed to the link.
+    """
+
+    key: int
+    request: GenerateRequest
+    cycle: LifeCycle
+    seed: int
+    limit: int
+    stop_ids: frozenset[int]
+    tokens: list[int]
+    state: State
+    slot: Run | None = None
+    staging: Runs = ()
+    computed: int = 0
+    sent: int = 0
+    deadline: float = 0.0
+    peer: str = ""
+    target: Runs = ()
+    writes_pending: int = 0
+    writes: int = 0
+    sent_bytes: int = 0
+    first_write_at: float = 0.0
+    failure: str = ""
+    finish: Finish | None = None
+    stale: int = field(default=0)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Length of the prompt in tokens."""
+        return len(self.request.prompt_ids)
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens generated so far."""
+        return len(self.tokens) - self.prompt_tokens
+
+    @property
+    def room(self) -> int:
+        """The room it shares with the other half; 0 on a unified worker."""
+        return self.request.bootstrap.room if self.request.bootstrap else 0
+
+    def advance(self, event: Event) -> bool:
+        """Moves the state; returns False, and counts it, when the event is stale."""
+        target = self.cycle.next(self.state, event)
+        if target is None:
+            self.stale += 1
+            return False
+        self.state = target
+        return True
+
+    def append(self, token: int) -> Finish | None:
+        """Adds a generated token and returns the finish that it brings, if any."""
+        self.tokens.append(token)
+        sampling = self.request.sampling
+        if token in self.stop_ids and self.output_tokens > sampling.min_new_tokens:
+            self.finish = Finish(FinishKind.STOP, matched=token)
+        elif len(self.tokens) >= self.limit:
+            self.finish = Finish(FinishKind.LENGTH, matched=self.output_tokens)
+        return self.finish
+
+    def check(self, page_size: int) -> None:
+        """Asserts the length algebra."""
+        assert 0 <= self.sent <= self.computed <= len(self.tokens) <= self.limit, self
+        assert self.slot is None or self.computed <= self.slot.count * page_size, self

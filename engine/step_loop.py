@@ -1,0 +1,179 @@
+"""The thread that computes: stimuli in, forward passes, actions out.
+
+The only place where a core (decisions) meets the model and the KV memory. Other threads `post` calls to the core;
+what comes out goes to an `Outlet`. An exception here ends the worker with a reason: a half-done step cannot be
+trusted.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence as Many
+from typing import Protocol
+
+import torch
+
+from .actions import Action, Emit, ExportPages, ImportPages
+from .kv import KVCache
+from .model.llama import Llama, TokenSpan
+from .sampler import mask_stop_tokens, sample
+from .schedule import Schedule, Step
+from .sequence import Sequence
+
+__all__ = ["Core", "Outlet", "StepLoop"]
+
+_log = logging.getLogger(__name__)
+_TICK_S = 0.1
+
+
+class Core(Protocol):
+    """What the loop needs of a worker's decisions; see unified_core, prefill_core and decode_core."""
+
+    actions: list[Action]
+    schedule: Schedule
+
+    def next_step(self) -> Step | None:
+        """Returns the next forward pass, or None when there is nothing to compute."""
+        ...
+
+    def step_done(self, step: Step, tokens: Many[int], now: float) -> None:
+        """Takes one token per span with `sample`."""
+        ...
+
+    def tick(self, now: float) -> None:
+        """Lets time pass."""
+        ...
+
+
+class Outlet(Protocol):
+    """Where the loop's results go; called on the loop's thread, must not block."""
+
+    def emit(self, emits: Many[Emit]) -> None:
+        """Tokens and finishes for listeners."""
+        ...
+
+    def export(self, action: ExportPages) -> None:
+        """The pages stand in staging: write them to the peer."""
+        ...
+
+    def send(self, action: Action) -> None:
+        """A message for the peer."""
+        ...
+
+    def fatal(self, reason: str) -> None:
+        """The loop is dead."""
+        ...
+
+
+class StepLoop:
+    """Runs a core's steps.
+
+    Attributes:
+        generated: tokens sampled since the start.
+        busy_s: seconds spent in forward passes since the start.
+    """
+
+    def __init__(self, core: Core, model: Llama, kv: KVCache, outlet: Outlet) -> None:
+        self.core = core
+        self.generated = 0
+        self.busy_s = 0.0
+        self._model = model
+        self._kv = kv
+        self._outlet = outlet
+        self._mailbox: queue.SimpleQueue[Callable[[float], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="step-loop", daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        """True while the thread runs."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread after the step that runs."""
+        self._mailbox.put(None)
+        self._thread.join()
+
+    def post(self, stimulus: Callable[[float], None]) -> None:
+        """Has `stimulus(now)` called on the loop's thread between two steps; `now` is time.monotonic()."""
+        self._mailbox.put(stimulus)
+
+    def _run(self) -> None:
+        try:
+            with torch.inference_mode():
+                self._loop()
+        except Exception as error:
+            _log.exception("the step loop failed")
+            self._outlet.fatal(f"{type(error).__name__}: {error}")
+
+    def _loop(self) -> None:
+        idle, next_tick = True, 0.0
+        while True:
+            try:
+                while True:
+                    stimulus = self._mailbox.get(block=idle, timeout=_TICK_S if idle else None)
+                    if stimulus is None:
+                        return
+                    stimulus(time.monotonic())
+                    self._execute()
+                    idle = False
+            except queue.Empty:
+                pass
+            now = time.monotonic()
+            if now >= next_tick:
+                self.core.tick(now)
+                self._execute()
+                next_tick = now + _TICK_S
+            step = self.core.next_step()
+            idle = step is None
+            if step is not None:
+                tokens = self._compute(step)
+                self.core.step_done(step, tokens, time.monotonic())
+                self._execute()
+
+    def _compute(self, step: Step) -> list[int]:
+        began = time.perf_counter()
+        for move in step.moves:
+            self._kv.move(move.source, move.target, move.tokens)
+        spans = []
+        for span in step.spans:
+            assert span.sequence.slot is not None
+            place = self._kv.first_token(span.sequence.slot)
+            spans.append(TokenSpan(span.sequence.tokens[span.start : span.stop], span.start, place, span.sample))
+        logits = self._model.forward(spans, self._kv)
+        drawing = [span.sequence for span in step.spans if span.sample]
+        tokens = self._draw(logits, drawing) if drawing else []
+        self.generated += len(tokens)
+        self.busy_s += time.perf_counter() - began
+        return tokens
+
+    def _draw(self, logits: torch.Tensor, sequences: list[Sequence]) -> list[int]:
+        for row, sequence in enumerate(sequences):
+            if sequence.output_tokens < sequence.request.sampling.min_new_tokens and sequence.stop_ids:
+                mask_stop_tokens(logits, [row], sorted(sequence.stop_ids))
+        return sample(
+            logits,
+            [sequence.request.sampling for sequence in sequences],
+            [sequence.seed for sequence in sequences],
+            [len(sequence.tokens) for sequence in sequences],
+        )
+
+    def _execute(self) -> None:
+        actions, self.core.actions = self.core.actions, []
+        emits = [action for action in actions if isinstance(action, Emit)]
+        if emits:
+            self._outlet.emit(emits)
+        for action in actions:
+            if isinstance(action, ExportPages):
+                self._kv.export_pages(action.slot_page, action.staging)
+                self._outlet.export(action)
+            elif isinstance(action, ImportPages):
+                self._kv.import_pages(action.staging, action.slot_page)
+            elif not isinstance(action, Emit):
+                self._outlet.send(action)

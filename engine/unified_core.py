@@ -1,0 +1,73 @@
+"""Decisions of a unified worker: prompts in, tokens out, no transfer. Events in, actions out; no torch, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Tokens
+
+from .actions import Action, Emit
+from .lifecycle import Event
+from .request import Finish
+from .schedule import Schedule, Step
+from .sequence import Sequence
+
+__all__ = ["UnifiedCore", "finish_decode_step"]
+
+
+def finish_decode_step(
+    schedule: Schedule, step: Step, tokens: Tokens[int], actions: list[Action]
+) -> None:
+    """Takes the sampled tokens of a step into the sequences and emits them.
+
+    Args:
+        step: the step that ran.
+        tokens: one token per span with `sample`, in order.
+        actions: where the emits go.
+    """
+    drawn = iter(tokens)
+    for span in step.spans:
+        sequence = span.sequence
+        sequence.computed = span.stop
+        if not span.sample:
+            continue
+        token = next(drawn)
+        finish = sequence.append(token)
+        actions.append(Emit(sequence.key, (token,), finish))
+        if finish is not None:
+            sequence.advance(Event.STOP)
+            schedule.remove(sequence)
+        elif sequence in schedule.prefilling:
+            schedule.start_decoding(sequence)
+
+
+class UnifiedCore:
+    """The baseline of every comparison: one worker that does both phases.
+
+    Attributes:
+        actions: what the worker is to do next; the worker empties it.
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.actions: list[Action] = []
+
+    def submit(self, sequence: Sequence, now: float) -> None:
+        """Takes a new request."""
+        self.schedule.waiting.append(sequence)
+
+    def abort(self, sequence: Sequence, finish: Finish) -> None:
+        """Gives a request up; emits `finish` unless it was over already."""
+        if sequence.advance(Event.ABORT):
+            self.schedule.remove(sequence)
+            self.actions.append(Emit(sequence.key, finish=finish))
+
+    def tick(self, now: float) -> None:
+        """Nothing waits for a clock here."""
+
+    def next_step(self) -> Step | None:
+        """Returns the next forward pass: prompts first."""
+        self.schedule.admit()
+        return self.schedule.prefill_step() or self.schedule.decode_step()
+
+    def step_done(self, step: Step, tokens: Tokens[int], now: float) -> None:
+        """Takes the result of `next_step`'s step."""
+        finish_decode_step(self.schedule, step, tokens, self.actions)
