@@ -118,7 +118,7 @@ class DecodeCore:
             self.schedule.remove(sequence)
         self._grant(now)
 
-    def abort(self, sequence: Sequence, finish: Finish, now: float = 0.0) -> None:
+    def abort(self, sequence: Sequence, finish: Finish, now: float) -> None:
         """Gives a request up; its granted pages stay fenced until prefill is known to be done with them."""
         before = sequence.state
         if not sequence.advance(Event.ABORT):

@@ -4,8 +4,8 @@ Who may touch a sequence's staging pages:
 
     AWAIT_GRANT, QUEUED               nobody, it has none
     RUNNING, FLUSHING, COMMITTING     our links read them
-    DRAINING                          links may still read them: they return when the last write is over and quiet,
-                                      else they are quarantined for the transport's hard timeout
+    DRAINING                          links may still read them; they return, and decode hears DRAINED, when the last
+                                      write is over and quiet, or the transport's hard timeout after it failed
 
 The slot returns as soon as the last chunk was copied into staging. Events in, actions out; no torch, no sockets, no
 clock (`now` is passed in, in seconds).
@@ -44,7 +44,7 @@ class PrefillCore:
     Args:
         staging: the pool of pages that links read from.
         bootstrap_timeout_s: how long a request waits for its grant.
-        hard_timeout_s: after which a failed write provably reads its source no more.
+        hard_timeout_s: after which a failed write provably touches neither source nor destination.
     """
 
     def __init__(
@@ -57,7 +57,6 @@ class PrefillCore:
         self.stale_messages = 0
         self._early: OrderedDict[int, _EarlyGrant] = OrderedDict()
         self._aborted: OrderedDict[int, str] = OrderedDict()
-        self._quarantined: dict[int, tuple[Sequence, float]] = {}
         self._bootstrap_timeout_s = bootstrap_timeout_s
         self._hard_timeout_s = hard_timeout_s
 
@@ -70,11 +69,11 @@ class PrefillCore:
         sequence.deadline = now + self._bootstrap_timeout_s
         self.rooms[sequence.room] = sequence
         if (reason := self._aborted.pop(sequence.room, None)) is not None:
-            self.abort(sequence, Finish(FinishKind.ABORT, message=reason, http_status=502), tell_peer=False)
+            self.abort(sequence, Finish(FinishKind.ABORT, message=reason, http_status=502), now, tell_peer=False)
         elif (early := self._early.pop(sequence.room, None)) is not None:
-            self.grant(early.peer, sequence.room, early.runs)
+            self.grant(early.peer, sequence.room, early.runs, now)
 
-    def grant(self, peer: str, room: int, runs: Runs) -> None:
+    def grant(self, peer: str, room: int, runs: Runs, now: float) -> None:
         """Decode names the pages to write; the request may not have arrived yet."""
         sequence = self.rooms.get(room)
         if sequence is None:
@@ -90,11 +89,11 @@ class PrefillCore:
         sequence.peer, sequence.target = peer, runs
         if pages != needed:
             message = f"Decode granted {pages} pages where the prompt needs {needed}."
-            self.abort(sequence, Finish(FinishKind.ABORT, message=message, http_status=502))
+            self.abort(sequence, Finish(FinishKind.ABORT, message=message, http_status=502), now)
             return
         self.schedule.waiting.append(sequence)
 
-    def abort(self, sequence: Sequence, finish: Finish, *, tell_peer: bool = True) -> None:
+    def abort(self, sequence: Sequence, finish: Finish, now: float, *, tell_peer: bool = True) -> None:
         """Gives a request up; staging pages return when no write of ours is under way."""
         before = sequence.state
         if not sequence.advance(Event.ABORT):
@@ -102,10 +101,11 @@ class PrefillCore:
         if sequence.peer and tell_peer:
             self.actions.append(SendAbort(sequence.peer, sequence.room, finish.message))
         self.schedule.remove(sequence)
-        self.actions.append(Emit(sequence.key, finish=finish))
+        if sequence.finish is None:  # else its first token ended it, and the listener knows
+            self.actions.append(Emit(sequence.key, finish=finish))
         if before in (State.AWAIT_GRANT, State.QUEUED):
             self._close(sequence, drained=True)
-        elif sequence.writes_pending == 0:
+        elif sequence.writes_pending == 0 and not sequence.quiet_at:
             self._drained(sequence)
 
     def _drained(self, sequence: Sequence) -> None:
@@ -120,7 +120,7 @@ class PrefillCore:
         if sequence.peer and drained:
             self.actions.append(SendDrained(sequence.peer, sequence.room))
 
-    def peer_aborted(self, peer: str, room: int, reason: str) -> None:
+    def peer_aborted(self, peer: str, room: int, reason: str, now: float) -> None:
         """Decode gave the room up; a request that has not arrived yet is refused when it does."""
         self._early.pop(room, None)
         sequence = self.rooms.get(room)
@@ -134,17 +134,17 @@ class PrefillCore:
             self.stale_messages += 1
             return
         sequence.peer = peer
-        self.abort(sequence, Finish(FinishKind.ABORT, message=reason, http_status=502), tell_peer=False)
+        self.abort(sequence, Finish(FinishKind.ABORT, message=reason, http_status=502), now, tell_peer=False)
 
-    def peer_lost(self, peer: str, reason: str) -> None:
+    def peer_lost(self, peer: str, reason: str, now: float) -> None:
         """The connection to a decode worker ended; everything for it is given up."""
         finish = Finish(FinishKind.ABORT, message=reason, http_status=502)
         for room in [room for room, early in self._early.items() if early.peer == peer]:
             del self._early[room]
         for sequence in [s for s in self.rooms.values() if s.peer == peer]:
-            self.abort(sequence, finish, tell_peer=False)
+            self.abort(sequence, finish, now, tell_peer=False)
 
-    def acknowledged(self, peer: str, room: int, known: bool) -> None:
+    def acknowledged(self, peer: str, room: int, known: bool, now: float) -> None:
         """Decode took the commit, or says that it knows no such room."""
         sequence = self.rooms.get(room)
         if sequence is None or sequence.peer != peer:
@@ -152,43 +152,38 @@ class PrefillCore:
             return
         if not known:
             message = "Decode had given the request up before the KV cache was complete."
-            self.abort(sequence, Finish(FinishKind.ABORT, message=message, http_status=502), tell_peer=False)
+            self.abort(sequence, Finish(FinishKind.ABORT, message=message, http_status=502), now, tell_peer=False)
             return
         if sequence.advance(Event.ACK):
-            self.actions.append(Emit(sequence.key, end=True))
+            if sequence.finish is None:
+                self.actions.append(Emit(sequence.key, end=True))
             self._close(sequence, drained=False)
 
     def write_done(self, sequence: Sequence, *, ok: bool, quiet: bool, error: str, now: float) -> None:
         """One write of the sequence ended; a failed one gives the request up."""
         sequence.writes_pending -= 1
+        if not quiet:
+            sequence.quiet_at = now + self._hard_timeout_s
         if not ok:
-            if not quiet:
-                self._quarantine(sequence, now)
             finish = Finish(FinishKind.ABORT, message=f"KV transfer failed: {error}", http_status=502)
-            self.abort(sequence, finish)
+            self.abort(sequence, finish, now)
         if sequence.writes_pending:
             return
         if sequence.state is State.DRAINING:
-            self._drained(sequence)
+            if now >= sequence.quiet_at:
+                self._drained(sequence)
         elif sequence.state is State.FLUSHING:
             sequence.advance(Event.FLUSHED)
             self.actions.append(SendCommit(sequence, sequence.tokens[sequence.prompt_tokens]))
 
-    def _quarantine(self, sequence: Sequence, now: float) -> None:
-        if sequence.staging:
-            owner = Owner.request(sequence.key)
-            self.staging.quarantine(sequence.staging, owner)
-            self._quarantined[sequence.key] = (sequence, now + self._hard_timeout_s)
-            sequence.staging = ()
-
     def tick(self, now: float) -> None:
-        """Gives up requests that got no grant in time and returns quarantined pages whose writer stopped."""
+        """Gives up requests that got no grant in time and ends those whose failed writes are quiet by now."""
         for sequence in [s for s in self.rooms.values() if s.state is State.AWAIT_GRANT and now >= s.deadline]:
             message = f"No decode worker granted pages within {self._bootstrap_timeout_s:g} s."
-            self.abort(sequence, Finish(FinishKind.ABORT, message=message, http_status=504))
-        for key in [key for key, (_, until) in self._quarantined.items() if now >= until]:
-            del self._quarantined[key]
-            self.staging.drain(Owner.request(key))
+            self.abort(sequence, Finish(FinishKind.ABORT, message=message, http_status=504), now)
+        for sequence in [s for s in self.rooms.values() if s.state is State.DRAINING]:
+            if not sequence.writes_pending and now >= sequence.quiet_at:
+                self._drained(sequence)
 
     def _claim_staging(self, sequence: Sequence) -> bool:
         pages = pages_for(sequence.prompt_tokens, self.schedule.page_size)

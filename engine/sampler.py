@@ -30,6 +30,7 @@ __all__ = ["SamplingError", "mask_stop_tokens", "sample", "uniform"]
 
 _MIN_TEMPERATURE = 1e-6
 _WORD = 1 << 64
+_BLOCK = 256
 # Candidate sets for top_p, by weight relative to the likeliest token; the last resort is the whole
 # vocabulary.
 _THRESHOLDS = (1e-2, 1e-4, 1e-7)
@@ -123,11 +124,21 @@ def _draw(row: _Floats, peak: float, params: SamplingParams, u: float) -> int:
 
 
 def _invert(weights: _Floats, u: float) -> int:
-    running = np.cumsum(weights, dtype=np.float64)
-    total = running[-1]
-    at = int(np.searchsorted(running, u * total, side="right"))
-    # u * total may round up to the total; the last token with any weight is the one that reaches it.
-    return at if at < running.size else int(np.searchsorted(running, total, side="left"))
+    """Returns the first place where the running sum of `weights` exceeds `u` times their sum.
+
+    Sums blocks first: a running sum over a whole vocabulary costs more than everything else here together.
+    """
+    sums = np.cumsum(np.add.reduceat(weights, np.arange(0, weights.size, _BLOCK), dtype=np.float64))
+    target = u * sums[-1]
+    block = int(np.searchsorted(sums, target, side="right"))
+    if block == sums.size:
+        # The product may round up to the sum; the last block with any weight is the one that reaches it.
+        block = int(np.searchsorted(sums, sums[-1], side="left"))
+    start = block * _BLOCK
+    inside = weights[start : start + _BLOCK]
+    running = np.cumsum(inside, dtype=np.float64)
+    at = int(np.searchsorted(running, target - (sums[block - 1] if block else 0.0), side="right"))
+    return start + (at if at < running.size else int(np.flatnonzero(inside)[-1]))
 
 
 def _kept(weights: _Floats, params: SamplingParams) -> _Ids | None:
@@ -166,8 +177,8 @@ def _nucleus(weights: _Floats, top_p: float, limit: int) -> _Ids:
 def _ranked(weights: _Floats, lowest: float) -> _Ids:
     """Returns the ids of weight `lowest` or more, largest first, lower id first among equals."""
     ids = np.flatnonzero(weights >= lowest)
-    # Bits of floats that are not negative order like the floats. One integer of (falling weight, id) makes every
-    # key different, and numpy sorts integers many times faster than it sorts floats stably by index.
+    # Bits of floats that are not negative order like the floats. One integer of (falling weight, id) makes
+    # every key different, and numpy sorts integers many times faster than it sorts floats stably by index.
     falling = 0xFFFFFFFF - weights[ids].view(np.uint32).astype(np.int64)
     keys = np.sort(falling << 31 | ids)
     return keys & 0x7FFFFFFF

@@ -7,7 +7,7 @@ step loop reads it, nobody else writes it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .lifecycle import Event, LifeCycle, State
 from .pages import Run, Runs
@@ -29,6 +29,13 @@ class Sequence:
         staging: its pages in the staging pool while the KV travels.
         computed: tokens whose KV is valid in the slot.
         sent: tokens whose KV was handed to the link.
+        deadline: when the state it is in ends with an error, on the core's clock.
+        peer: the other half's worker.
+        target: the pages that decode granted.
+        writes_pending: writes of ours that have not ended.
+        quiet_at: when a failed write provably touches memory no more; 0 when none failed that way.
+        finish: why it ended; None while it goes on, or when its client went away.
+        stale: events that came too late to matter.
     """
 
     key: int
@@ -47,12 +54,9 @@ class Sequence:
     peer: str = ""
     target: Runs = ()
     writes_pending: int = 0
-    writes: int = 0
-    sent_bytes: int = 0
-    first_write_at: float = 0.0
-    failure: str = ""
+    quiet_at: float = 0.0
     finish: Finish | None = None
-    stale: int = field(default=0)
+    stale: int = 0
 
     @property
     def prompt_tokens(self) -> int:

@@ -19,9 +19,11 @@ import torch
 from .actions import Action, Emit, ExportPages, ImportPages
 from .kv import KVCache
 from .model.llama import Llama, TokenSpan
+from .request import Finish
 from .sampler import mask_stop_tokens, sample
 from .schedule import Schedule, Step
 from .sequence import Sequence
+from .statistics import EngineStatistics
 
 __all__ = ["Core", "Outlet", "StepLoop"]
 
@@ -34,6 +36,14 @@ class Core(Protocol):
 
     actions: list[Action]
     schedule: Schedule
+
+    def submit(self, sequence: Sequence, now: float) -> None:
+        """Takes a new request."""
+        ...
+
+    def abort(self, sequence: Sequence, finish: Finish, now: float) -> None:
+        """Gives a request up; nothing happens when it is over already."""
+        ...
 
     def next_step(self) -> Step | None:
         """Returns the next forward pass, or None when there is nothing to compute."""
@@ -74,15 +84,25 @@ class StepLoop:
     Attributes:
         generated: tokens sampled since the start.
         busy_s: seconds spent in forward passes since the start.
+        observed: what `observe` returned after the last step or stimulus; other threads read this, not the core.
     """
 
-    def __init__(self, core: Core, model: Llama, kv: KVCache, outlet: Outlet) -> None:
+    def __init__(
+        self,
+        core: Core,
+        model: Llama,
+        kv: KVCache,
+        outlet: Outlet,
+        observe: Callable[[], EngineStatistics],
+    ) -> None:
         self.core = core
+        self.observed = observe()
         self.generated = 0
         self.busy_s = 0.0
         self._model = model
         self._kv = kv
         self._outlet = outlet
+        self._observe = observe
         self._mailbox: queue.SimpleQueue[Callable[[float], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="step-loop", daemon=True)
 
@@ -166,6 +186,8 @@ class StepLoop:
 
     def _execute(self) -> None:
         actions, self.core.actions = self.core.actions, []
+        self.observed = self._observe()
+        # First what clients wait for; a listener that has its last token finds the pages free already.
         emits = [action for action in actions if isinstance(action, Emit)]
         if emits:
             self._outlet.emit(emits)

@@ -87,7 +87,7 @@ class Streams:
         """Returns the open requests with this id; all of them for an empty one."""
         return [stream for stream in self._open.values() if not rid or stream.request.rid == rid]
 
-    def fail_all(self, message: str) -> None:
+    def fail_all(self, message: str, http_status: int) -> None:
         """Ends every request with an error."""
-        finish = Finish(FinishKind.ABORT, message=message, http_status=500)
+        finish = Finish(FinishKind.ABORT, message=message, http_status=http_status)
         self.deliver([Emit(key, finish=finish) for key in tuple(self._open)])

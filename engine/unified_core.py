@@ -54,7 +54,7 @@ class UnifiedCore:
         """Takes a new request."""
         self.schedule.waiting.append(sequence)
 
-    def abort(self, sequence: Sequence, finish: Finish) -> None:
+    def abort(self, sequence: Sequence, finish: Finish, now: float) -> None:
         """Gives a request up; emits `finish` unless it was over already."""
         if sequence.advance(Event.ABORT):
             self.schedule.remove(sequence)

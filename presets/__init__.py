@@ -1,1 +1,74 @@
-"""What people run: data files and one loader."""
+"""What people run: data files and one loader.
+
+Each `<name>.yaml` beside this module holds the fields of a deployment and, under the key `preset`, what it
+is for and where it was seen working. Knows nothing of the panel: whether the fields make a deployment is
+for the panel to judge.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+
+__all__ = ["PresetAbout", "PresetError", "describe_preset", "load_preset", "preset_names"]
+
+_ENDING = ".yaml"
+
+
+class PresetError(LookupError):
+    """Raised for a name that no preset has; its text is one sentence with the nearest names."""
+
+
+@dataclass(frozen=True, slots=True)
+class PresetAbout:
+    """What a preset is for.
+
+    Attributes:
+        description: one sentence.
+        verified: where it was seen working: engine, hardware, transport and how it was checked.
+    """
+
+    description: str
+    verified: Mapping[str, str]
+
+
+def preset_names() -> list[str]:
+    """Returns the names of all presets, sorted."""
+    files = resources.files(__package__).iterdir()
+    return sorted(file.name.removesuffix(_ENDING) for file in files if file.name.endswith(_ENDING))
+
+
+def load_preset(name: str) -> dict[str, object]:
+    """Returns the deployment fields of a preset, a fresh copy each time.
+
+    Raises:
+        PresetError: no preset has this name.
+    """
+    fields = _read(name)
+    del fields["preset"]
+    return fields
+
+
+def describe_preset(name: str) -> PresetAbout:
+    """Returns what a preset is for.
+
+    Raises:
+        PresetError: no preset has this name.
+    """
+    about = _read(name)["preset"]
+    return PresetAbout(about["description"], MappingProxyType(dict(about["verified"])))
+
+
+def _read(name: str) -> dict[str, Any]:
+    # Only a listed name is opened: the name may come from outside and must not lead anywhere else.
+    names = preset_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names
+        raise PresetError(f"There is no preset {name[:60]!r}; the nearest are {', '.join(near)}.")
+    return yaml.safe_load((resources.files(__package__) / f"{name}{_ENDING}").read_text("utf-8"))

@@ -1,9 +1,9 @@
 """The header of a GGUF file (versions 2 and 3, little endian): metadata and where each tensor lies.
 
 Every length is checked against the file before it is believed, so that a damaged file costs neither time nor
-memory. The `gguf` package's reader builds an array object per string: it takes 20 times as long and 160 MB
-for a vocabulary of 49,152, and a damaged array length makes it loop for ever. Type numbers and block sizes
-are that package's. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+memory. The `gguf` package's reader builds an array object per string: it takes more than 20 times as long and
+160 MB for a vocabulary of 49,152, and a damaged array length makes it loop for ever. Type numbers and block
+sizes are that package's. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class GgufTensor:
 class GgufHeader:
     """What a GGUF file says of itself.
 
-    The methods return a metadata value of the type that the caller expects, and raise DamagedFileError when the
-    file has another type there. Without a default the key must be there.
+    The methods return a metadata value of the type that the caller expects, and raise DamagedFileError when
+    it has another. A key without a default must be there.
     """
 
     metadata: dict[str, Any]
@@ -86,8 +86,10 @@ class GgufHeader:
 
     def flag(self, key: str, default: bool) -> bool:
         """Returns a yes or no."""
-        return bool(self.number(key, default)) if not isinstance(self.metadata.get(key), bool) else
-        self.metadata[key]
+        value = self.metadata.get(key, default)
+        if not isinstance(value, bool):
+            raise DamagedFileError(f"the file's {key} is neither true nor false")
+        return value
 
     def text(self, key: str, default: str = "") -> str:
         """Returns a text."""

@@ -103,8 +103,9 @@ def _byte_level(header: GgufHeader, tokens: Sequence[str], source: str) -> Token
             "--model-path", source, problem, f"use a file whose pre-tokenizer is one of {served}"
         )
     vocab = {token: index for index, token in enumerate(tokens)}
-    pairs = [tuple(merge.split(" ", 1)) for merge in header.texts("tokenizer.ggml.merges")]
-    if not pairs or any(len(p) != 2 or p[0] + p[1] not in vocab or not vocab.keys() >= {*p} for p in pairs):
+    parts = [merge.partition(" ") for merge in header.texts("tokenizer.ggml.merges")]
+    pairs = [(left, right) for left, _, right in parts]
+    if not pairs or any(not vocab.keys() >= {left, right, left + right} for left, right in pairs):
         raise ConfigError(
             "--model-path", source, "its tokenizer's merges do not fit its tokens", "download it again"
         )
@@ -120,8 +121,9 @@ def _byte_level(header: GgufHeader, tokens: Sequence[str], source: str) -> Token
     return tokenizer
 
 
-def _sentencepiece(header: GgufHeader, tokens: Sequence[str], types: Sequence[float], source: str) ->
-Tokenizer:
+def _sentencepiece(
+    header: GgufHeader, tokens: Sequence[str], types: Sequence[float], source: str
+) -> Tokenizer:
     """Returns a SentencePiece BPE tokenizer: each way to join two tokens into one, ranked by its score.
 
     Ranks stand for scores exactly as long as scores differ, which they do in files made from SentencePiece's

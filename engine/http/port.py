@@ -1,0 +1,130 @@
+"""What the HTTP layer sees of a worker: one Protocol for the engine, one for its tokenizer, one card for its model.
+
+The worker implements `EnginePort` without importing anything else of this package; routes are written against it and
+against nothing else, so tests drive them with scripted tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..config import ServerConfig
+from ..metrics import EngineMetrics
+from ..request import GenerateRequest, TokenEvent
+from ..statistics import EngineStatistics
+
+__all__ = ["Detokenizer", "EnginePort", "ModelCard", "Tokenizer"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """The model as the API describes it.
+
+    Attributes:
+        served_name: the name that clients use.
+        path: the local directory or file it was loaded from.
+        architectures: as in the model's config.json, such as ("LlamaForCausalLM",).
+        context_length: prompt and output tokens per request at most, after --context-length and the KV pool's size.
+        vocab_size: token ids are 0 to vocab_size - 1.
+        eos_ids: ids that end an output.
+    """
+
+    served_name: str
+    path: str
+    architectures: tuple[str, ...]
+    model_type: str
+    context_length: int
+    vocab_size: int
+    eos_ids: tuple[int, ...]
+
+
+class Detokenizer(Protocol):
+    """Text from token ids, one at a time; see `engine.text.detokenizer`."""
+
+    def push(self, token_id: int) -> str:
+        """Returns the text that became final."""
+        ...
+
+    def flush(self) -> str:
+        """Returns what is still held."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """The parts of `engine.text.tokenizer.Tokenizer` that requests need; called from several threads."""
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Returns the ids of `text`."""
+        ...
+
+    def detokenizer(self, skip_special_tokens: bool = True, after: Sequence[int] = ()) -> Detokenizer:
+        """Returns a fresh decoder for tokens that follow the ids `after`."""
+        ...
+
+    def render_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Returns the prompt for `messages`; encode it without adding special tokens."""
+        ...
+
+
+class EnginePort(Protocol):
+    """One worker."""
+
+    @property
+    def config(self) -> ServerConfig:
+        """What it was started with."""
+        ...
+
+    @property
+    def model(self) -> ModelCard:
+        """What it serves."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        ...
+
+    @property
+    def metrics(self) -> EngineMetrics:
+        """What /metrics renders."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """True while it can take requests: loaded, and its step loop runs."""
+        ...
+
+    def submit(self, request: GenerateRequest) -> AsyncIterator[TokenEvent]:
+        """Starts a request.
+
+        The iterator ends after the event with the finish; on a prefill worker it ends after the KV transfer, with no
+        finish when decode goes on. Closing it early (`aclose`), or cancelling the task that waits on it, aborts the
+        request.
+
+        Raises:
+            CapacityError: full; here or with the first event.
+            ConflictError: the room is active already; here or with the first event.
+        """
+        ...
+
+    def abort(self, rid: str) -> bool:
+        """Gives up the requests with this id, all of them for an empty one; returns whether there were any."""
+        ...
+
+    def statistics(self) -> EngineStatistics:
+        """Returns queues, pools and speed at this moment."""
+        ...
+
+    async def flush_cache(self) -> bool:
+        """Empties the prefix cache; False when requests are running."""
+        ...

@@ -1,0 +1,200 @@
+"""A worker's Prometheus metrics: SGLang's names with the prefix `sglang:`, and pdpanel's own about KV transfers.
+
+Callers say what happened (`tokens`, `first_token`, `transfer`, ...), from any thread; `render` gives the text of
+/metrics. Lives in the registry it is given, so that two workers in one process do not meet. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from .statistics import EngineStatistics, PoolStatistics
+
+__all__ = ["CONTENT_TYPE", "EngineMetrics"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_LABELS = ("model_name", "engine_type", "tp_rank")
+_GIB = 1 << 30
+_MIB = 1 << 20
+
+_SPEED_GB_S = (0.1, 0.5, 1, 5, 10, 25, 50, 100, 200, 400)
+_LATENCY_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000)
+_TOTAL_MB = (1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
+_FIRST_TOKEN_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 2, 4, 6, 8, 10, 20, 40, 60, 100)
+_INTER_TOKEN_S = (
+    0.001,
+    0.002,
+    0.004,
+    0.006,
+    0.008,
+    0.01,
+    0.015,
+    0.02,
+    0.03,
+    0.04,
+    0.06,
+    0.08,
+    0.1,
+    0.2,
+    0.5,
+    1,
+    2,
+    5,
+)
+_END_TO_END_S = (0.1, 0.2, 0.4, 0.6, 0.8, 1, 2, 4, 6, 8, 10, 20, 40, 60, 100, 200, 400, 600)
+
+_GAUGES = {
+    "num_running_reqs": "Requests that compute.",
+    "num_queue_reqs": "Requests that wait.",
+    "num_used_tokens": "Token places of the KV pool in use.",
+    "token_usage": "Share of the KV pool in use, 0 to 1.",
+    "gen_throughput": "Generated tokens per second over the last seconds.",
+    "max_total_num_tokens": "Token places of the KV pool.",
+    "num_prefill_bootstrap_queue_reqs": "Prefill requests that wait for decode's grant.",
+    "num_prefill_inflight_queue_reqs": "Prefill requests whose KV travels.",
+    "num_decode_prealloc_queue_reqs": "Decode requests that wait for pages.",
+    "num_decode_transfer_queue_reqs": "Decode requests whose KV travels.",
+}
+
+
+class EngineMetrics:
+    """The metrics of one worker.
+
+    Args:
+        registry: where they live; a fresh one per worker.
+        model_name: label `model_name`, the served name.
+        role: label `engine_type`: prefill, decode or unified.
+    """
+
+    def __init__(self, registry: CollectorRegistry, model_name: str, role: str) -> None:
+        self._registry = registry
+        values = (model_name, role, "0")
+
+        def counter(name: str, text: str) -> Counter:
+            return Counter(f"sglang:{name}", text, _LABELS, registry=registry).labels(*values)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"sglang:{name}", text, _LABELS, registry=registry, buckets=buckets).labels(
+                *values
+            )
+
+        self._gauges = {
+            name: Gauge(f"sglang:{name}", text, _LABELS, registry=registry).labels(*values)
+            for name, text in _GAUGES.items()
+        }
+        self._prompt_tokens = counter("prompt_tokens", "Prompt tokens computed.")
+        self._generation_tokens = counter("generation_tokens", "Tokens generated.")
+        self._requests = counter("num_requests", "Requests accepted.")
+        self._aborted = counter("num_aborted_requests", "Requests that were given up.")
+        self._failed_transfers = counter("num_transfer_failed_reqs", "Requests whose KV transfer failed.")
+        self._speed = histogram("kv_transfer_speed_gb_s", "KV transfer speed in GiB/s.", _SPEED_GB_S)
+        self._latency = histogram("kv_transfer_latency_ms", "KV transfer time in ms.", _LATENCY_MS)
+        self._total = histogram("kv_transfer_total_mb", "KV per transfer in MiB.", _TOTAL_MB)
+        self._first_token = histogram(
+            "time_to_first_token_seconds", "Time to the first token.", _FIRST_TOKEN_S
+        )
+        self._inter_token = histogram(
+            "inter_token_latency_seconds", "Time between two tokens.", _INTER_TOKEN_S
+        )
+        self._end_to_end = histogram("e2e_request_latency_seconds", "Time of a whole request.", _END_TO_END_S)
+
+        def ours(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"pdpanel_{name}", text, labels, registry=registry)
+
+        self._kv_bytes = ours("kv_bytes", "KV bytes moved between workers.", "direction", "peer")
+        self._kv_pages = ours("kv_pages", "KV pages moved between workers.", "direction", "peer")
+        self._kv_transfers = ours("kv_transfers", "KV transfers that ended.", "direction", "peer", "outcome")
+        self._kv_writes = ours("kv_writes", "Writes into the peer's memory.", "peer")
+        self._pages = Gauge("pdpanel_pages", "KV pages by state.", ("pool", "state"), registry=registry)
+
+    def tokens(self, prompt: int = 0, generated: int = 0) -> None:
+        """Counts prompt tokens computed and tokens generated here."""
+        if prompt:
+            self._prompt_tokens.inc(prompt)
+        if generated:
+            self._generation_tokens.inc(generated)
+
+    def request_started(self) -> None:
+        """Counts an accepted request."""
+        self._requests.inc()
+
+    def request_finished(self, seconds: float) -> None:
+        """Takes a request that ended by itself, `seconds` after it was accepted."""
+        self._end_to_end.observe(seconds)
+
+    def request_aborted(self) -> None:
+        """Counts a request that was given up."""
+        self._aborted.inc()
+
+    def first_token(self, seconds: float) -> None:
+        """Takes a request's time to its first token."""
+        self._first_token.observe(seconds)
+
+    def inter_token(self, seconds: float) -> None:
+        """Takes the time between two tokens of a request."""
+        self._inter_token.observe(seconds)
+
+    def transfer(
+        self,
+        peer: str,
+        direction: Literal["sent", "received"],
+        bytes: int,
+        pages: int,
+        writes: int,
+        seconds: float,
+        ok: bool,
+    ) -> None:
+        """Takes the end of one request's KV transfer.
+
+        Args:
+            peer: HTTP address host:port of the other worker.
+            direction: as seen from this worker.
+            bytes: KV bytes that moved, also those of a failed transfer.
+            pages: KV pages that moved.
+            writes: writes that were issued into the peer's memory; 0 on the receiving side.
+            seconds: from the first write to the end of the last.
+            ok: whether it arrived whole.
+        """
+        self._kv_bytes.labels(direction, peer).inc(bytes)
+        self._kv_pages.labels(direction, peer).inc(pages)
+        self._kv_transfers.labels(direction, peer, "ok" if ok else "failed").inc()
+        if writes:
+            self._kv_writes.labels(peer).inc(writes)
+        if not ok:
+            self._failed_transfers.inc()
+        elif direction == "sent":  # SGLang observes these on prefill
+            self._latency.observe(seconds * 1000)
+            self._total.observe(bytes / _MIB)
+            if seconds > 0:
+                self._speed.observe(bytes / _GIB / seconds)
+
+    def set_statistics(self, now: EngineStatistics) -> None:
+        """Sets the gauges."""
+        for name, value in {
+            "num_running_reqs": now.running,
+            "num_queue_reqs": now.queued,
+            "num_used_tokens": now.used_tokens,
+            "token_usage": now.used_tokens / now.max_total_tokens if now.max_total_tokens else 0.0,
+            "gen_throughput": now.gen_throughput,
+            "max_total_num_tokens": now.max_total_tokens,
+            "num_prefill_bootstrap_queue_reqs": now.bootstrap_queue,
+            "num_prefill_inflight_queue_reqs": now.inflight_queue,
+            "num_decode_prealloc_queue_reqs": now.prealloc_queue,
+            "num_decode_transfer_queue_reqs": now.transfer_queue,
+        }.items():
+            self._gauges[name].set(value)
+        self._set_pool("slot", now.slot)
+        if now.staging is not None:
+            self._set_pool("staging", now.staging)
+
+    def _set_pool(self, pool: str, pages: PoolStatistics) -> None:
+        self._pages.labels(pool, "free").set(pages.free)
+        self._pages.labels(pool, "held").set(pages.held)
+        self._pages.labels(pool, "quarantined").set(pages.quarantined)
+
+    def render(self) -> bytes:
+        """Returns the Prometheus text of everything."""
+        return generate_latest(self._registry)

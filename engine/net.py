@@ -1,0 +1,44 @@
+"""Listening sockets: taken early, so that a port in use is told before anything heavy starts."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from .errors import ConfigError
+
+__all__ = ["bind_listener", "free_port"]
+
+
+def free_port(host: str) -> int:
+    """Returns a port that nobody listens on at the moment."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]
+
+
+def bind_listener(flag: str, host: str, port: int) -> socket.socket:
+    """Binds a TCP socket without listening yet: clients are refused, not left waiting, until the server is ready.
+
+    Raises:
+        ConfigError: the port is in use or the address is not this host's; names `flag` and a port that is free.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except PermissionError:
+        bound.close()
+        raise ConfigError(flag, port, "this port needs root", f"use {flag} {free_port(host)}") from None
+    except socket.gaierror as error:
+        bound.close()
+        raise ConfigError("--host", host, f"not an address ({error.strerror})", "use an address of this host") from None
+    except OSError as error:
+        bound.close()
+        if error.errno == errno.EADDRINUSE:
+            remedy = f"stop what uses it or use {flag} {free_port(host)}"
+            raise ConfigError(flag, port, f"the port is in use on {host}", remedy) from None
+        raise ConfigError("--host", host, f"cannot listen there ({error.strerror})", "use 127.0.0.1") from None
+    return bound

@@ -1,0 +1,150 @@
+"""What prefill and decode workers say to each other: msgpack maps, the tag in field "t"."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..errors import RemoteProtocolError
+from ..pages import Run, Runs
+from ..transfer.api import EndpointInfo
+
+__all__ = [
+    "PROTOCOL",
+    "Abort",
+    "Ack",
+    "Commit",
+    "Drained",
+    "Geometry",
+    "Grant",
+    "Hello",
+    "Message",
+    "Refused",
+    "check_geometry",
+    "check_hello",
+    "decode_message",
+    "encode_message",
+]
+
+PROTOCOL = 1
+
+
+class Geometry(msgspec.Struct, frozen=True):
+    """What must be equal on both sides for a page to mean the same."""
+
+    model_sha: str
+    dtype: str
+    page_size: int
+    layers: int
+    kv_heads: int
+    head_dim: int
+    layout: str = "page_first"
+
+
+class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
+    """First message in both directions.
+
+    Attributes:
+        address: host:port of the worker's HTTP API; names the worker in metrics.
+        epoch: drawn at each start; another epoch at the same address is another process.
+    """
+
+    role: str
+    address: str
+    epoch: int
+    geometry: Geometry
+    endpoint: EndpointInfo
+    protocol: int = PROTOCOL
+
+
+class Refused(msgspec.Struct, frozen=True, tag_field="t", tag="refused"):
+    """Answer to a Hello that does not fit; the connection is closed after it."""
+
+    reason: str
+
+
+class Grant(msgspec.Struct, frozen=True, tag_field="t", tag="grant"):
+    """Decode to prefill: these staging pages are yours to write, as (first page, count) runs in prompt order."""
+
+    room: int
+    runs: tuple[tuple[int, int], ...]
+    prompt_tokens: int
+
+    @property
+    def pages(self) -> Runs:
+        """The granted pages as runs."""
+        return tuple(Run(start, count) for start, count in self.runs)
+
+
+class Commit(msgspec.Struct, frozen=True, tag_field="t", tag="commit"):
+    """Prefill to decode: all pages of the room are written.
+
+    Attributes:
+        writes: data writes that carried them.
+    """
+
+    room: int
+    first_token: int
+    pages: int
+    bytes: int
+    writes: int
+
+
+class Ack(msgspec.Struct, frozen=True, tag_field="t", tag="ack"):
+    """Decode to prefill: the commit was taken, or the room is unknown here."""
+
+    room: int
+    known: bool
+
+
+class Abort(msgspec.Struct, frozen=True, tag_field="t", tag="abort"):
+    """Either way: the room is given up."""
+
+    room: int
+    reason: str
+
+
+class Drained(msgspec.Struct, frozen=True, tag_field="t", tag="drained"):
+    """Prefill to decode: no write into the room's pages can happen any more."""
+
+    room: int
+
+
+Message = Hello | Refused | Grant | Commit | Ack | Abort | Drained
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Message)
+
+
+def encode_message(message: Message) -> bytes:
+    """Returns the message's frame."""
+    return _encoder.encode(message)
+
+
+def decode_message(frame: bytes) -> Message:
+    """Returns the message in a frame.
+
+    Raises:
+        RemoteProtocolError: it is no message of ours.
+    """
+    try:
+        return _decoder.decode(frame)
+    except msgspec.MsgspecError as error:
+        raise RemoteProtocolError(f"The peer sent a message that cannot be read: {error}.") from None
+
+
+def check_hello(ours: Hello, theirs: Hello) -> str | None:
+    """Returns why the two workers cannot exchange KV, or None when they can."""
+    if theirs.protocol != ours.protocol:
+        return f"the peer speaks protocol {theirs.protocol} where this worker speaks {ours.protocol}"
+    if theirs.endpoint.kind != ours.endpoint.kind:
+        return f"the peer's transport is {theirs.endpoint.kind} where this worker's is {ours.endpoint.kind}"
+    return check_geometry(ours.geometry, theirs.geometry)
+
+
+def check_geometry(ours: Geometry, theirs: Geometry) -> str | None:
+    """Returns which field differs, in words, or None when the geometries are equal."""
+    for name in Geometry.__struct_fields__:
+        mine, other = getattr(ours, name), getattr(theirs, name)
+        if mine != other:
+            return f"{name} is {other!r} at the peer and {mine!r} here"
+    return None

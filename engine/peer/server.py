@@ -1,0 +1,108 @@
+"""Prefill's bootstrap port: SGLang's topology query, and the channel for decode workers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from ..errors import RemoteProtocolError
+from .channel import HEARTBEAT_S, MAX_MESSAGE_BYTES, Channel, PeerListener
+from .messages import Hello, Message
+
+__all__ = ["PeerServer", "topology"]
+
+_ROUTE_PARAMETERS = ("prefill_dp_rank", "prefill_cp_rank", "target_tp_rank", "target_pp_rank")
+
+
+def topology(hello: Hello, http_port: int) -> dict[str, object]:
+    """Returns the answer to SGLang's `GET /route` with all ranks -1 (sglang-wire.md 5)."""
+    return {
+        "attn_tp_size": 1,
+        "attn_cp_size": 1,
+        "dp_size": 1,
+        "pp_size": 1,
+        "page_size": hello.geometry.page_size,
+        "kv_cache_dtype": hello.geometry.dtype,
+        "kv_layout": hello.geometry.layout,
+        "follow_bootstrap_room": False,
+        "enable_dsa_cache_layer_split": False,
+        "enable_kv_cache_sharding": False,
+        "decode_allocation_policy": "early",
+        "prefill_http_port": http_port,
+    }
+
+
+class PeerServer:
+    """Accepts decode workers.
+
+    Args:
+        hello: what this worker says of itself.
+        route: the answer to `GET /route`.
+    """
+
+    def __init__(self, hello: Hello, route: Mapping[str, object], listener: PeerListener) -> None:
+        self._hello = hello
+        self._route = route
+        self._listener = listener
+        self._channels: dict[str, Channel] = {}
+        self._runner: web.AppRunner | None = None
+        self._sockets: set[web.WebSocketResponse] = set()
+
+    async def start(self, listening: socket.socket) -> None:
+        """Serves on a bound socket."""
+        app = web.Application()
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/route", self._answer_route)
+        app.router.add_get("/peer", self._accept)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        await web.SockSite(self._runner, listening).start()
+
+    async def stop(self) -> None:
+        """Ends all channels and the server."""
+        await asyncio.gather(*(socket.close() for socket in tuple(self._sockets)))
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def send(self, peer: str, message: Message) -> None:
+        """Queues a message for a connected peer; for a lost one it is dropped, since `peer_lost` was told."""
+        if (channel := self._channels.get(peer)) is not None:
+            channel.post(message)
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.Response(text="OK")
+
+    async def _answer_route(self, request: web.Request) -> web.Response:
+        missing = [name for name in _ROUTE_PARAMETERS if name not in request.query]
+        if missing:
+            return web.Response(status=400, text=f"Missing query parameters: {', '.join(missing)}.")
+        return web.json_response(self._route)
+
+    async def _accept(self, request: web.Request) -> web.StreamResponse:
+        if "Origin" in request.headers:
+            return web.Response(status=403, text="Browsers have no business here.")
+        accepted = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, heartbeat=HEARTBEAT_S, compress=False)
+        await accepted.prepare(request)
+        self._sockets.add(accepted)
+        try:
+            channel = await Channel.greet(accepted, self._hello)
+        except RemoteProtocolError:
+            await accepted.close()
+            return accepted
+        finally:
+            self._sockets.discard(accepted)
+        self._sockets.add(accepted)
+        peer = channel.hello.address
+        if peer in self._channels:  # the peer lost its end and came back, or was restarted
+            self._listener.peer_lost(peer, "the peer connected anew")
+        self._channels[peer] = channel
+        self._listener.peer_joined(peer, channel.hello)
+        reason = await channel.run(peer, self._listener)
+        self._sockets.discard(accepted)
+        if self._channels.get(peer) is channel:
+            del self._channels[peer]
+            self._listener.peer_lost(peer, f"The decode worker at {peer} went away: {reason}.")
+        return accepted

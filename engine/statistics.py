@@ -1,0 +1,63 @@
+"""What a worker says of itself at one moment; read by /server_info, /get_load, /metrics and the panel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["EngineStatistics", "PoolStatistics", "TransferStatistics"]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatistics:
+    """Pages of a pool by state; free + held + quarantined = total."""
+
+    total: int
+    free: int
+    held: int
+    quarantined: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferStatistics:
+    """Which transport carries the KV.
+
+    Attributes:
+        notice: why it is not the requested one; empty when it is.
+    """
+
+    requested: str
+    backend: str
+    notice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
+    """Queues, pools and speed of one worker.
+
+    Attributes:
+        running: requests that compute.
+        queued: requests that wait for anything.
+        bootstrap_queue: prefill: waiting for decode's grant.
+        inflight_queue: prefill: prompt computed, KV travelling.
+        prealloc_queue: decode: waiting for pages.
+        transfer_queue: decode: pages granted, KV travelling.
+        used_tokens: places of the slot pool in use.
+        gen_throughput: tokens per second, over the last seconds.
+        staging: None on unified workers.
+        startup: seconds per phase of the start.
+    """
+
+    running: int = 0
+    queued: int = 0
+    bootstrap_queue: int = 0
+    inflight_queue: int = 0
+    prealloc_queue: int = 0
+    transfer_queue: int = 0
+    used_tokens: int = 0
+    max_total_tokens: int = 0
+    gen_throughput: float = 0.0
+    slot: PoolStatistics = PoolStatistics(0, 0, 0, 0)
+    staging: PoolStatistics | None = None
+    startup: Mapping[str, float] = field(default_factory=dict)
+    transfer: TransferStatistics | None = None

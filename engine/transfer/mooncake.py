@@ -1,0 +1,160 @@
+"""KV through Mooncake's Transfer Engine, metadata P2PHANDSHAKE.
+
+Facts that shape this file (transports.md): every failure is an int, and -1 tells no causes apart, so a probe of the
+peer is reported beside it; an unregistered source is accepted and reported as success, so sources are checked here;
+the synchronous calls poll in a busy loop and cost a core, so writes are submitted and polled with a pause that grows;
+a time-out ends the wait, not the transfer, so such a write is not quiet. Both ports of an engine listen on all
+addresses whatever is set. The only file that imports mooncake.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
+
+from ..errors import TransferError
+from .api import EndpointInfo, TransferSettings
+from .plan import Segment
+from .write_queue import WriteQueue
+from .ticket import WriteTicket
+
+__all__ = ["MooncakeEndpoint", "apply_environment", "mooncake_environment"]
+
+_RUNNING, _DONE = 0, 1
+# The first pauses are as short as a page takes on a fast link; a slow one is asked a few hundred times a second.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 50e-6, 2e-3
+
+
+def mooncake_environment(settings: TransferSettings, *, force_tcp: bool) -> dict[str, str]:
+    """Returns the MC_* variables that an engine must be started with.
+
+    The pool is on because every transfer opens a connection without it, until ports run out (sglang#31208). Slices of
+    1 MiB are up to twice as fast as the default 64 KiB for our block sizes (transports.md 8).
+    """
+    values = {
+        "MC_TRANSFER_TIMEOUT": str(max(5, round(settings.timeout_s))),
+        "MC_TCP_ENABLE_CONNECTION_POOL": "true",
+        "MC_TCP_SLICE_SIZE": str(1 << 20),
+        "MC_SLICE_SIZE": str(1 << 20),
+        "MC_LOG_LEVEL": "WARNING",
+    }
+    if force_tcp:
+        values["MC_FORCE_TCP"] = "1"
+    return values
+
+
+def apply_environment(values: Mapping[str, str], environ: MutableMapping[str, str]) -> None:
+    """Sets what is not set yet; must happen before the first engine is made, which reads it with getenv."""
+    for name, value in values.items():
+        environ.setdefault(name, value)
+
+
+class _MooncakeLink:
+    def __init__(self, engine: Any, source: tuple[int, int], info: EndpointInfo, settings: TransferSettings) -> None:
+        self._engine = engine
+        self._source, self._source_length = source
+        self._info = info
+        self._settings = settings
+        self._queue = WriteQueue(f"mooncake {info.session}", self._write)
+
+    def write(self, segments: Sequence[Segment]) -> WriteTicket:
+        """Starts writing; returns at once."""
+        return self._queue.put(segments)
+
+    def close(self) -> None:
+        """Ends the link after the write that runs."""
+        self._queue.close()
+
+    def _write(self, segments: Sequence[Segment], ticket: WriteTicket) -> None:
+        for segment in segments:
+            if segment.source < 0 or segment.source + segment.length > self._source_length:
+                ticket.fail(f"{segment} lies outside of the registered source", quiesced=True)
+                return
+        deadline = time.monotonic() + self._settings.timeout_s + ticket.bytes * 1e-9
+        for segment in segments:
+            status = self._submit(segment, deadline)
+            if status != _DONE:
+                what = "timed out" if status in (_RUNNING, -2) else f"failed with code {status}"
+                error = f"Mooncake's write to {self._info.session} {what}; {self._probe()}"
+                # Refused at once is quiet only when this is the first segment: earlier ones were completed, later
+                # ones never began, but what a failed one left in flight is unknown.
+                ticket.fail(error, quiesced=False)
+                return
+        ticket.done()
+
+    def _submit(self, segment: Segment, deadline: float) -> int:
+        target = self._info.base + segment.target
+        job = self._engine.transfer_submit_write(
+            self._info.session, self._source + segment.source, target, segment.length
+        )
+        if job < 0:
+            return int(job)
+        pause = _FIRST_PAUSE_S
+        while (status := int(self._engine.transfer_check_status(job))) == _RUNNING:
+            if time.monotonic() > deadline:
+                return _RUNNING
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+        return status
+
+    def _probe(self) -> str:
+        code = int(self._engine.send_probe(self._info.session))
+        return "the peer answers a probe" if code == 0 else f"the peer answers no probe (code {code})"
+
+
+class MooncakeEndpoint:
+    """This process's Transfer Engine.
+
+    Args:
+        host: address that peers reach this process at.
+        device: RDMA devices, comma separated; empty chooses by topology.
+
+    Raises:
+        TransferError: mooncake cannot be imported or does not start; the text says why.
+    """
+
+    kind = "mooncake"
+
+    def __init__(self, host: str, device: str, settings: TransferSettings, *, protocol: str) -> None:
+        try:
+            module = importlib.import_module("mooncake.engine")
+        except ImportError as error:
+            raise TransferError(f"Mooncake cannot be imported: {error}", quiesced=True) from None
+        self._engine: Any = module.TransferEngine()
+        self._settings = settings
+        self._host = host
+        code = self._engine.initialize(host, "P2PHANDSHAKE", protocol, device)
+        if code != 0:
+            raise TransferError(f"Mooncake's engine does not start (code {code}).", quiesced=True)
+        self._region = (0, 0)
+        self._links: list[_MooncakeLink] = []
+
+    def register(self, address: int, length: int) -> None:
+        """Makes the region known to the engine."""
+        code = self._engine.register_memory(address, length)
+        if code != 0:
+            raise TransferError(f"Mooncake refused to register {length} bytes (code {code}).", quiesced=True)
+        self._region = (address, length)
+
+    def describe(self) -> EndpointInfo:
+        """Returns what a peer needs to connect."""
+        session = f"{self._host}:{self._engine.get_rpc_port()}"
+        return EndpointInfo(self.kind, session, *self._region)
+
+    def connect(self, info: EndpointInfo) -> _MooncakeLink:
+        """Opens a link; Mooncake connects with the first write."""
+        if info.kind != self.kind:
+            raise TransferError(f"The peer's transport is {info.kind}, ours is {self.kind}.", quiesced=True)
+        link = _MooncakeLink(self._engine, self._region, info, self._settings)
+        self._links.append(link)
+        return link
+
+    def close(self) -> None:
+        """Ends all links and forgets the region."""
+        for link in self._links:
+            link.close()
+        if self._region[1]:
+            self._engine.unregister_memory(self._region[0])
+            self._region = (0, 0)

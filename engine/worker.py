@@ -1,0 +1,227 @@
+"""One worker: joins the HTTP layer, the step loop and the other half of the pair. Decides nothing itself.
+
+Lives on the event loop's thread, except for the outlet methods (`emit`, `export`, `send`, `fatal`) that the step loop
+calls. `launch_server` builds it; `http` sees it as an `EnginePort`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from collections.abc import Sequence as Many
+from dataclasses import replace
+from functools import partial
+
+from .actions import Action, Emit, ExportPages
+from .config import Mode, ServerConfig
+from .decode_core import DecodeCore
+from .exchange import DecodeExchange, PrefillExchange
+from .http.port import ModelCard
+from .kv import KVCache
+from .lifecycle import DECODE, PREFILL, UNIFIED, State
+from .log import record
+from .metrics import EngineMetrics
+from .model.llama import Llama
+from .pages import PagePool
+from .prefill_core import PrefillCore
+from .request import Finish, FinishKind, GenerateRequest, TokenEvent
+from .sequence import Sequence
+from .statistics import EngineStatistics, PoolStatistics, TransferStatistics
+from .step_loop import Core, StepLoop
+from .streams import Stream, Streams
+from .text.tokenizer import Tokenizer
+from .transfer.select import Selection
+
+__all__ = ["Worker"]
+
+_CYCLES = {Mode.UNIFIED: UNIFIED, Mode.PREFILL: PREFILL, Mode.DECODE: DECODE}
+_CLIENT_GONE = Finish(FinishKind.ABORT, message="The request was aborted.", http_status=499)
+_THROUGHPUT_WINDOW_S = 5.0
+
+
+class Worker:
+    """A prefill, decode or unified worker at work.
+
+    Attributes:
+        startup: seconds per phase of the start.
+        exchange: the way to the other half; None on a unified worker.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        card: ModelCard,
+        tokenizer: Tokenizer,
+        metrics: EngineMetrics,
+        core: Core,
+        llama: Llama,
+        kv: KVCache,
+        selection: Selection | None,
+    ) -> None:
+        self.config = config
+        self.model = card
+        self.tokenizer = tokenizer
+        self.metrics = metrics
+        self.core = core
+        self.startup: dict[str, float] = {}
+        self.exchange: PrefillExchange | DecodeExchange | None = None
+        self._selection = selection
+        self._streams = Streams(config.max_running_requests + config.max_queued_requests)
+        self._sequences: dict[int, Sequence] = {}
+        self._loop = asyncio.get_running_loop()
+        self._steps = StepLoop(core, llama, kv, self, self._observe)
+        self._generated: deque[tuple[float, int]] = deque()
+        self.dead = ""
+
+    @property
+    def alive(self) -> bool:
+        """True while the worker computes."""
+        return self._steps.alive and not self.dead
+
+    def post(self, stimulus: Callable[[float], None]) -> None:
+        """Has `stimulus(now)` called between two steps; any thread."""
+        self._steps.post(stimulus)
+
+    def start(self) -> None:
+        """Starts computing."""
+        self._steps.start()
+
+    async def stop(self) -> None:
+        """Ends every request with an error, then the exchange and the step loop."""
+        self._streams.fail_all("The worker is shutting down.", http_status=503)
+        if self.exchange is not None:
+            await self.exchange.stop()
+        await asyncio.to_thread(self._steps.stop)
+        if self._selection is not None:
+            await asyncio.to_thread(self._selection.endpoint.close)
+
+    async def submit(self, request: GenerateRequest) -> AsyncIterator[TokenEvent]:
+        """Yields the request's events; ends after its finish, or on prefill after the hand-over.
+
+        Raises:
+            CapacityError: too many requests are open.
+            ConflictError: the request's room is active.
+        """
+        stream = self._streams.open(request)
+        sequence = self._sequence(stream)
+        self._sequences[stream.key] = sequence
+        self.post(partial(self.core.submit, sequence))
+        try:
+            while (event := await stream.events.get()) is not None:
+                yield event
+        finally:
+            if not stream.ended:
+                self._abort(stream.key)
+            self._streams.close(stream)
+            self._sequences.pop(stream.key, None)
+
+    def _sequence(self, stream: Stream) -> Sequence:
+        request, sampling = stream.request, stream.request.sampling
+        output = sampling.max_new_tokens if sampling.max_new_tokens is not None else self.model.context_length
+        bootstrap = request.bootstrap
+        cycle = _CYCLES[self.config.disaggregation_mode]
+        is_decode = bootstrap is not None and self.config.disaggregation_mode is Mode.DECODE
+        return Sequence(
+            key=stream.key,
+            request=request,
+            cycle=cycle,
+            seed=secrets.randbits(63) if sampling.seed is None else sampling.seed,
+            limit=min(len(request.prompt_ids) + output, self.model.context_length),
+            stop_ids=frozenset(sampling.stop_token_ids)
+            | (frozenset() if sampling.ignore_eos else frozenset(self.model.eos_ids)),
+            tokens=list(request.prompt_ids),
+            state=cycle.start,
+            peer=f"{bootstrap.host}:{bootstrap.port}" if bootstrap is not None and is_decode else "",
+        )
+
+    def _abort(self, key: int) -> None:
+        if (sequence := self._sequences.get(key)) is not None:
+            self.post(lambda now: self.core.abort(sequence, _CLIENT_GONE, now))
+
+    def abort(self, rid: str) -> bool:
+        """Gives up the requests with this id, all of them for an empty one; returns whether there were any."""
+        streams = self._streams.named(rid)
+        for stream in streams:
+            self._abort(stream.key)
+        return bool(streams)
+
+    async def flush_cache(self) -> bool:
+        """There is no prefix cache to flush; returns whether the worker is idle, as SGLang's does."""
+        return len(self._streams) == 0
+
+    def emit(self, emits: Many[Emit]) -> None:
+        """Outlet of the step loop."""
+        self._loop.call_soon_threadsafe(self._streams.deliver, emits)
+
+    def export(self, action: ExportPages) -> None:
+        """Outlet of the step loop."""
+        assert self.exchange is not None
+        self.exchange.export(action)
+
+    def send(self, action: Action) -> None:
+        """Outlet of the step loop."""
+        assert self.exchange is not None
+        self.exchange.send(action)
+
+    def fatal(self, reason: str) -> None:
+        """The step loop is dead: tells every client, then ends the process so that its runner sees it."""
+        self.dead = reason
+        record("fatal", reason=reason)
+        self._loop.call_soon_threadsafe(self._die)
+
+    def _die(self) -> None:
+        self._streams.fail_all("The worker failed; see its log.", http_status=500)
+        self._loop.call_later(0.5, os.kill, os.getpid(), signal.SIGTERM)
+
+    def statistics(self) -> EngineStatistics:
+        """Returns queues, pools and speed as they were after the last step or stimulus."""
+        return replace(
+            self._steps.observed,
+            gen_throughput=self._throughput(),
+            startup=self.startup,
+            transfer=self._transfer(),
+        )
+
+    def _observe(self) -> EngineStatistics:
+        """Runs on the step loop's thread, which alone may look into the core."""
+        core, schedule = self.core, self.core.schedule
+        prefill = core if isinstance(core, PrefillCore) else None
+        decode = core if isinstance(core, DecodeCore) else None
+        bootstrap = prefill.count(State.AWAIT_GRANT) if prefill else 0
+        prealloc = len(decode.awaiting) if decode else 0
+        slot = _pool(schedule.slots)
+        return EngineStatistics(
+            running=schedule.running,
+            queued=len(schedule.waiting) + bootstrap + prealloc,
+            bootstrap_queue=bootstrap,
+            inflight_queue=prefill.count(State.FLUSHING, State.COMMITTING) if prefill else 0,
+            prealloc_queue=prealloc,
+            transfer_queue=len(decode.granted) if decode else 0,
+            used_tokens=slot.held * self.config.page_size,
+            max_total_tokens=slot.total * self.config.page_size,
+            slot=slot,
+            staging=_pool(core.staging) if isinstance(core, PrefillCore | DecodeCore) else None,
+        )
+
+    def _transfer(self) -> TransferStatistics | None:
+        if self._selection is None:
+            return None
+        return TransferStatistics(self._selection.requested, self._selection.used, self._selection.notice)
+
+    def _throughput(self) -> float:
+        now = time.monotonic()
+        self._generated.append((now, self._steps.generated))
+        while now - self._generated[0][0] > _THROUGHPUT_WINDOW_S and len(self._generated) > 2:
+            self._generated.popleft()
+        (then, before), (_, after) = self._generated[0], self._generated[-1]
+        return (after - before) / (now - then) if now > then else 0.0
+
+
+def _pool(pool: PagePool) -> PoolStatistics:
+    pages = pool.statistics()
+    return PoolStatistics(pages.total, pages.free, pages.held, pages.quarantined)

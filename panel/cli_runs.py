@@ -1,0 +1,219 @@
+"""What the commands up, down, status and logs do and print.
+
+Each takes the runs and plain arguments; `panel.cli` parses them. Text that comes out of logs is printed
+without control sequences.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import typer
+
+from ..engine.errors import ConfigError, PdpanelError
+from .deployment import Deployment, dump_deployment
+from .runner.journal import clean_line, strip_controls, tail_lines
+from .runner.lifecycle import FINAL, ProcessState, RunState
+from .runs import Runs
+from .views import ProcessView, RunView
+
+__all__ = ["down", "logs", "show_plan", "status", "up"]
+
+_POLL_S = 0.05
+_FOLLOW_S = 0.2
+_SHOWN_LOG_LINES = 10
+_SHOWN_ENDED_RUNS = 3
+
+
+def show_plan(runs: Runs, deployment: Deployment) -> None:
+    """Prints the deployment as a file, with the commands that it comes to as comments."""
+    plan = runs.preview(deployment)
+    typer.echo(dump_deployment(deployment), nl=False)
+    for spec in plan.processes:
+        env = " ".join(f"{key}={shlex.quote(value)}" for key, value in spec.env.items())
+        typer.echo(f"\n# {spec.name}\n# {env} \\\n#   {shlex.join(spec.argv)}")
+
+
+def up(runs: Runs, deployment: Deployment) -> int:
+    """Starts `deployment`, prints its progress and returns 0 when it is ready, 1 when it fails."""
+    view = runs.start(deployment)
+    typer.echo(f"run {view.id}: {clean_line(view.model)} over {view.transport}")
+    shown: dict[str, str] = {}
+    try:
+        while view.state is RunState.STARTING:
+            _show_changes(view, shown)
+            time.sleep(_POLL_S)
+            view = runs.get(view.id)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: stopping the run", err=True)
+        runs.stop(view.id)
+        return 130
+    _show_changes(view, shown)
+    if view.state is not RunState.READY:
+        _show_failure(view)
+        runs.stop(view.id)
+        return 1
+    took_s = time.time() - view.created_at
+    typer.echo(f"ready in {took_s:.1f} s: {view.router_url}")
+    model = deployment.served_model_name or view.model
+    body = json.dumps({"model": model, "messages": [_HELLO], "max_tokens": 32})
+    typer.echo(
+        f"try: curl {view.router_url}/v1/chat/completions -H 'Content-Type: application/json' "
+        f"-d {shlex.quote(body)}"
+    )
+    return 0
+
+
+_HELLO = {"role": "user", "content": "Say hello."}
+
+
+def _show_changes(view: RunView, shown: dict[str, str]) -> None:
+    lines = {"": clean_line(view.notice)} if view.notice else {}
+    for process in view.processes:
+        took = ""
+        if process.state is ProcessState.READY and process.started_at is not None:
+            took = f"after {time.time() - process.started_at:.1f} s"
+        lines[process.name] = f"{process.state:<9} {clean_line(process.stage) or took}".rstrip()
+    for name, line in lines.items():
+        # How long it took is no change by itself.
+        key = line.partition(" after ")[0]
+        if shown.get(name) != key:
+            shown[name] = key
+            typer.echo(f"  {name:<10} {line}" if name else f"  {line}")
+
+
+def _show_failure(view: RunView) -> None:
+    if view.notice:
+        typer.echo(f"{view.id} failed: {clean_line(view.notice)}", err=True)
+    for process in view.processes:
+        if process.state is not ProcessState.CRASHED:
+            continue
+        typer.echo(f"{process.name} crashed: {clean_line(process.reason)}", err=True)
+        for line in tail_lines(Path(process.log), _SHOWN_LOG_LINES):
+            typer.echo(f"  {line}", err=True)
+        typer.echo(f"  log: {process.log}", err=True)
+
+
+def down(runs: Runs, run: str | None, *, every: bool) -> int:
+    """Stops a run, or all of them, and returns 0 when everything has ended."""
+    active = _active(runs.list())
+    if run is not None:
+        chosen = [_find(runs.list(), run)]
+    elif every or len(active) <= 1:
+        chosen = active
+    else:
+        names = ", ".join(view.id for view in active)
+        problem = f"{len(active)} runs are active"
+        raise ConfigError("--run", None, problem, f"name one of {names}, or give --all")
+    if not chosen:
+        typer.echo("no run is active")
+    code = 0
+    for view in chosen:
+        ended = runs.stop(view.id, lambda text: typer.echo(f"  {clean_line(text)}"))
+        typer.echo(f"{ended.id} {ended.state}")
+        if ended.state not in FINAL:
+            code = 1
+            typer.echo(f"{ended.id}: {clean_line(ended.notice)}", err=True)
+    return code
+
+
+def status(runs: Runs, run: str | None, *, as_json: bool) -> None:
+    """Prints the runs: as JSON all of them, for people the active ones and the last few others."""
+    views = runs.list()
+    if run is not None:
+        views = [_find(views, run)]
+    if as_json:
+        typer.echo(json.dumps({"runs": [_as_json(view) for view in views]}))
+        return
+    active = _active(views)
+    others = [view for view in views if view not in active]
+    for view in active if run is None else views:
+        served = f"{clean_line(view.model)} over {view.transport}"
+        typer.echo(f"{view.id}  {view.state}  {view.router_url}  {served}")
+        if view.notice:
+            typer.echo(f"  {clean_line(view.notice)}")
+        for process in view.processes:
+            typer.echo(f"  {_as_line(process)}")
+    if run is None:
+        if not active:
+            typer.echo("no run is active")
+        for view in others[:_SHOWN_ENDED_RUNS]:
+            typer.echo(f"{view.id}  {view.state}")
+        if len(others) > _SHOWN_ENDED_RUNS:
+            typer.echo(f"and {len(others) - _SHOWN_ENDED_RUNS} more that have ended")
+
+
+def logs(runs: Runs, name: str, run: str | None, *, follow: bool) -> None:
+    """Prints the log of process `name`; with `follow` until interrupted or the run has ended."""
+    views = runs.list()
+    if run is None and not views:
+        raise PdpanelError("There is no run yet; start one with `pdpanel up`.")
+    view = _find(views, run) if run is not None else next(iter(_active(views)), views[0])
+    path = runs.log_path(view.id, name)
+    for text in _read_log(path, runs if follow else None, view.id):
+        sys.stdout.write(strip_controls(text))
+        sys.stdout.flush()
+
+
+def _read_log(path: Path, runs: Runs | None, run_id: str) -> Iterator[str]:
+    offset, rest, ended = 0, b"", False
+    while True:
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                data = file.read(1 << 20)
+        except FileNotFoundError:
+            data = b""
+        offset += len(data)
+        # Whole lines only, so that no character and no control sequence is torn apart.
+        lines, _, rest = (rest + data).rpartition(b"\n")
+        if lines:
+            yield lines.decode("utf-8", errors="replace") + "\n"
+        if data:
+            continue
+        if runs is None or ended:
+            break
+        ended = runs.get(run_id).state in FINAL
+        time.sleep(_FOLLOW_S)
+    if rest:
+        yield rest.decode("utf-8", errors="replace") + "\n"
+
+
+def _active(views: Sequence[RunView]) -> list[RunView]:
+    return [view for view in views if view.state not in FINAL or view.supervised]
+
+
+def _find(views: Sequence[RunView], text: str) -> RunView:
+    exact = [view for view in views if view.id == text]
+    named = [view for view in _active(views) if view.name == text]
+    for found in (exact, named):
+        if len(found) == 1:
+            return found[0]
+    problem = "is the name of several runs" if named else "is not a run of this user"
+    raise ConfigError("--run", text, problem, "give an id that `pdpanel status` shows")
+
+
+def _as_json(view: RunView) -> dict[str, object]:
+    return {
+        "id": view.id,
+        "state": view.state,
+        "router_url": view.router_url,
+        "processes": [
+            {"name": item.name, "role": item.role, "pid": item.pid, "port": item.port, "state": item.state}
+            for item in view.processes
+        ],
+    }
+
+
+def _as_line(process: ProcessView) -> str:
+    pid = "-" if process.pid is None else str(process.pid)
+    memory = "" if process.rss_bytes is None else f"{process.rss_bytes / 1e6:.0f} MB"
+    cpu = "" if process.cpu_percent is None else f"{process.cpu_percent:.0f} %"
+    said = clean_line(process.reason or process.stage)
+    who = f"{process.name:<10} {process.state:<9} pid {pid:<8} port {process.port:<6}"
+    return f"{who} {memory:>8} {cpu:>6}  {said}".rstrip()

@@ -1,0 +1,209 @@
+"""What a person wants: the Deployment, the only input of the panel, and the YAML file that holds it.
+
+Knows nothing of ports that are free, of commands or of processes: `panel.plan` turns a Deployment into a
+LaunchPlan. Every mistake in a file or a form becomes one ConfigError that names the field, the value and the
+fix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from ..engine.errors import ConfigError
+from . import deployment_rules as rules
+from .deployment_errors import to_config_error
+
+__all__ = [
+    "MAX_COUNT",
+    "Deployment",
+    "Flag",
+    "RoleSpec",
+    "RouterSpec",
+    "Transport",
+    "dump_deployment",
+    "load_deployment",
+    "parse_deployment",
+    "parse_deployment_text",
+]
+
+MAX_COUNT = 64
+_MAX_FILE_BYTES = 1 << 20
+Transport = Literal["mooncake", "mooncake_tcp", "tcp"]
+Policy = Literal["random", "round_robin", "cache_aware", "power_of_two"]
+
+
+_Text = Annotated[str, AfterValidator(rules.plain_text)]
+_Port = Annotated[int, BeforeValidator(rules.no_boolean), Field(ge=1, le=65535)]
+_Count = Annotated[int, BeforeValidator(rules.no_boolean), Field(ge=0, le=MAX_COUNT)]
+Flag = Annotated[str | int | float | bool, AfterValidator(rules.flag_value)]
+_Flags = dict[Annotated[str, AfterValidator(rules.flag_name)], Flag]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RoleSpec(_Part):
+    """How many workers a role has and the extra flags that they get.
+
+    Attributes:
+        count: workers of this role, 0 to 64.
+        flags: SGLang's flags without the dashes; True gives the bare flag and False leaves it out.
+    """
+
+    count: _Count = 0
+    flags: _Flags = Field(default_factory=dict)
+
+
+class RouterSpec(_Part):
+    """The router: the address that clients talk to.
+
+    Attributes:
+        port: None lets the plan take the first free port from 8000.
+    """
+
+    port: _Port | None = None
+    policy: Policy = "round_robin"
+    flags: _Flags = Field(default_factory=dict)
+
+
+class Deployment(_Part):
+    """What a person wants to have served, and how it is split over roles.
+
+    Either `unified` has workers and the other two have none, or `prefill` and `decode` have at least one
+    each.
+
+    Attributes:
+        model: a folder, a .gguf file, a name of the catalogue or a Hub id.
+        served_model_name: the name that clients see; empty leaves it to the engine.
+        transport: what carries the KV cache from prefill to decode.
+        host: where workers and router listen.
+        env: variables for all processes, added to the panel's own environment.
+    """
+
+    version: Literal[1] = 1
+    name: Annotated[str, AfterValidator(rules.usable_name)] = "pd"
+    engine: Literal["bundled"] = "bundled"
+    model: Annotated[_Text, AfterValidator(rules.usable_model)]
+    served_model_name: _Text = ""
+    prefill: RoleSpec = RoleSpec()
+    decode: RoleSpec = RoleSpec()
+    unified: RoleSpec = RoleSpec()
+    transport: Transport = "mooncake"
+    host: Annotated[str, AfterValidator(rules.reachable_host)] = "127.0.0.1"
+    router: RouterSpec = RouterSpec()
+    env: dict[Annotated[str, AfterValidator(rules.env_name)], _Text] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _roles_fit(self) -> Self:
+        prefill, decode, unified = self.prefill.count, self.decode.count, self.unified.count
+        field, value, problem, remedy = "", 0, "", ""
+        if unified and (prefill or decode):
+            field, value = "unified.count", unified
+            problem = f"cannot stand beside {prefill} prefill and {decode} decode workers"
+            remedy = "set prefill.count and decode.count to 0, or unified.count to 0"
+        elif not (unified or prefill or decode):
+            field = "prefill.count"
+            problem = "no role has a worker"
+            remedy = "set prefill.count and decode.count to 1 or more, or unified.count to 1 or more"
+        elif decode and not prefill:
+            field = "prefill.count"
+            problem = f"nothing computes prompts for the {decode} decode workers"
+            remedy = "set prefill.count to 1 or more, or use unified workers"
+        elif prefill and not decode:
+            field = "decode.count"
+            problem = f"nothing takes over from the {prefill} prefill workers"
+            remedy = "set decode.count to 1 or more, or use unified workers"
+        if field:
+            raise PydanticCustomError(
+                "pdpanel", "{problem}", {"field": field, "value": value, "problem": problem, "remedy": remedy}
+            )
+        return self
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys without a word; here that is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"{key.value!r} is there twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def parse_deployment(fields: Mapping[str, object]) -> Deployment:
+    """Returns the Deployment that `fields` describes.
+
+    Raises:
+        ConfigError: one sentence about the first field that is wrong.
+    """
+    try:
+        return Deployment.model_validate(dict(fields))
+    except ValidationError as error:
+        raise to_config_error(error, Deployment) from None
+
+
+def parse_deployment_text(text: str, source: str = "the deployment") -> Deployment:
+    """Returns the Deployment written in the YAML `text`; `source` names it in errors.
+
+    Raises:
+        ConfigError: the text is not YAML, or a field is wrong.
+    """
+    remedy = "write it like the output of `pdpanel up --dry-run`"
+    try:
+        fields = yaml.load(text, Loader=_UniqueKeyLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError("deployment", source, f"is not valid YAML{line}: {error.problem}", remedy) from None
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError("deployment", source, f"is not valid YAML: {first}", remedy) from None
+    if not isinstance(fields, dict):
+        raise ConfigError("deployment", source, "is not a mapping of fields", remedy)
+    return parse_deployment({str(key): value for key, value in fields.items()})
+
+
+def load_deployment(path: Path) -> Deployment:
+    """Returns the Deployment in the YAML file at `path`.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or a field is wrong.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+        if len(data) > _MAX_FILE_BYTES:
+            raise ConfigError("deployment", str(path), "is larger than 1 MiB", "name a deployment file")
+        text = data.decode("utf-8")
+    except OSError as error:
+        raise ConfigError(
+            "deployment", str(path), error.strerror or "cannot be read", "name a readable file"
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError("deployment", str(path), "is not UTF-8 text", "name a YAML file") from None
+    return parse_deployment_text(text, str(path))
+
+
+def dump_deployment(deployment: Deployment) -> str:
+    """Returns `deployment` as the YAML that `load_deployment` reads back to an equal value."""
+    fields = deployment.model_dump(mode="python")
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=110)

@@ -1,0 +1,127 @@
+"""What single values of a Deployment must be like; each rule says what is wrong and what to write instead.
+
+Knows nothing of how the fields hang together; `panel.deployment` puts the rules on its fields.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+import unicodedata
+
+from pydantic_core import PydanticCustomError
+
+__all__ = [
+    "env_name",
+    "flag_name",
+    "flag_value",
+    "no_boolean",
+    "plain_text",
+    "reachable_host",
+    "usable_model",
+    "usable_name",
+    "wrong",
+]
+
+_OWNED_ENV = frozenset({"PDPANEL_RUN_ID", "PDPANEL_PROCESS", "PDPANEL_CACHE_DIR"})
+_OWNED_FLAGS = {
+    "model-path": "write the model in the field model",
+    "model": "write the model in the field model",
+    "served-model-name": "write it in the field served_model_name",
+    "host": "write it in the field host",
+    "port": "leave it out, the plan picks free ports, and router.port sets the router's",
+    "disaggregation-mode": "leave it out, the role sets it",
+    "disaggregation-bootstrap-port": "leave it out, the plan picks a free one",
+    "disaggregation-transfer-backend": "write it in the field transport",
+    "pd-disaggregation": "leave it out, the roles set it",
+    "prefill": "leave it out, the plan names the workers",
+    "decode": "leave it out, the plan names the workers",
+    "worker-urls": "leave it out, the plan names the workers",
+    "policy": "write it in the field router.policy",
+}
+
+
+def wrong(problem: str, remedy: str) -> PydanticCustomError:
+    """Returns the error that becomes a ConfigError with this problem and remedy."""
+    # Through the context, so that braces in a value are never taken for a template.
+    return PydanticCustomError("pdpanel", "{problem}", {"problem": problem, "remedy": remedy})
+
+
+def plain_text(value: str) -> str:
+    """Passes one line of text without control characters."""
+    if any(unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} for char in value):
+        raise wrong("contains control characters", "write it as one line of plain text")
+    return value
+
+
+def no_boolean(value: object) -> object:
+    """Passes anything but a yes/no value, which Python would take for 1 or 0."""
+    if isinstance(value, bool):
+        raise wrong("is a yes/no value", "write a whole number")
+    return value
+
+
+def usable_model(value: str) -> str:
+    """Passes a name that is not empty and cannot be taken for a flag."""
+    if not value.strip():
+        raise wrong(
+            "is empty", "name a model, a folder, a .gguf file or a Hub id, such as SmolLM2-135M-Instruct"
+        )
+    if value.startswith("-"):
+        raise wrong("starts with a dash, like a flag", "write ./ in front of a path that does")
+    return value
+
+
+def usable_name(value: str) -> str:
+    """Passes what is safe in file names and labels."""
+    if not re.fullmatch(r"[a-z0-9-]{1,40}", value):
+        raise wrong("is not a usable name", "use 1 to 40 of the characters a-z, 0-9 and -")
+    return value
+
+
+def reachable_host(value: str) -> str:
+    """Passes a host name or an address that peers can connect to."""
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        if re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*", value):
+            return value
+        raise wrong(
+            "is not a host name or an address", "write 127.0.0.1 or an address of this host"
+        ) from None
+    if address.is_unspecified:
+        raise wrong("names no address that peers could reach", "write 127.0.0.1 or one address of this host")
+    return value
+
+
+def flag_name(value: str) -> str:
+    """Passes a flag's name without dashes in front that is not the plan's own."""
+    bare = value.lstrip("-").replace("_", "-").lower()
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value):
+        raise wrong(
+            "is not a flag's name", f"write it without dashes in front, such as {bare[:60] or 'page-size'}"
+        )
+    if value in _OWNED_FLAGS:
+        raise wrong("is a flag that the plan sets itself", _OWNED_FLAGS[value])
+    return value
+
+
+def flag_value(value: str | int | float | bool) -> str | int | float | bool:
+    """Passes a value that survives YAML and a command line."""
+    if isinstance(value, str):
+        return plain_text(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise wrong("is not a finite number", "write a number")
+    if not isinstance(value, float) and not -(2**63) <= value < 2**63:
+        raise wrong("is too large a number", "write a number of at most 64 bits")
+    return value
+
+
+def env_name(value: str) -> str:
+    """Passes a variable's name that is not the plan's own."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,199}", value):
+        raise wrong("is not the name of an environment variable", "use letters, digits and _")
+    if value in _OWNED_ENV:
+        raise wrong("is a variable that the plan sets itself", "leave it out")
+    return value

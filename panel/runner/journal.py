@@ -1,0 +1,67 @@
+"""The runner's own log, one JSON object a line, and what a process's log says about its end.
+
+The runner's standard output is `runner.log`; `Journal` alone writes to it. Text that comes out of logs is
+stripped of control sequences before it goes anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+__all__ = ["Journal", "clean_line", "last_meaningful_line", "strip_controls", "tail_lines"]
+
+_TAIL_BYTES = 32768
+_SHOWN_CHARACTERS = 300
+_CONTROL_SEQUENCES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.")
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_ERROR = re.compile(
+    r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Exit)\b|\b(?:error|fatal|critical)\b\W", re.IGNORECASE
+)
+
+
+class Journal:
+    """Writes events of one run to standard output."""
+
+    def say(self, event: str, **fields: object) -> None:
+        """Writes one line: the time, the event and its fields."""
+        line = msgspec.json.encode({"t": round(time.time(), 3), "event": event, **fields})
+        sys.stdout.write(line.decode() + "\n")
+        sys.stdout.flush()
+
+
+def clean_line(text: str) -> str:
+    """Returns `text` as one plain line: no control sequences or characters, at most 300 long."""
+    plain = strip_controls(text).replace("\n", " ").replace("\t", " ").strip()
+    return plain if len(plain) <= _SHOWN_CHARACTERS else plain[: _SHOWN_CHARACTERS - 3] + "..."
+
+
+def strip_controls(text: str) -> str:
+    """Returns `text` without control sequences and without control characters but tab and newline."""
+    return _CONTROL_CHARACTERS.sub("", _CONTROL_SEQUENCES.sub("", text))
+
+
+def tail_lines(path: Path, count: int) -> list[str]:
+    """Returns the last `count` non-empty lines of the log at `path`, cleaned; none if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _TAIL_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return []
+    lines = [cleaned for line in text.splitlines() if (cleaned := clean_line(line))]
+    return lines[-count:]
+
+
+def last_meaningful_line(path: Path) -> str:
+    """Returns the line that most likely says why the process ended: the last error, else the last line."""
+    lines = tail_lines(path, 40)
+    for line in reversed(lines):
+        if _ERROR.search(line):
+            return line
+    return lines[-1] if lines else ""

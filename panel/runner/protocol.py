@@ -1,0 +1,82 @@
+"""What client and runner say to each other: one JSON object a line over the run's Unix socket.
+
+A request is one line; the answer is any number of Progress lines and then one Reply. Requests name known
+processes and never carry a command. `runner.server` answers, `runner.client` asks.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from .samples import SampleBatch
+from .state import RunRecord
+
+__all__ = [
+    "MAX_REQUEST_BYTES",
+    "GetSamples",
+    "GetStatus",
+    "Line",
+    "Progress",
+    "Reply",
+    "Request",
+    "RestartProcess",
+    "Shutdown",
+    "Stop",
+    "StopProcess",
+]
+
+MAX_REQUEST_BYTES = 65536
+
+
+class GetStatus(msgspec.Struct, tag_field="op", tag="status", forbid_unknown_fields=True, frozen=True):
+    """Asks for the run's record."""
+
+
+class GetSamples(msgspec.Struct, tag_field="op", tag="samples", forbid_unknown_fields=True, frozen=True):
+    """Asks for the rows after row `since`."""
+
+    since: int = 0
+
+
+class Stop(msgspec.Struct, tag_field="op", tag="stop", forbid_unknown_fields=True, frozen=True):
+    """Asks to end all processes, and then the runner."""
+
+
+class StopProcess(
+    msgspec.Struct, tag_field="op", tag="stop_process", forbid_unknown_fields=True, frozen=True
+):
+    """Asks to end one process."""
+
+    name: str
+
+
+class RestartProcess(
+    msgspec.Struct, tag_field="op", tag="restart_process", forbid_unknown_fields=True, frozen=True
+):
+    """Asks to end one process if it runs, and to start it anew."""
+
+    name: str
+
+
+class Shutdown(msgspec.Struct, tag_field="op", tag="shutdown", forbid_unknown_fields=True, frozen=True):
+    """Asks the runner alone to end; the processes go on without one."""
+
+
+Request = GetStatus | GetSamples | Stop | StopProcess | RestartProcess | Shutdown
+
+
+class Progress(msgspec.Struct, tag_field="kind", tag="progress", frozen=True):
+    """Says what is going on while a request is served."""
+
+    text: str
+
+
+class Reply(msgspec.Struct, tag_field="kind", tag="reply", frozen=True):
+    """Ends the answer: the record or the samples asked for, or an error in one sentence."""
+
+    run: RunRecord | None = None
+    samples: SampleBatch | None = None
+    error: str = ""
+
+
+Line = Progress | Reply

@@ -1,0 +1,98 @@
+"""What clients see of a run: frozen values made from the runner's record.
+
+Knows no socket and no file; `panel.runs` makes them, web and CLI show them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .launch import Role
+from .runner.lifecycle import ENDED, ProcessState, RunState
+from .runner.state import RunRecord
+
+__all__ = ["ProcessView", "RunView", "to_view"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessView:
+    """One process of a run.
+
+    Attributes:
+        pid: None while it does not run.
+        port: its HTTP port.
+        stage: what it is doing while it starts, empty otherwise.
+        started_at: unix seconds, None before its first start.
+        cpu_percent: of its whole group, 100 is one core; None when not known.
+        rss_bytes: of its whole group; None when not known.
+        reason: why it crashed, one line.
+        log: its log file, absolute.
+    """
+
+    name: str
+    role: Role
+    pid: int | None
+    port: int
+    state: ProcessState
+    stage: str
+    started_at: float | None
+    cpu_percent: float | None
+    rss_bytes: int | None
+    restarts: int
+    reason: str
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One run.
+
+    Attributes:
+        created_at: unix seconds.
+        notice: what is going on or went wrong, one line, empty when there is nothing to say.
+        supervised: its runner lives, so that it takes commands; a failed run may still have one.
+    """
+
+    id: str
+    name: str
+    state: RunState
+    created_at: float
+    router_url: str
+    model: str
+    transport: str
+    notice: str
+    processes: tuple[ProcessView, ...]
+    supervised: bool
+
+
+def to_view(record: RunRecord, logs: Path) -> RunView:
+    """Returns `record` as clients see it; `logs` is the run's folder of logs."""
+    return RunView(
+        id=record.id,
+        name=record.name,
+        state=record.state,
+        created_at=record.created_at,
+        router_url=record.router_url,
+        model=record.model,
+        transport=record.transport,
+        notice=record.notice,
+        processes=tuple(
+            ProcessView(
+                name=process.name,
+                role=process.role,
+                pid=None if process.state in ENDED else process.pid,
+                port=process.ports.get("http", 0),
+                state=process.state,
+                stage=process.stage,
+                started_at=process.started_at,
+                cpu_percent=process.cpu_percent,
+                rss_bytes=process.rss_bytes,
+                restarts=process.restarts,
+                reason=process.reason,
+                log=str(logs / process.log),
+            )
+            for process in record.processes
+        ),
+        supervised=record.runner_pid is not None and record.state is not RunState.STOPPED,
+    )

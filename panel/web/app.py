@@ -1,0 +1,104 @@
+"""The panel's ASGI application: our routes first, Gradio's page at "/", the guard around both.
+
+Gradio takes seconds to import, so only `build_app` does it; `build_api` is everything but the page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import aiohttp
+from fastapi import FastAPI
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from .api import add_error_answers, api_routes
+from .guard import Access, Guard
+from .hub import Hub
+from .live import live_routes
+from .port import Source
+
+__all__ = ["build_api", "build_app"]
+
+_STATIC = Path(__file__).parent / "static"
+# Gradio's queue asks for work every millisecond, which costs an idle panel 8 % of a core; our page queues
+# nothing.
+_IDLE_POLL_S = 0.05
+# A stop waits until its processes ended, so several may wait at once beside the poller and the log readers.
+_THREADS = 32
+
+
+class _StaticFiles(StaticFiles):
+    """Files that a browser asks for again after an update of the package."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+def build_api(source: Source, *, poll_s: float = 0.5) -> FastAPI:
+    """Returns the application with REST, WebSockets and files, but without page and guard."""
+    hub = Hub(source, poll_s)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        threads = ThreadPoolExecutor(_THREADS, "panel")
+        asyncio.get_running_loop().set_default_executor(threads)
+        poller = asyncio.create_task(hub.run(), name="hub")
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=300)
+        # Proxies of the environment are for the way out, not for a router on this host.
+        async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
+            app.state.http = session
+            try:
+                yield
+            finally:
+                poller.cancel()
+                await asyncio.gather(poller, return_exceptions=True)
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    add_error_answers(app)
+    app.include_router(api_routes(source, hub))
+    app.include_router(live_routes(source, hub))
+    app.mount("/static-pdpanel", _StaticFiles(directory=_STATIC), name="static-pdpanel")
+    return app
+
+
+def build_app(source: Source, access: Access, *, poll_s: float = 0.5) -> Guard:
+    """Returns the guarded application with its page.
+
+    Args:
+        source: the runs of this host.
+        access: who may talk to the panel.
+        poll_s: how often the runs are looked at while a browser listens.
+    """
+    import gradio as gr
+
+    from .layout import HEAD, build_blocks
+    from .theme import panel_theme
+
+    app = build_api(source, poll_s=poll_s)
+    blocks = build_blocks(source.choices)
+    gr.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
+        theme=panel_theme(),
+        head=HEAD,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        show_error=False,
+    )
+    # A private attribute: a test tells when it is gone, and the panel works without it.
+    if hasattr(blocks._queue, "sleep_when_free"):
+        blocks._queue.sleep_when_free = _IDLE_POLL_S
+    return Guard(app, access)

@@ -1,0 +1,275 @@
+"""Simulated runs: the whole panel without an engine, for a first look and for the tests of the pages.
+
+Processes become ready after a moment, samples follow a smooth made-up load, logs grow. Nothing is started on
+the host, and nothing here is measured. Speaks only `port`.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ...engine.errors import ConfigError, NotFoundError
+from .hardware import describe_this_host
+from .port import Choices, DeployForm, ProcessView, RunView, SampleBatch, SeriesView
+
+__all__ = ["DemoSource"]
+
+_RATE_HZ = 2
+_KEPT = 1800
+_BATCH = 600
+
+
+@dataclass(slots=True)
+class _DemoRun:
+    view: RunView
+    number: int
+    seq: int = 0
+    samples: list[tuple[int, float, Mapping[str, float]]] = field(default_factory=list)
+    log_lines: int = 0
+
+
+def _processes(form: DeployForm, number: int, port: int) -> tuple[ProcessView, ...]:
+    roles = {"unified": 1} if form.mode == "unified" else {"prefill": form.prefill, "decode": form.decode}
+    names = [(f"{role}-{index}", role) for role, count in roles.items() for index in range(count)]
+    names.append(("router", "router"))
+    return tuple(
+        ProcessView(
+            name=name,
+            role=role,
+            state="pending",
+            pid=number * 100 + place,
+            port=port if role == "router" else 30000 + number * 20 + place,
+        )
+        for place, (name, role) in enumerate(names)
+    )
+
+
+class DemoSource:
+    """A `Source` whose runs exist in memory alone.
+
+    Args:
+        folder: where the logs are written.
+        router_url: what Try it asks; a simulated run has no router of its own.
+        ready_after_s: how long a process takes to become ready.
+        clock: seconds since 1970.
+
+    Attributes:
+        calls: every action that was asked for, oldest first.
+        gaps: intervals (from, to) in which no samples exist.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        router_url: str = "http://127.0.0.1:8000",
+        ready_after_s: float = 2.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.choices = Choices()
+        self.calls: list[tuple[object, ...]] = []
+        self.gaps: list[tuple[float, float]] = []
+        self._folder = folder
+        self._router_url = router_url
+        self._ready_after_s = ready_after_s
+        self._clock = clock
+        self._runs: dict[str, _DemoRun] = {}
+        self._lock = threading.RLock()
+
+    def runs(self) -> Sequence[RunView]:
+        """Returns the simulated runs, newest first."""
+        with self._lock:
+            for run in self._runs.values():
+                self._advance(run)
+            return [run.view for run in reversed(self._runs.values())]
+
+    def start(self, form: DeployForm) -> str:
+        """Adds a run; a model named `missing` is refused like an unknown one."""
+        with self._lock:
+            self.calls.append(("start", form))
+            if form.model == "missing":
+                raise ConfigError("model", form.model, "is not known", "name one of the list or a file")
+            number = len(self._runs) + 1
+            now = self._clock()
+            port = int(self._router_url.rpartition(":")[2])
+            processes = _processes(form, number, port)
+            prefills = [process.name for process in processes if process.role == "prefill"]
+            decodes = [process.name for process in processes if process.role == "decode"]
+            view = RunView(
+                id=f"demo-{number}",
+                state="starting",
+                mode=form.mode,
+                model=form.model,
+                transport=form.transport,
+                router_url=self._router_url,
+                created_s=now,
+                processes=tuple(replace(process, state="starting", started_s=now) for process in processes),
+                links=tuple((prefill, decode) for prefill in prefills for decode in decodes),
+                other_logs=("model",),
+            )
+            self._runs[view.id] = _DemoRun(view, number)
+            return view.id
+
+    def stop(self, run_id: str) -> None:
+        """Ends all processes of the run."""
+        with self._lock:
+            self.calls.append(("stop", run_id))
+            run = self._run(run_id)
+            for process in run.view.processes:
+                self._set(run, process.name, state="stopped", pid=None, started_s=None)
+            run.view = replace(run.view, state="stopped", notice="", can_stop=False)
+
+    def stop_process(self, run_id: str, name: str) -> None:
+        """Ends one process."""
+        with self._lock:
+            self.calls.append(("stop_process", run_id, name))
+            self._set(self._run(run_id), name, state="stopped", pid=None, started_s=None)
+
+    def restart_process(self, run_id: str, name: str) -> None:
+        """Lets one process begin anew."""
+        with self._lock:
+            self.calls.append(("restart_process", run_id, name))
+            run = self._run(run_id)
+            (old,) = [process for process in run.view.processes if process.name == name]
+            pid = (old.pid or run.number * 100) + 1000
+            self._set(
+                run, name, state="starting", pid=pid, started_s=self._clock(), restarts=old.restarts + 1
+            )
+
+    def samples(self, run_id: str, since: int) -> SampleBatch:
+        """Returns made-up samples."""
+        with self._lock:
+            run = self._run(run_id)
+            self._advance(run)
+            rows = [row for row in run.samples if row[0] > since][:_BATCH]
+            last = rows[-1][0] if rows else since
+            return SampleBatch(last, self._series(run), tuple((moment, values) for _, moment, values in rows))
+
+    def log_path(self, run_id: str, name: str) -> Path:
+        """Returns the log that the simulation writes."""
+        with self._lock:
+            run = self._run(run_id)
+            known = {process.name for process in run.view.processes} | set(run.view.other_logs)
+            if name not in known:
+                raise NotFoundError("process", name, "the run has no such log", "choose one of the list")
+            return self._folder / f"{run_id}-{name}.log"
+
+    def hardware(self) -> Mapping[str, object]:
+        """Returns this host's real hardware."""
+        return describe_this_host()
+
+    def remember(self, run_id: str, seconds: float) -> None:
+        """Gives the run a past of made-up samples."""
+        with self._lock:
+            run = self._run(run_id)
+            now = self._clock()
+            run.view = replace(
+                run.view,
+                created_s=now - seconds,
+                processes=tuple(replace(one, started_s=now - seconds) for one in run.view.processes),
+            )
+
+    def _run(self, run_id: str) -> _DemoRun:
+        if run_id not in self._runs:
+            raise NotFoundError("run", run_id, "there is no such run", "choose one of the list")
+        return self._runs[run_id]
+
+    def _set(self, run: _DemoRun, name: str, **changes: object) -> None:
+        processes = tuple(
+            replace(process, **changes) if process.name == name else process for process in run.view.processes
+        )
+        run.view = replace(run.view, processes=processes)
+
+    def _advance(self, run: _DemoRun) -> None:
+        now = self._clock()
+        if run.view.state == "stopped":
+            return
+        for place, process in enumerate(run.view.processes):
+            if process.state in ("starting", "ready") and process.started_s is not None:
+                age = now - process.started_s
+                ready = age >= self._ready_after_s
+                self._set(
+                    run,
+                    process.name,
+                    state="ready" if ready else "starting",
+                    stage="" if ready else "loading the model",
+                    cpu_percent=round(30 + 20 * math.sin(now / 3 + place), 1),
+                    rss_bytes=int(6e8 + place * 1e8 + 2e7 * math.sin(now / 5)),
+                )
+        states = [process.state for process in run.view.processes]
+        state = "ready" if all(one == "ready" for one in states) else "starting"
+        if "stopped" in states:
+            state = "degraded"
+        run.view = replace(run.view, state=state)
+        self._sample(run, now)
+        self._log(run, now)
+
+    def _sample(self, run: _DemoRun, now: float) -> None:
+        latest = int((now - run.view.created_s) * _RATE_HZ)
+        for seq in range(max(run.seq + 1, latest - _KEPT), latest + 1):
+            moment = run.view.created_s + seq / _RATE_HZ
+            if not any(start <= moment <= end for start, end in self.gaps):
+                run.samples.append((seq, moment, self._values(run, moment)))
+        run.seq = max(run.seq, latest)
+        del run.samples[:-_KEPT]
+
+    def _values(self, run: _DemoRun, moment: float) -> dict[str, float]:
+        values: dict[str, float] = {}
+        total = 0.0
+        for place, (prefill, decode) in enumerate(run.view.links):
+            wave = math.sin(moment / 4 + place * 1.3) + 0.6 * math.sin(moment / 1.7 + place)
+            rate = max(0.0, wave) * 1.9e8
+            values[f"link/{prefill}>{decode}/kv_bytes_per_s"] = rate
+            total += rate
+        if run.view.links:
+            values["run/kv_bytes_per_s"] = total
+        workers = [process for process in run.view.processes if process.role != "router"]
+        running = tokens = 0.0
+        for place, process in enumerate(workers):
+            count = float(max(0, round(3 + 3 * math.sin(moment / 6 + place))))
+            rate = 0.0 if process.role == "prefill" else count * 11.5
+            values[f"proc/{process.name}/running"] = count
+            values[f"proc/{process.name}/generated_tokens_per_s"] = rate
+            running += count
+            tokens += rate
+        return {**values, "run/running": running, "run/generated_tokens_per_s": tokens}
+
+    def _series(self, run: _DemoRun) -> tuple[SeriesView, ...]:
+        found = [
+            SeriesView(f"link/{one}>{two}/kv_bytes_per_s", f"{one} → {two}", "kv", "MB/s", 1e-6, "simulated")
+            for one, two in run.view.links
+        ]
+        found.append(SeriesView("run/kv_bytes_per_s", "total", "kv", "MB/s", 1e-6, "simulated", True))
+        for process in run.view.processes:
+            if process.role == "router":
+                continue
+            key = f"proc/{process.name}"
+            found.append(SeriesView(f"{key}/running", process.name, "requests", "", 1.0, "simulated"))
+            if process.role != "prefill":
+                found.append(
+                    SeriesView(
+                        f"{key}/generated_tokens_per_s", process.name, "tokens", "tokens/s", 1.0, "simulated"
+                    )
+                )
+        found.append(SeriesView("run/running", "total", "requests", "", 1.0, "simulated", True))
+        found.append(
+            SeriesView("run/generated_tokens_per_s", "total", "tokens", "tokens/s", 1.0, "simulated", True)
+        )
+        return tuple(found)
+
+    def _log(self, run: _DemoRun, now: float) -> None:
+        wanted = int((now - run.view.created_s) * 4)
+        fresh = range(max(run.log_lines, wanted - 400), wanted)
+        run.log_lines = max(run.log_lines, wanted)
+        if not fresh:
+            return
+        for process in run.view.processes:
+            with self.log_path(run.view.id, process.name).open("a", encoding="utf-8") as file:
+                for number in fresh:
+                    stamp = time.strftime("%H:%M:%S", time.localtime(run.view.created_s + number / 4))
+                    line = f"{process.name} request r-{number:06d} step {number % 7}"
+                    file.write(f"\x1b[32m{stamp} INFO\x1b[0m {line}\n")

@@ -1,0 +1,103 @@
+"""The page as Gradio builds it: the tabs, the Deploy form, and empty islands that `static/*.js` fills.
+
+No event of this page runs Python: the form calls our own REST routes from the browser, so that everything
+that acts passes through one small, named set of routes.
+"""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from .port import Choices
+
+__all__ = ["HEAD", "build_blocks"]
+
+_STATIC = "/static-pdpanel"
+
+HEAD = "\n".join(
+    [
+        f'<link rel="icon" href="{_STATIC}/mark.svg" type="image/svg+xml">',
+        f'<link rel="stylesheet" href="{_STATIC}/uPlot.min.css">',
+        f'<link rel="stylesheet" href="{_STATIC}/pdpanel.css">',
+        f'<script src="{_STATIC}/uPlot.iife.min.js"></script>',
+        f'<script type="module" src="{_STATIC}/main.js"></script>',
+    ]
+)
+
+_DEPLOY = """(mode, model, prefill, decode, transport) => {
+  window.pdpanel.deploy(mode, model, prefill, decode, transport);
+}"""
+_MODE = "(mode) => { window.pdpanel.followMode(mode); }"
+
+
+def _island(name: str) -> gr.HTML:
+    return gr.HTML(
+        f'<div class="pd-island" data-island="{name}"></div>',
+        apply_default_css=False,
+        js_on_load=None,
+        elem_id=f"pd-{name}",
+    )
+
+
+def _deploy_form(choices: Choices) -> None:
+    mode = gr.Radio(
+        [("Prefill and decode apart", "pd"), ("Unified", "unified")],
+        value="pd",
+        label="Mode",
+        info="Unified is one worker that does both: the yardstick for PD.",
+        elem_id="pd-mode",
+    )
+    model = gr.Dropdown(
+        list(choices.models),
+        value=choices.models[0],
+        allow_custom_value=True,
+        label="Model",
+        info="A name of the list, a folder, a .gguf file or a Hub id.",
+        elem_id="pd-model",
+    )
+    with gr.Row(elem_id="pd-counts"):
+        prefill, decode = (
+            gr.Number(
+                1,
+                label=f"{role} workers",
+                minimum=1,
+                maximum=choices.most_workers,
+                step=1,
+                precision=0,
+                min_width=120,
+                elem_id=f"pd-{role.lower()}-count",
+            )
+            for role in ("Prefill", "Decode")
+        )
+    transport = gr.Dropdown(
+        list(choices.transports),
+        value=choices.transports[0],
+        label="Transport",
+        info="What carries the KV cache from prefill to decode.",
+        elem_id="pd-transport",
+    )
+    button = gr.Button("Deploy", variant="primary", elem_id="deploy-button")
+    _island("deploy")
+    mode.change(None, mode, None, js=_MODE, api_visibility="private")
+    button.click(None, [mode, model, prefill, decode, transport], None, js=_DEPLOY, api_visibility="private")
+
+
+def build_blocks(choices: Choices) -> gr.Blocks:
+    """Returns the page; `choices` fills the Deploy form."""
+    with gr.Blocks(title="pdpanel", analytics_enabled=False, fill_width=True) as blocks:
+        _island("header")
+        with gr.Tabs(elem_id="pd-tabs", overflow_behavior="wrap", selected="deploy"):
+            with gr.Tab("Deploy", id="deploy", elem_id="pd-tab-deploy"), gr.Row():
+                with gr.Column(scale=1, min_width=300, elem_id="pd-form"):
+                    _deploy_form(choices)
+                with gr.Column(scale=3, min_width=320):
+                    _island("runs")
+            with gr.Tab("Try it", id="tryit", elem_id="pd-tab-tryit"):
+                _island("tryit")
+            with gr.Tab("Observe", id="observe", elem_id="pd-tab-observe"):
+                _island("observe")
+            with gr.Tab("Logs", id="logs", elem_id="pd-tab-logs"):
+                _island("logs")
+            with gr.Tab("Hardware", id="hardware", elem_id="pd-tab-hardware"):
+                _island("hardware")
+    return blocks

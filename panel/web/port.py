@@ -1,0 +1,171 @@
+"""What the web part needs of the rest of the panel, as plain values and one Protocol.
+
+The values are what travels to the browser: every field is JSON, times are seconds since 1970, sizes are
+bytes. `source.RunsSource` fills them from the real runs; the tests of the pages fill them by hand. Knows
+neither Gradio nor FastAPI nor the runs themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+__all__ = [
+    "Choices",
+    "DeployForm",
+    "ProcessView",
+    "RunView",
+    "SampleBatch",
+    "SeriesView",
+    "Source",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessView:
+    """One process of a run as its table row shows it.
+
+    Attributes:
+        state: pending, starting, ready, stopping, stopped or crashed.
+        stage: what a starting process does now, in a few words.
+        started_s: when it was started; None when it does not run.
+        cpu_percent: of one core.
+        message: why it crashed, in one sentence.
+    """
+
+    name: str
+    role: str
+    state: str
+    stage: str = ""
+    pid: int | None = None
+    port: int | None = None
+    started_s: float | None = None
+    cpu_percent: float | None = None
+    rss_bytes: int | None = None
+    restarts: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One run.
+
+    Attributes:
+        state: starting, ready, degraded, stopping, stopped, failed or unsupervised.
+        mode: pd or unified.
+        links: the pairs (prefill process, decode process) between which KV may travel.
+        other_logs: names of logs that belong to no process, such as the model download's.
+        notice: one sentence on what goes on, such as a model download.
+        progress: share of that work which is done, 0 to 1; None when nobody can know it.
+        can_stop: something of it can still be stopped.
+    """
+
+    id: str
+    state: str
+    mode: str
+    model: str
+    transport: str
+    router_url: str
+    created_s: float
+    processes: tuple[ProcessView, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    other_logs: tuple[str, ...] = ()
+    notice: str = ""
+    progress: float | None = None
+    can_stop: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesView:
+    """What one series of samples means.
+
+    Attributes:
+        group: the chart it belongs to: kv, requests or tokens.
+        unit: what the charts show, after multiplication by `scale`.
+        source: where the numbers come from, in a few words.
+        total: True for the sum of the group's other series.
+    """
+
+    key: str
+    label: str
+    group: str
+    unit: str
+    scale: float = 1.0
+    source: str = ""
+    total: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SampleBatch:
+    """Samples of one run, oldest first, as (time, value of each key); a missing key is missing data.
+
+    Attributes:
+        last_seq: where the next call goes on.
+    """
+
+    last_seq: int
+    series: tuple[SeriesView, ...] = ()
+    rows: tuple[tuple[float, Mapping[str, float]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeployForm:
+    """What the Deploy button sends, already checked."""
+
+    mode: str
+    model: str
+    prefill: int
+    decode: int
+    transport: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the Deploy form offers; the first of each is the default."""
+
+    models: Sequence[str] = ("SmolLM2-135M-Instruct",)
+    transports: Sequence[str] = ("mooncake", "mooncake_tcp", "tcp")
+    most_workers: int = 8
+
+
+class Source(Protocol):
+    """The runs of this host, for the web part; each method may block and raises only PdpanelError.
+
+    All of them are called from worker threads, several at a time.
+    """
+
+    choices: Choices
+
+    def runs(self) -> Sequence[RunView]:
+        """Returns the runs, newest first."""
+        ...
+
+    def start(self, form: DeployForm) -> str:
+        """Starts a run and returns its id at once, before its processes are ready."""
+        ...
+
+    def stop(self, run_id: str) -> None:
+        """Stops all processes of the run; returns when they ended."""
+        ...
+
+    def stop_process(self, run_id: str, name: str) -> None:
+        """Asks one process to stop and to stay stopped."""
+        ...
+
+    def restart_process(self, run_id: str, name: str) -> None:
+        """Stops one process, if it lives, and starts it again."""
+        ...
+
+    def samples(self, run_id: str, since: int) -> SampleBatch:
+        """Returns the run's samples after number `since`, a bounded count of them; 0 begins at the oldest."""
+        ...
+
+    def log_path(self, run_id: str, name: str) -> Path:
+        """Returns where the process writes its log; the file may not exist yet."""
+        ...
+
+    def hardware(self) -> Mapping[str, object]:
+        """Returns what the Hardware tab shows, as `hardware.describe` shapes it."""
+        ...

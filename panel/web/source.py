@@ -1,0 +1,139 @@
+"""The real runs as the web part wants them: `panel.runs` in, `port` values out.
+
+Only translation: no decision about runs is made here. Called from worker threads by `hub` and `api`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..deployment import parse_deployment
+from ..runner.series import SeriesInfo
+from ..runs import ProcessView as RunProcess
+from ..runs import Runs
+from ..runs import RunView as RealRun
+from .hardware import describe_this_host
+from .port import Choices, DeployForm, ProcessView, RunView, SampleBatch, SeriesView
+
+__all__ = ["RunsSource", "to_series"]
+
+_GROUPS = {"kv_bytes_per_s": "kv", "running": "requests", "generated_tokens_per_s": "tokens"}
+_SCALES = {"kv": ("MB/s", 1e-6), "requests": ("", 1.0), "tokens": ("tokens/s", 1.0)}
+_SHARE = re.compile(r"\b(\d+(?:\.\d+)?) of (\d+(?:\.\d+)?) [kMG]?B\b")
+
+
+def to_series(info: SeriesInfo) -> SeriesView | None:
+    """Returns what the charts need to know of a series, or None for one that no chart shows."""
+    where, _, rest = info.key.partition("/")
+    subject, _, quantity = rest.rpartition("/")
+    group = _GROUPS.get(quantity)
+    if group is None or (group == "tokens" and subject.startswith("prefill-")):
+        return None
+    unit, scale = _SCALES[group]
+    total = where == "run"
+    label = "total" if total else subject.replace(">", " → ")
+    return SeriesView(info.key, label, group, unit, scale, info.source, total)
+
+
+def _share(notice: str) -> float | None:
+    """Returns the share of a download that a notice such as "fetching X 45 of 93 MB" tells."""
+    match = _SHARE.search(notice)
+    if match is None or float(match[2]) == 0:
+        return None
+    return min(1.0, float(match[1]) / float(match[2]))
+
+
+def _to_process(process: RunProcess) -> ProcessView:
+    return ProcessView(
+        name=process.name,
+        role=str(process.role),
+        state=str(process.state),
+        stage=process.stage,
+        pid=process.pid,
+        port=process.port or None,
+        started_s=process.started_at if process.pid is not None else None,
+        cpu_percent=process.cpu_percent,
+        rss_bytes=process.rss_bytes,
+        restarts=process.restarts,
+        message=process.reason,
+    )
+
+
+def _to_run(run: RealRun) -> RunView:
+    of_role = {
+        role: [process.name for process in run.processes if str(process.role) == role]
+        for role in ("prefill", "decode")
+    }
+    return RunView(
+        id=run.id,
+        state=str(run.state),
+        mode="pd" if of_role["prefill"] else "unified",
+        model=run.model,
+        transport=run.transport,
+        router_url=run.router_url.rstrip("/"),
+        created_s=run.created_at,
+        processes=tuple(_to_process(process) for process in run.processes),
+        links=tuple((one, two) for one in of_role["prefill"] for two in of_role["decode"]),
+        other_logs=("model", "runner"),
+        notice=run.notice,
+        progress=_share(run.notice),
+        can_stop=run.supervised or str(run.state) == "unsupervised",
+    )
+
+
+class RunsSource:
+    """The `Source` over a `Runs`.
+
+    Args:
+        runs: the runs of this user.
+        choices: what the Deploy form offers.
+    """
+
+    def __init__(self, runs: Runs, choices: Choices | None = None) -> None:
+        self.choices = choices or Choices()
+        self._runs = runs
+
+    def runs(self) -> Sequence[RunView]:
+        """Returns the runs, newest first."""
+        return [_to_run(run) for run in self._runs.list()]
+
+    def start(self, form: DeployForm) -> str:
+        """Starts what the form asks for; raises ConfigError for a field that is wrong."""
+        if form.mode == "unified":
+            roles: dict[str, object] = {"unified": {"count": 1}}
+        else:
+            roles = {"prefill": {"count": form.prefill}, "decode": {"count": form.decode}}
+        deployment = parse_deployment({"model": form.model.strip(), "transport": form.transport, **roles})
+        return self._runs.start(deployment).id
+
+    def stop(self, run_id: str) -> None:
+        """Ends all processes of the run."""
+        self._runs.stop(run_id)
+
+    def stop_process(self, run_id: str, name: str) -> None:
+        """Ends one process."""
+        self._runs.stop_process(run_id, name)
+
+    def restart_process(self, run_id: str, name: str) -> None:
+        """Ends one process, if it lives, and starts it again."""
+        self._runs.restart_process(run_id, name)
+
+    def samples(self, run_id: str, since: int) -> SampleBatch:
+        """Returns the samples after number `since`, of the series that the charts show."""
+        batch = self._runs.samples(run_id, since)
+        series = tuple(view for info in batch.series.values() if (view := to_series(info)) is not None)
+        keys = {view.key for view in series}
+        rows = tuple(
+            (row.t, {key: value for key, value in row.values.items() if key in keys}) for row in batch.rows
+        )
+        return SampleBatch(batch.last_seq, series, rows)
+
+    def log_path(self, run_id: str, name: str) -> Path:
+        """Returns the log of a process, of the model's preparation or of the runner."""
+        return self._runs.log_path(run_id, name)
+
+    def hardware(self) -> Mapping[str, object]:
+        """Returns what this host is."""
+        return describe_this_host()

@@ -1,0 +1,80 @@
+// Numbers and times as people read them; no page, no state.
+
+const two = (value) => String(value).padStart(2, "0");
+
+/** 24 h clock of a time in seconds since 1970. */
+export function clock(seconds) {
+  const date = new Date(seconds * 1000);
+  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+}
+
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined || seconds < 0) return "–";
+  const whole = Math.floor(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
+  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${two(Math.floor(whole / 60) % 60)} min`;
+  return `${Math.floor(whole / 86400)} d ${Math.floor(whole / 3600) % 24} h`;
+}
+
+/** Decimal units, as everywhere in the panel. */
+export function bytes(count) {
+  if (count === null || count === undefined) return "–";
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let value = count;
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** At most three significant places before the point, none that mean nothing. */
+export function number(value) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  const size = Math.abs(value);
+  if (size >= 1000) return Math.round(value).toLocaleString("en-US");
+  if (size >= 100 || Number.isInteger(value)) return String(Math.round(value));
+  return size >= 10 ? value.toFixed(1) : value.toFixed(2);
+}
+
+export function percent(value) {
+  return value === null || value === undefined ? "–" : `${Math.round(value)} %`;
+}
+
+export function milliseconds(value) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  return value >= 1000 ? `${(value / 1000).toFixed(2)} s` : `${value >= 100 ? Math.round(value) : value.toFixed(1)} ms`;
+}
+
+/** The value below which the share `part` of `values` lies (nearest rank). */
+export function quantile(values, part) {
+  if (values.length === 0) return null;
+  const sorted = [...values].sort((left, right) => left - right);
+  return sorted[Math.min(sorted.length - 1, Math.ceil(part * sorted.length) - 1)];
+}
+
+const PROCESS_LABELS = {
+  pending: "Waiting",
+  starting: "Starting",
+  ready: "Ready",
+  stopping: "Stopping",
+  stopped: "Stopped",
+  crashed: "Crashed",
+  degraded: "Degraded",
+  failed: "Failed",
+};
+
+export function stateLabel(state) {
+  return PROCESS_LABELS[state] ?? state;
+}
+
+export function modeLabel(mode) {
+  return mode === "unified" ? "unified" : "prefill / decode";
+}
+
+/** The last part of a path or Hub id. */
+export function shortModel(model) {
+  return model.split("/").filter(Boolean).pop() ?? model;
+}

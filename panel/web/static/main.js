@@ -1,0 +1,51 @@
+// Entry: mounts each view when Gradio has put its island into the page, and offers hooks to tests and consoles.
+
+import { deploy } from "./deploy.js";
+import { hardware } from "./hardware.js";
+import { header } from "./header.js";
+import { logs } from "./logs.js";
+import { observe } from "./observe.js";
+import { runs } from "./runs.js";
+import { store } from "./store.js";
+import { tryIt } from "./tryit.js";
+
+const VIEWS = { header, deploy, runs, tryit: tryIt, observe, logs, hardware };
+
+function mountAll() {
+  for (const island of document.querySelectorAll("[data-island]:not([data-mounted])")) {
+    const view = VIEWS[island.dataset.island];
+    if (!view) continue;
+    island.dataset.mounted = "";
+    view(island);
+  }
+}
+
+window.pdpanel = {
+  /** How many sample packets have been drawn. */
+  get ticks() {
+    return store.ticks;
+  },
+  get series() {
+    return store.series;
+  },
+  get rows() {
+    return store.rows;
+  },
+  get runs() {
+    return store.list();
+  },
+  get selected() {
+    return store.selected;
+  },
+  get connection() {
+    return store.live.state;
+  },
+  /** The newest value of a series in its own unit (bytes/s for KV), or null. */
+  lastValue: (key) => store.lastValue(key),
+  select: (id) => store.choose(id),
+  charts: {},
+};
+
+new MutationObserver(mountAll).observe(document.documentElement, { childList: true, subtree: true });
+mountAll();
+store.connect();

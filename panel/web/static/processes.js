@@ -1,0 +1,108 @@
+// The table of one run's processes, updated in place: a row keeps its buttons and their focus.
+
+import * as actions from "./actions.js";
+import { el, keyed, setAttribute, setText } from "./dom.js";
+import { bytes, duration, percent, stateLabel } from "./format.js";
+import { store } from "./store.js";
+
+const COLUMNS = ["Process", "State", "PID", "Port", "Uptime", "CPU", "Memory", "Actions"];
+const STOPPABLE = new Set(["pending", "starting", "ready"]);
+
+async function act(row, run, name, action, tell) {
+  row.dataset.busy = action;
+  tell(`${action === "stop" ? "Stopping" : "Restarting"} ${name} …`, "idle");
+  try {
+    await actions.actOnProcess(run, name, action);
+    tell("", "idle");
+  } catch (error) {
+    tell(error.message, "bad");
+  } finally {
+    delete row.dataset.busy;
+  }
+}
+
+function makeRow(run, process, tell) {
+  const cell = (label, ...inner) => el("td", { data: { label } }, ...inner);
+  const name = process.name;
+  const row = el(
+    "tr",
+    { data: { process: name } },
+    el(
+      "th",
+      { scope: "row" },
+      el("span", { class: "pd-role", data: { role: process.role } }, process.role),
+      el("span", { class: "pd-name" }, name),
+    ),
+    cell("State", el("span", { class: "pd-state" }), el("span", { class: "pd-stage" })),
+    cell("PID"),
+    cell("Port"),
+    cell("Uptime"),
+    cell("CPU"),
+    cell("Memory"),
+  );
+  const button = (action, label) =>
+    el(
+      "button",
+      {
+        type: "button",
+        class: "pd-button",
+        data: { action },
+        "aria-label": `${label} ${name}`,
+        on: { click: () => act(row, run.id, name, action, tell) },
+      },
+      label,
+    );
+  row.append(cell("Actions", el("div", { class: "pd-actions" }, button("restart", "Restart"), button("stop", "Stop"))));
+  return row;
+}
+
+function updateRow(row, process) {
+  row.dataset.state = process.state;
+  const [, state, pid, port, , cpu, memory, buttons] = row.children;
+  setText(state.firstChild, stateLabel(process.state));
+  state.firstChild.dataset.state = process.state;
+  const again = process.restarts > 0 ? `restarted ${process.restarts} times` : "";
+  const about = process.state === "ready" ? again : process.message || process.stage || again;
+  setText(state.lastChild, about);
+  setText(pid, process.pid ?? "–");
+  setText(port, process.port ?? "–");
+  setText(cpu, percent(process.cpu_percent));
+  setText(memory, bytes(process.rss_bytes));
+  setUptime(row, process);
+  const [restart, stop] = buttons.querySelectorAll("button");
+  const busy = row.dataset.busy !== undefined;
+  setAttribute(stop, "disabled", busy || !STOPPABLE.has(process.state));
+  setAttribute(restart, "disabled", busy || process.state === "stopping");
+}
+
+function setUptime(row, process) {
+  const lives = process.started_s !== null && process.pid !== null;
+  setText(row.children[4], lives ? duration(store.now() - process.started_s) : "–");
+}
+
+/** Returns {node, update(run)}; `tell(text, tone)` shows the outcome of an action. */
+export function processTable(run, tell) {
+  const body = el("tbody");
+  const head = el("tr", {}, ...COLUMNS.map((column) => el("th", { scope: "col" }, column)));
+  const table = el("table", { class: "pd-table pd-processes" }, el("thead", {}, head), body);
+  table.prepend(el("caption", { class: "pd-unseen" }, `Processes of run ${run.id}`));
+  const node = el("div", { class: "pd-scroll" }, table);
+  return {
+    node,
+    update(now) {
+      keyed(
+        body,
+        now.processes,
+        (process) => process.name,
+        (process) => makeRow(now, process, tell),
+        updateRow,
+      );
+    },
+    tick(now) {
+      for (const process of now.processes) {
+        const row = body.querySelector(`tr[data-key="${CSS.escape(process.name)}"]`);
+        if (row) setUptime(row, process);
+      }
+    },
+  };
+}

@@ -1,0 +1,198 @@
+"""Fixtures of the browser tests: a panel process, Chromium, and pages that must stay free of errors."""
+
+from __future__ import annotations
+
+import json
+import queue
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+    # Names that a hostile page could have; nothing else is looked up.
+    "--host-resolver-rules=MAP evil.test 127.0.0.1, MAP rebind.test 127.0.0.1",
+]
+SCREENSHOTS = Path(__file__).parents[2] / "artifacts" / "screenshots"
+WAIT_MS = 20_000
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class PanelProcess:
+    """One panel process and how to talk to it without a browser."""
+
+    folder: Path
+    port: int
+    token: str = "browser-test-token"
+    process: subprocess.Popen[str] | None = None
+    output: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def login_url(self) -> str:
+        return f"{self.url}?token={self.token}"
+
+    def start(self) -> None:
+        """Starts the process and waits until it has printed its URL."""
+        script = Path(__file__).with_name("panel_process.py")
+        self.process = subprocess.Popen(
+            [sys.executable, str(script), str(self.folder), str(self.port), self.token],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        lines: queue.Queue[str | None] = queue.Queue()
+
+        def read() -> None:
+            assert self.process is not None and self.process.stdout is not None
+            with self.process.stdout as stream:
+                for line in stream:
+                    self.output.append(line)
+                    lines.put(line)
+            lines.put(None)
+
+        self.reader = threading.Thread(target=read, daemon=True)
+        self.reader.start()
+        while "panel at" not in (line := lines.get(timeout=50) or "the end"):
+            assert line != "the end", "".join(self.output)
+
+    def stop(self) -> None:
+        """Ends the process."""
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait(20)
+        self.reader.join(10)
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """Returns the JSON answer to a request of an API client."""
+        request = urllib.request.Request(
+            self.url.rstrip("/") + path,
+            method=method,
+            data=None if method == "GET" else json.dumps(body or {}).encode(),
+            headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.load(answer)
+
+    def deploy(self, prefill: int = 1, decode: int = 1, mode: str = "pd") -> str:
+        """Starts a simulated run and returns its id."""
+        form = {"mode": mode, "model": "SmolLM2-135M-Instruct", "prefill": prefill, "decode": decode}
+        return self.ask("POST", "/api/runs", form)["run"]
+
+    def run(self, run_id: str) -> Any:
+        """Returns one run as the API tells it."""
+        return next(run for run in self.ask("GET", "/api/runs")["runs"] if run["id"] == run_id)
+
+
+@pytest.fixture(scope="session")
+def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PanelProcess]:
+    process = PanelProcess(tmp_path_factory.mktemp("panel"), free_port())
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Watched:
+    """What a context's pages did that a test may care about."""
+
+    complaints: list[str] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
+
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture
+def watched() -> Watched:
+    return Watched()
+
+
+@pytest.fixture
+def open_page(chromium: Browser, panel: PanelProcess, watched: Watched) -> Iterator[OpenPage]:
+    """Returns a function that opens the panel, signed in, and waits until it is live."""
+    contexts: list[BrowserContext] = []
+
+    def watch(page: Page) -> None:
+        page.on(
+            "console",
+            lambda message: (
+                watched.complaints.append(message.text) if message.type in ("error", "warning") else None
+            ),
+        )
+        page.on("pageerror", lambda error: watched.complaints.append(str(error)))
+        page.on("request", lambda request: watched.hosts.add(urlsplit(request.url).netloc))
+
+    def open_(
+        width: int = 1440, height: int = 900, scheme: str = "light", process: PanelProcess = panel
+    ) -> Page:
+        context = chromium.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,  # type: ignore[arg-type]
+            reduced_motion="reduce",
+        )
+        contexts.append(context)
+        context.set_default_timeout(WAIT_MS)
+        page = context.new_page()
+        watch(page)
+        page.goto(process.login_url)
+        expect(page.get_by_test_id("live-chip")).to_have_attribute("data-state", "live", timeout=WAIT_MS)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def page(open_page: OpenPage, watched: Watched, panel: PanelProcess) -> Iterator[Page]:
+    """A live panel whose console stays clean and that asks no other host."""
+    yield open_page()
+    assert watched.complaints == []
+    assert watched.hosts <= {f"127.0.0.1:{panel.port}", ""}
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+
+
+@pytest.fixture
+def run_id(panel: PanelProcess) -> Iterator[str]:
+    """A simulated run of one prefill and two decode workers that is stopped afterwards."""
+    run = panel.deploy(1, 2)
+    yield run
+    panel.ask("POST", f"/api/runs/{run}/stop")

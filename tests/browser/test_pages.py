@@ -1,0 +1,286 @@
+"""The panel in a real browser, over simulated runs."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Page, expect
+
+WAIT_MS = 20_000
+TICKS = "() => window.pdpanel.ticks"
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+
+
+def wait_for_ticks(page: Page, more: int) -> None:
+    before = page.evaluate(TICKS)
+    page.wait_for_function(f"() => window.pdpanel.ticks >= {before + more}", timeout=WAIT_MS)
+
+
+def choose(page: Page, run_id: str) -> None:
+    page.get_by_test_id("run-picker").select_option(run_id)
+
+
+def test_deploy_tab_comes_first(page: Page) -> None:
+    expect(page.get_by_role("tab").first).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("tab", selected=True)).to_have_text("Deploy")
+    expect(page.get_by_role("button", name="Deploy", exact=True)).to_be_visible()
+
+
+def test_deploy_starts_the_chosen_run(page: Page, panel) -> None:  # noqa: ANN001
+    page.get_by_label("Prefill workers").fill("2")
+    page.get_by_label("Decode workers").fill("3")
+    page.get_by_role("combobox", name="Model").fill("my-model")
+    page.get_by_role("combobox", name="Model").press("Enter")
+    page.get_by_role("combobox", name="Transport").click()
+    page.get_by_role("option", name="tcp", exact=True).click()
+    page.locator("#deploy-button").click()
+    outcome = page.get_by_test_id("deploy-outcome")
+    expect(outcome).to_contain_text("Started run")
+    run_id = page.evaluate("() => window.pdpanel.selected")
+    run = panel.run(run_id)
+    assert (run["mode"], run["model"], run["transport"]) == ("pd", "my-model", "tcp")
+    card = page.locator(f'[data-run="{run_id}"]')
+    for name in ("prefill-0", "prefill-1", "decode-0", "decode-1", "decode-2", "router"):
+        expect(card.locator(f'[data-process="{name}"]')).to_have_attribute(
+            "data-state", "ready", timeout=WAIT_MS
+        )
+    expect(card.get_by_test_id("run-state")).to_have_text("Ready")
+    expect(page.get_by_test_id("processes-chip")).to_have_text("6 of 6 processes ready")
+    expect(card.get_by_test_id("next-step")).to_be_visible()
+    card.get_by_test_id("stop-all").click()
+    expect(card.get_by_test_id("run-state")).to_have_text("Stopped")
+    expect(card.get_by_test_id("stop-all")).to_be_hidden()
+
+
+def test_unified_needs_neither_counts_nor_transport(page: Page, panel) -> None:  # noqa: ANN001
+    page.get_by_label("Unified").check()
+    expect(page.get_by_label("Prefill workers")).to_be_hidden()
+    expect(page.get_by_role("combobox", name="Transport")).to_be_hidden()
+    page.locator("#deploy-button").click()
+    expect(page.get_by_test_id("deploy-outcome")).to_contain_text("Started run")
+    run_id = page.evaluate("() => window.pdpanel.selected")
+    assert [each["role"] for each in panel.run(run_id)["processes"]] == ["unified", "router"]
+    panel.ask("POST", f"/api/runs/{run_id}/stop")
+
+
+def test_refused_deployment_is_one_sentence(open_page) -> None:  # noqa: ANN001
+    page = open_page()
+    page.get_by_role("combobox", name="Model").fill("missing")
+    page.get_by_role("combobox", name="Model").press("Enter")
+    page.locator("#deploy-button").click()
+    expect(page.get_by_test_id("deploy-outcome")).to_have_text(
+        "model = 'missing': is not known; name one of the list or a file."
+    )
+
+
+def test_row_stop_and_restart(page: Page, run_id: str) -> None:
+    row = page.locator(f'[data-run="{run_id}"] [data-process="decode-1"]')
+    expect(row).to_have_attribute("data-state", "ready", timeout=WAIT_MS)
+    row.get_by_role("button", name="Stop decode-1").click()
+    expect(row).to_have_attribute("data-state", "stopped")
+    expect(row.get_by_role("button", name="Stop decode-1")).to_be_disabled()
+    card = page.locator(f'[data-run="{run_id}"]')
+    expect(card.get_by_test_id("run-state")).to_have_text("Degraded")
+    row.get_by_role("button", name="Restart decode-1").click()
+    expect(row).to_have_attribute("data-state", "ready", timeout=WAIT_MS)
+    expect(row).to_contain_text("restarted 1 time")
+    expect(card.locator('[data-process="decode-0"]')).to_have_attribute("data-state", "ready")
+
+
+def test_row_button_keeps_focus_while_the_table_lives(page: Page, run_id: str) -> None:
+    button = page.locator(f'[data-run="{run_id}"] [data-process="decode-0"] [data-action="restart"]')
+    expect(button).to_be_enabled()
+    choose(page, run_id)
+    button.focus()
+    wait_for_ticks(page, 4)
+    expect(button).to_be_focused()
+
+
+def test_try_it_streams_and_measures(page: Page, run_id: str) -> None:
+    choose(page, run_id)
+    open_tab(page, "Try it")
+    page.get_by_test_id("try-prompt").fill("tell me")
+    page.get_by_label("Max tokens").fill("20")
+    expect(page.get_by_test_id("try-send")).to_be_enabled(timeout=WAIT_MS)
+    page.get_by_test_id("try-send").click()
+    output = page.get_by_test_id("try-output")
+    expect(output).to_contain_text("word0 word1")
+    expect(output).to_have_attribute("data-state", "done", timeout=WAIT_MS)
+    assert output.inner_text().split() == [f"word{number}" for number in range(20)]
+    expect(page.get_by_test_id("metric-tokens")).to_have_text("20")
+    for name in ("ttft", "itl", "p99"):
+        expect(page.get_by_test_id(f"metric-{name}")).to_have_text(re.compile(r"\d m?s$"))
+    expect(page.get_by_test_id("metric-rate")).to_have_text(re.compile(r"^\d"))
+
+
+def test_try_it_stops(page: Page, run_id: str) -> None:
+    choose(page, run_id)
+    open_tab(page, "Try it")
+    page.get_by_label("Max tokens").fill("4000")
+    page.get_by_test_id("try-send").click()
+    output = page.get_by_test_id("try-output")
+    expect(output).to_contain_text("word5")
+    page.get_by_test_id("try-stop").click()
+    expect(output).to_have_attribute("data-state", "stopped")
+    expect(page.get_by_test_id("try-send")).to_be_enabled()
+
+
+def test_try_it_failure_is_one_sentence(open_page, run_id: str) -> None:  # noqa: ANN001
+    page = open_page()
+    choose(page, run_id)
+    open_tab(page, "Try it")
+    page.get_by_test_id("try-prompt").fill("fail")
+    page.get_by_test_id("try-send").click()
+    expect(page.get_by_test_id("try-error")).to_have_text(
+        "The router answered with status 400: the prompt is too long"
+    )
+
+
+def test_model_output_is_text(page: Page, run_id: str) -> None:
+    choose(page, run_id)
+    open_tab(page, "Try it")
+    page.get_by_test_id("try-prompt").fill("hostile")
+    page.get_by_label("Max tokens").fill("2")
+    page.get_by_test_id("try-send").click()
+    output = page.get_by_test_id("try-output")
+    expect(output).to_contain_text("<img src=x")
+    expect(output).to_have_attribute("data-state", "done")
+    assert output.locator("img, script").count() == 0
+    assert page.evaluate("() => window.hacked") is None
+
+
+def test_charts_tick(page: Page, run_id: str) -> None:
+    choose(page, run_id)
+    open_tab(page, "Observe")
+    wait_for_ticks(page, 3)
+    keys = page.evaluate("() => window.pdpanel.series.map((series) => series.key)")
+    assert "link/prefill-0>decode-1/kv_bytes_per_s" in keys
+    value = page.evaluate("() => window.pdpanel.lastValue('run/kv_bytes_per_s')")
+    assert isinstance(value, int | float)
+    labels = page.locator('section[aria-label="KV transfer"] .pd-legendname').all_inner_texts()
+    assert labels == ["prefill-0 → decode-0", "prefill-0 → decode-1", "total"]
+    expect(page.locator('[data-chart="kv"] canvas')).to_have_count(1)
+    first = page.evaluate("() => window.pdpanel.charts.kv.range()[1]")
+    wait_for_ticks(page, 4)
+    assert page.evaluate("() => window.pdpanel.charts.kv.range()[1]") > first
+    expect(page.locator('[data-chart="kv"] canvas')).to_have_count(1)
+
+
+def test_zoom_survives_updates_and_tab_changes(page: Page, panel, run_id: str) -> None:  # noqa: ANN001
+    choose(page, run_id)
+    open_tab(page, "Observe")
+    page.locator('[data-window="60"]').click()
+    wait_for_ticks(page, 8)
+    box = page.locator('[data-chart="kv"] .u-over').bounding_box()
+    assert box is not None
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.5, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.9, y, steps=8)
+    page.mouse.up()
+    zoomed = page.evaluate("() => window.pdpanel.charts.kv.range()")
+    assert zoomed[1] - zoomed[0] < 30
+    assert page.evaluate("() => window.pdpanel.charts.tokens.range()") == zoomed
+    wait_for_ticks(page, 4)
+    open_tab(page, "Logs")
+    open_tab(page, "Observe")
+    wait_for_ticks(page, 2)
+    assert page.evaluate("() => window.pdpanel.charts.kv.range()") == zoomed
+    page.get_by_test_id("reset-zoom").click()
+    reset = page.evaluate("() => window.pdpanel.charts.kv.range()")
+    assert reset[1] > zoomed[1]
+
+
+def test_value_under_the_cursor(page: Page, run_id: str) -> None:
+    choose(page, run_id)
+    open_tab(page, "Observe")
+    page.locator('[data-window="60"]').click()
+    wait_for_ticks(page, 6)
+    when = page.locator('section[aria-label="KV transfer"] .pd-when')
+    expect(when).to_have_text("now")
+    box = page.locator('[data-chart="kv"] .u-over').bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.99, box["y"] + 20)
+    expect(when).to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
+
+
+def test_pause_holds_the_picture(page: Page, run_id: str) -> None:
+    choose(page, run_id)
+    open_tab(page, "Observe")
+    wait_for_ticks(page, 2)
+    page.get_by_test_id("pause").click()
+    held = page.evaluate("() => window.pdpanel.charts.kv.range()")
+    wait_for_ticks(page, 4)
+    assert page.evaluate("() => window.pdpanel.charts.kv.range()") == held
+    page.get_by_test_id("pause").click()
+    page.wait_for_function(f"() => window.pdpanel.charts.kv.range()[1] > {held[1]}")
+
+
+def test_missing_samples_are_a_gap(page: Page) -> None:
+    data = page.evaluate(
+        """async () => {
+          const { columns } = await import("/static-pdpanel/chart.js");
+          const series = [{ key: "a", scale: 2 }, { key: "b", scale: 1 }];
+          return columns([[1, { a: 1, b: 1 }], [2, { a: 2 }], [9, { a: 3, b: 3 }]], series);
+        }"""
+    )
+    assert data[0][:2] == [1, 2]
+    assert len(data[0]) == 4
+    assert data[1] == [2, 4, None, 6]
+    assert data[2] == [1, None, None, 3]
+
+
+def test_log_tails(page: Page, panel, run_id: str) -> None:  # noqa: ANN001
+    choose(page, run_id)
+    open_tab(page, "Logs")
+    page.get_by_test_id("log-process").select_option("decode-1")
+    log = page.get_by_test_id("log")
+    expect(log).to_contain_text("decode-1 request r-000001", timeout=WAIT_MS)
+    assert "\x1b" not in log.inner_text()
+    with (panel.folder / f"{run_id}-decode-1.log").open("a") as file:
+        file.write("\x1b[31m<b>MARK</b>\x1b[0m\n")
+    expect(log).to_contain_text("<b>MARK</b>")
+    assert log.locator("b").count() == 0
+    assert log.evaluate("node => node.scrollTop + node.clientHeight >= node.scrollHeight - 2")
+
+
+def test_log_keeps_its_place_without_follow(page: Page, panel, run_id: str) -> None:  # noqa: ANN001
+    with (panel.folder / f"{run_id}-router.log").open("a") as file:
+        file.writelines(f"line {number}\n" for number in range(3000))
+    choose(page, run_id)
+    open_tab(page, "Logs")
+    page.get_by_test_id("log-process").select_option("router")
+    log = page.get_by_test_id("log")
+    expect(log).to_contain_text("line 2999", timeout=WAIT_MS)
+    page.get_by_test_id("log-follow").uncheck()
+    log.evaluate("node => { node.scrollTop = 100; }")
+    with (panel.folder / f"{run_id}-router.log").open("a") as file:
+        file.write("the last\n")
+    expect(log).to_contain_text("the last")
+    assert log.evaluate("node => node.scrollTop") == 100
+
+
+def test_long_log_does_not_fill_the_page(page: Page, panel, run_id: str) -> None:  # noqa: ANN001
+    choose(page, run_id)
+    open_tab(page, "Logs")
+    page.get_by_test_id("log-process").select_option("prefill-0")
+    log = page.get_by_test_id("log")
+    expect(log).to_contain_text("prefill-0 request", timeout=WAIT_MS)
+    with (panel.folder / f"{run_id}-prefill-0.log").open("a") as file:
+        file.write("x" * 99 + "\n")
+        for number in range(60_000):
+            file.write(f"line {number:06d} {'y' * 80}\n")
+        file.write("THE END\n")
+    expect(log).to_contain_text("THE END", timeout=WAIT_MS)
+    assert log.evaluate("node => node.childNodes.length") <= 400
+
+
+def test_hardware_is_shown(page: Page) -> None:
+    open_tab(page, "Hardware")
+    hardware = page.get_by_test_id("hardware")
+    expect(hardware).to_contain_text("Processor")
+    expect(hardware).to_contain_text("Network interfaces")
+    expect(hardware).to_contain_text("Notes for PD serving")

@@ -1,0 +1,133 @@
+"""Shapes from transformers' config.json, versions 4 and 5, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pdpanel.engine.errors import ConfigError
+from pdpanel.engine.model.shape import ModelShape, RopeScaling, shape_from_hf_config, shape_from_json
+
+BASE: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "num_hidden_layers": 30,
+    "hidden_size": 576,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "intermediate_size": 1536,
+    "vocab_size": 49152,
+    "max_position_embeddings": 8192,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 100000.0,
+    "tie_word_embeddings": True,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+LLAMA3 = {
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+    "rope_type": "llama3",
+}
+
+
+def shape_of(**changes: Any) -> ModelShape:
+    return shape_from_hf_config({**BASE, **changes}, source="m")
+
+
+def test_default_model_has_the_published_kv_size() -> None:
+    shape = shape_of()
+    assert (shape.head_dim, shape.q_rows, shape.kv_rows) == (64, 576, 192)
+    assert shape.kv_bytes_per_token(2) == 23_040
+    assert shape.kv_bytes_per_token(4) == 46_080
+    assert (shape.eos_ids, shape.bos_id, shape.rope_scaling, shape.qkv_bias) == ((2,), 1, None, False)
+
+
+def test_both_ways_to_write_rope_are_read() -> None:
+    old = shape_of(rope_theta=5e5, rope_scaling=LLAMA3)
+    new = shape_of(rope_theta=None, rope_parameters={**LLAMA3, "rope_theta": 5e5})
+    assert old == new
+    assert old.rope_theta == 5e5
+    assert old.rope_scaling == RopeScaling("llama3", 8.0, 1.0, 4.0, 8192)
+    assert shape_of(rope_scaling={"type": "linear", "factor": 2.0}).rope_scaling == RopeScaling("linear", 2.0)
+    assert shape_of(rope_parameters={"rope_type": "default", "rope_theta": 7.0}).rope_theta == 7.0
+
+
+def test_configs_written_by_transformers_are_read(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 99}
+    llama3 = {**LLAMA3, "original_max_position_embeddings": 64, "rope_theta": 5e5}
+    made = {
+        "LlamaForCausalLM": transformers.LlamaConfig(
+            **sizes, rope_parameters=llama3, tie_word_embeddings=True, max_position_embeddings=512
+        ),
+        "MistralForCausalLM": transformers.MistralConfig(**sizes, head_dim=32, sliding_window=None),
+        "Qwen2ForCausalLM": transformers.Qwen2Config(**sizes, eos_token_id=[5, 6]),
+    }
+    for name, config in made.items():
+        config.architectures = [name]
+        config.save_pretrained(tmp_path)
+        shape = shape_from_hf_config(json.loads((tmp_path / "config.json").read_text()), source="m")
+        assert shape.architecture == name
+        assert (shape.hidden, shape.heads, shape.kv_heads, shape.vocab) == (64, 4, 2, 99)
+        assert shape.layers == config.num_hidden_layers
+        assert shape.ffn == config.intermediate_size
+        assert shape.head_dim == (32 if name.startswith("Mistral") else 16)
+        assert shape.tie_embeddings == name.startswith("Llama")
+        assert shape.qkv_bias == name.startswith("Qwen2")
+        assert (shape.rope_scaling is not None) == name.startswith("Llama")
+        assert shape.eos_ids == ((5, 6) if name.startswith("Qwen2") else (2,) if config.eos_token_id else ())
+
+
+def test_generation_config_names_the_end_tokens() -> None:
+    generation = {"eos_token_id": [128001, 128009], "bos_token_id": None}
+    shape = shape_from_hf_config(BASE, source="m", generation=generation)
+    assert shape.eos_ids == (128001, 128009)
+    assert shape.bos_id == 1
+
+
+def test_a_sliding_window_that_qwen2_does_not_use_is_no_obstacle() -> None:
+    changes = {"architectures": ["Qwen2ForCausalLM"], "sliding_window": 4096}
+    assert shape_of(**changes, use_sliding_window=False).qkv_bias
+    with pytest.raises(ConfigError, match="sliding_window 4096"):
+        shape_of(**changes, use_sliding_window=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"architectures": ["GPT2LMHeadModel"]}, ["GPT2LMHeadModel", "Qwen2ForCausalLM"]),
+        ({"architectures": None, "model_type": "bert"}, ["bert"]),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, ["yarn", "default, linear, llama3"]),
+        ({"rope_scaling": {"rope_type": "linear"}}, ["lacks factor"]),
+        ({"architectures": ["MistralForCausalLM"], "sliding_window": 4096}, ["sliding window"]),
+        ({"attention_bias": True}, ["attention_bias"]),
+        ({"mlp_bias": True}, ["mlp_bias"]),
+        ({"hidden_act": "gelu"}, ["gelu"]),
+        ({"partial_rotary_factor": 0.5}, ["partial rotary"]),
+        ({"quantization_config": {"quant_method": "awq"}}, ["awq"]),
+        ({"hidden_size": None}, ["lacks hidden_size"]),
+        ({"hidden_size": "576"}, ["hidden_size '576' is not a number"]),
+        ({"hidden_size": 576.5}, ["not a whole number"]),
+        ({"num_hidden_layers": 0}, ["layers is 0"]),
+        ({"num_key_value_heads": 2}, ["9 query heads"]),
+        ({"head_dim": 63}, ["63 is odd"]),
+        ({"eos_token_id": "2"}, ["eos_token_id"]),
+    ],
+)
+def test_what_is_not_served_is_refused_by_name(changes: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        shape_of(**changes)
+    assert caught.value.field == "--model-path"
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("scaling", [None, RopeScaling("llama3", 32.0)])
+def test_json_round_trip(scaling: RopeScaling | None) -> None:
+    shape = shape_of(rope_scaling=None if scaling is None else {**LLAMA3, "factor": 32.0})
+    assert shape.rope_scaling == scaling
+    assert shape_from_json(json.loads(json.dumps(shape.as_json()))) == shape
