@@ -164,7 +164,8 @@ def failure(what: str, output: str) -> str:
     if any(sign in output for sign in _NO_NETWORK):
         remedy = "connect to a network, or configure a mirror (for pip PIP_INDEX_URL)"
         return f"{what} needs a package index and none could be reached: {remedy}."
-    errors = [line.partition(":")[2].strip() for line in output.splitlines() if line.startswith(_ERROR)]
+    lines = [line.strip() for line in output.splitlines() if "subprocess-exited-with-error" not in line]
+    errors = [line.partition(":")[2].strip() for line in lines if line.startswith(_ERROR)]
     return f"{what} failed; the last word was: {(errors or [last_line(output)])[-1][:300]}"
 
 

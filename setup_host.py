@@ -176,7 +176,16 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def _pip(what: str, *arguments: str) -> None:
-    command = [_python(), "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
+    command = [
+        _python(),
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--retries",
+        "2",
+        *arguments,
+    ]
     done = subprocess.run(
         # A download takes minutes: whoever sits at a terminal sees pip's progress.
         command if sys.stdout.isatty() else [*command, "--quiet"],

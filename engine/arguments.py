@@ -19,7 +19,13 @@ __all__ = ["parse_server_arguments"]
 
 TRANSFER_BACKENDS = ("mooncake", "mooncake_tcp", "tcp")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-_DTYPE_ALIASES = {"float": "float32", "fp32": "float32", "half": "float16", "fp16": "float16", "bf16": "bfloat16"}
+_DTYPE_ALIASES = {
+    "float": "float32",
+    "fp32": "float32",
+    "half": "float16",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+}
 
 # SGLang flags that are accepted with these values alone, because they ask for what the engine does anyway.
 _NEUTRAL: dict[str, tuple[str, ...]] = {
@@ -105,9 +111,22 @@ def _build_parser() -> _Parser:
 
     def number(flag: str, help_text: str, low: int = 1, high: int | None = None, *names: str) -> None:
         value = getattr(default, flag[2:].replace("-", "_"))
-        add(flag, *names, type=_whole(flag, low, high), default=value, metavar="N", help=f"{help_text} [{value}]")
+        add(
+            flag,
+            *names,
+            type=_whole(flag, low, high),
+            default=value,
+            metavar="N",
+            help=f"{help_text} [{value}]",
+        )
 
-    add("--model-path", "--model", required=True, metavar="MODEL", help="a directory, a .gguf file, a name or a Hub id")
+    add(
+        "--model-path",
+        "--model",
+        required=True,
+        metavar="MODEL",
+        help="a directory, a .gguf file, a name or a Hub id",
+    )
     add("--served-model-name", default="", metavar="NAME", help="name on the API [from the model]")
     add("--host", default=default.host, help=f"address to listen on [{default.host}]")
     number("--port", "port of the HTTP API", 1, 65535)
@@ -140,8 +159,16 @@ def _build_parser() -> _Parser:
         metavar="F",
         help="share of the memory for weights and KV; on a CPU the pool is --max-total-tokens",
     )
-    add("--context-length", type=_whole("--context-length", 2), metavar="N", help="tokens per request [the model's]")
-    for flag, what in (("--dtype", "weights and activations"), ("--kv-cache-dtype", "KV, stored and on the wire")):
+    add(
+        "--context-length",
+        type=_whole("--context-length", 2),
+        metavar="N",
+        help="tokens per request [the model's]",
+    )
+    for flag, what in (
+        ("--dtype", "weights and activations"),
+        ("--kv-cache-dtype", "KV, stored and on the wire"),
+    ):
         add(
             flag,
             type=_choice(flag, DTYPES, _DTYPE_ALIASES),

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from .actions import Action, ExportPages, SendAbort, SendAck, SendCommit, SendDrained, SendGrant
 from .decode_core import DecodeCore
 from .errors import TransferError
 from .kv import KVCache
 from .log import record
+from .metrics import EngineMetrics
 from .peer.client import PeerClient
 from .peer.messages import Abort, Ack, Commit, Drained, Grant, Hello, Message
 from .peer.server import PeerServer
@@ -25,21 +25,9 @@ from .prefill_core import PrefillCore
 from .transfer.api import Endpoint, Link, Ticket, TicketState
 from .transfer.plan import merge_runs
 
-__all__ = ["DecodeExchange", "PrefillExchange", "TransferMeter"]
+__all__ = ["DecodeExchange", "PrefillExchange"]
 
 Post = Callable[[Callable[[float], None]], None]
-
-
-class TransferMeter(Protocol):
-    """Where transfers are counted; any thread may call."""
-
-    def kv_moved(self, *, direction: str, peer: str, size: int, pages: int, writes: int) -> None:
-        """Bytes, pages and writes that completed; `direction` is "sent" or "received"."""
-        ...
-
-    def transfer_ended(self, *, direction: str, peer: str, size: int, seconds: float, ok: bool) -> None:
-        """A request's KV is complete on the other side, or was given up."""
-        ...
 
 
 @dataclass(slots=True)
@@ -57,13 +45,19 @@ class PrefillExchange:
     """Prefill's side: grants in, pages and commits out."""
 
     def __init__(
-        self, core: PrefillCore, post: Post, kv: KVCache, endpoint: Endpoint, meter: TransferMeter, max_segment: int
+        self,
+        core: PrefillCore,
+        post: Post,
+        kv: KVCache,
+        endpoint: Endpoint,
+        metrics: EngineMetrics,
+        max_segment: int,
     ) -> None:
         self._core = core
         self._post = post
         self._kv = kv
         self._endpoint = endpoint
-        self._meter = meter
+        self._metrics = metrics
         self._max_segment = max_segment
         self._links: dict[str, Link] = {}
         self._sent: dict[int, _Sent] = {}
@@ -94,7 +88,7 @@ class PrefillExchange:
                 sent.pages += pages
                 sent.writes += writes
             peer = sequence.peer
-            self._meter.kv_moved(direction="sent", peer=peer, size=ticket.bytes, pages=pages, writes=writes)
+            self._metrics.kv_moved(direction="sent", peer=peer, size=ticket.bytes, pages=pages, writes=writes)
         quiet, error = ticket.quiesced, ticket.error
         self._post(lambda now: self._core.write_done(sequence, ok=ok, quiet=quiet, error=error, now=now))
 
@@ -104,14 +98,14 @@ class PrefillExchange:
             case SendCommit(sequence=sequence, first_token=token):
                 sent = self._sent.pop(sequence.room, _Sent(0.0))
                 seconds = sent.ended - sent.began
-                self._meter.transfer_ended(
+                self._metrics.transfer_ended(
                     direction="sent", peer=sequence.peer, size=sent.size, seconds=seconds, ok=True
                 )
                 message = Commit(sequence.room, token, sent.pages, sent.size, sent.writes)
                 self._tell(sequence.peer, message)
             case SendAbort(peer=peer, room=room, reason=reason):
                 if self._sent.pop(room, None) is not None:
-                    self._meter.transfer_ended(direction="sent", peer=peer, size=0, seconds=0.0, ok=False)
+                    self._metrics.transfer_ended(direction="sent", peer=peer, size=0, seconds=0.0, ok=False)
                 self._tell(peer, Abort(room, reason))
             case SendDrained(peer=peer, room=room):
                 self._sent.pop(room, None)
@@ -160,11 +154,11 @@ class PrefillExchange:
 class DecodeExchange:
     """Decode's side: grants out, commits in."""
 
-    def __init__(self, core: DecodeCore, post: Post, kv: KVCache, meter: TransferMeter) -> None:
+    def __init__(self, core: DecodeCore, post: Post, kv: KVCache, metrics: EngineMetrics) -> None:
         self._core = core
         self._post = post
         self._kv = kv
-        self._meter = meter
+        self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._addresses: dict[str, str] = {}  # bootstrap address -> HTTP address, which names the worker in metrics
         self._epochs: dict[str, int] = {}
@@ -202,13 +196,14 @@ class DecodeExchange:
         match message:
             case Commit(room=room, first_token=token):
                 name = self._addresses.get(peer, peer)
-                self._meter.kv_moved(
+                self._metrics.kv_moved(
                     direction="received",
                     peer=name,
                     size=message.bytes,
                     pages=message.pages,
                     writes=message.writes,
                 )
+                self._metrics.transfer_ended(direction="received", peer=name, size=message.bytes, seconds=0.0, ok=True)
                 self._post(lambda now: self._core.committed(peer, room, token, now))
             case Drained(room=room):
                 self._post(lambda now: self._core.drained(peer, room, now))

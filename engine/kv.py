@@ -26,9 +26,7 @@ class KVCache:
         staging: False on workers that never transfer.
     """
 
-    def __init__(
-        self, shape: ModelShape, *, pages: int, page_size: int, dtype: torch.dtype, staging: bool
-    ) -> None:
+    def __init__(self, shape: ModelShape, *, pages: int, page_size: int, dtype: torch.dtype, staging: bool) -> None:
         self.page_size = page_size
         self.dtype = dtype
         self.slots = torch.empty(

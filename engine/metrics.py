@@ -1,7 +1,8 @@
-"""A worker's Prometheus metrics: SGLang's names with the prefix `sglang:`, and pdpanel's own about KV transfers.
+"""A worker's Prometheus metrics: SGLang's names and pdpanel's own about KV transfers.
 
-Callers say what happened (`tokens`, `first_token`, `transfer`, ...), from any thread; `render` gives the text of
-/metrics. Lives in the registry it is given, so that two workers in one process do not meet. Knows nothing of HTTP.
+Callers say what happened (`tokens`, `first_token`, `transfer`, ...), from any thread; `render` gives the text
+of /metrics. Lives in the registry it is given, so that two workers in one process do not meet. Knows nothing
+of HTTP.
 """
 
 from __future__ import annotations
@@ -77,9 +78,7 @@ class EngineMetrics:
             return Counter(f"sglang:{name}", text, _LABELS, registry=registry).labels(*values)
 
         def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(f"sglang:{name}", text, _LABELS, registry=registry, buckets=buckets).labels(
-                *values
-            )
+            return Histogram(f"sglang:{name}", text, _LABELS, registry=registry, buckets=buckets).labels(*values)
 
         self._gauges = {
             name: Gauge(f"sglang:{name}", text, _LABELS, registry=registry).labels(*values)
@@ -93,12 +92,8 @@ class EngineMetrics:
         self._speed = histogram("kv_transfer_speed_gb_s", "KV transfer speed in GiB/s.", _SPEED_GB_S)
         self._latency = histogram("kv_transfer_latency_ms", "KV transfer time in ms.", _LATENCY_MS)
         self._total = histogram("kv_transfer_total_mb", "KV per transfer in MiB.", _TOTAL_MB)
-        self._first_token = histogram(
-            "time_to_first_token_seconds", "Time to the first token.", _FIRST_TOKEN_S
-        )
-        self._inter_token = histogram(
-            "inter_token_latency_seconds", "Time between two tokens.", _INTER_TOKEN_S
-        )
+        self._first_token = histogram("time_to_first_token_seconds", "Time to the first token.", _FIRST_TOKEN_S)
+        self._inter_token = histogram("inter_token_latency_seconds", "Time between two tokens.", _INTER_TOKEN_S)
         self._end_to_end = histogram("e2e_request_latency_seconds", "Time of a whole request.", _END_TO_END_S)
 
         def ours(name: str, text: str, *labels: str) -> Counter:
@@ -107,7 +102,7 @@ class EngineMetrics:
         self._kv_bytes = ours("kv_bytes", "KV bytes moved between workers.", "direction", "peer")
         self._kv_pages = ours("kv_pages", "KV pages moved between workers.", "direction", "peer")
         self._kv_transfers = ours("kv_transfers", "KV transfers that ended.", "direction", "peer", "outcome")
-        self._kv_writes = ours("kv_writes", "Writes into the peer's memory.", "peer")
+        self._kv_writes = ours("kv_writes", "Writes that carried KV.", "direction", "peer")
         self._pages = Gauge("pdpanel_pages", "KV pages by state.", ("pool", "state"), registry=registry)
 
     def tokens(self, prompt: int = 0, generated: int = 0) -> None:
@@ -137,39 +132,42 @@ class EngineMetrics:
         """Takes the time between two tokens of a request."""
         self._inter_token.observe(seconds)
 
-    def transfer(
-        self,
-        peer: str,
-        direction: Literal["sent", "received"],
-        bytes: int,
-        pages: int,
-        writes: int,
-        seconds: float,
-        ok: bool,
+    def kv_moved(
+        self, *, direction: Literal["sent", "received"], peer: str, size: int, pages: int, writes: int
+    ) -> None:
+        """Takes KV that arrived whole; prefill reports each write as it ends, so that rates are live.
+
+        Args:
+            direction: as seen from this worker.
+            peer: HTTP address host:port of the other worker.
+            size: in bytes.
+            pages: KV pages, counted as often as they moved.
+            writes: writes that carried them.
+        """
+        self._kv_bytes.labels(direction, peer).inc(size)
+        self._kv_pages.labels(direction, peer).inc(pages)
+        self._kv_writes.labels(direction, peer).inc(writes)
+
+    def transfer_ended(
+        self, *, direction: Literal["sent", "received"], peer: str, size: int, seconds: float, ok: bool
     ) -> None:
         """Takes the end of one request's KV transfer.
 
         Args:
-            peer: HTTP address host:port of the other worker.
             direction: as seen from this worker.
-            bytes: KV bytes that moved, also those of a failed transfer.
-            pages: KV pages that moved.
-            writes: writes that were issued into the peer's memory; 0 on the receiving side.
-            seconds: from the first write to the end of the last.
+            peer: HTTP address host:port of the other worker.
+            size: bytes of the whole request.
+            seconds: from the first write's begin to the last one's end; 0 where it is not known.
             ok: whether it arrived whole.
         """
-        self._kv_bytes.labels(direction, peer).inc(bytes)
-        self._kv_pages.labels(direction, peer).inc(pages)
         self._kv_transfers.labels(direction, peer, "ok" if ok else "failed").inc()
-        if writes:
-            self._kv_writes.labels(peer).inc(writes)
         if not ok:
             self._failed_transfers.inc()
         elif direction == "sent":  # SGLang observes these on prefill
             self._latency.observe(seconds * 1000)
-            self._total.observe(bytes / _MIB)
+            self._total.observe(size / _MIB)
             if seconds > 0:
-                self._speed.observe(bytes / _GIB / seconds)
+                self._speed.observe(size / _GIB / seconds)
 
     def set_statistics(self, now: EngineStatistics) -> None:
         """Sets the gauges."""

@@ -1,8 +1,9 @@
 """Physical KV pages and who may still touch them.
 
-A page is free only when no request reads it, no prefix keeps it and no peer may write it: when its set of owners is
-empty and it is not in quarantine. Runs of consecutive pages are preferred, low addresses first, so that transfers
-are few and large and resident memory stays small. Knows nothing of tensors or networks; the cores are its callers.
+A page is free only when no request reads it, no prefix keeps it and no peer may write it: when its set of owners
+is empty and it is not in quarantine. Runs of consecutive pages are preferred, low addresses first, so that
+transfers are few and large and resident memory stays small. Knows nothing of tensors or networks; the cores are
+its callers.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 
 from .errors import LocalProtocolError
 
@@ -108,6 +110,7 @@ class PagePool:
 
         Args:
             count: pages, at least 1.
+            owner: who holds them from now on.
             contiguous: never split.
 
         Returns:
@@ -135,7 +138,13 @@ class PagePool:
         return tuple(taken)
 
     def extend(self, run: Run, count: int, owner: Owner) -> bool:
-        """Grows a run that `owner` holds by the `count` pages behind it, if all of them are free."""
+        """Grows a run that `owner` holds by the `count` pages behind it, if all of them are free.
+
+        Raises:
+            LocalProtocolError: the owner does not hold the run's last page.
+        """
+        if not any(held.start < run.stop <= held.stop for held in self._held.get(owner, ())):
+            raise LocalProtocolError(f"{owner} cannot extend {run}, which it does not hold.")
         more = Run(run.stop, count)
         place = bisect_left(self._free, Run(more.start, 0))
         if place == len(self._free) or self._free[place].start != more.start or self._free[place].count < count:
@@ -145,10 +154,17 @@ class PagePool:
         return True
 
     def share(self, runs: Iterable[Run], owner: Owner) -> None:
-        """Adds `owner` to pages that somebody else holds already."""
+        """Adds `owner` to pages that somebody else holds already.
+
+        Raises:
+            LocalProtocolError: nobody holds one of them, or the owner does already.
+        """
         runs = list(runs)
         if any(not self._owners[page] for run in runs for page in range(run.start, run.stop)):
             raise LocalProtocolError(f"{owner} cannot share pages that nobody holds.")
+        claims = sorted([*self._held.get(owner, ()), *runs])
+        if any(left.stop > right.start for left, right in pairwise(claims)):
+            raise LocalProtocolError(f"{owner} cannot hold a page twice.")
         self._give(runs, owner)
 
     def release(self, runs: Iterable[Run], owner: Owner) -> None:

@@ -68,9 +68,7 @@ def mask_stop_tokens(logits: Tensor, rows: Sequence[int], ids: Sequence[Sequence
         ids: for each of `rows` its stop token ids; ids outside the vocabulary are ignored.
     """
     vocab = logits.shape[1]
-    places = [
-        (row, token) for row, tokens in zip(rows, ids, strict=True) for token in tokens if 0 <= token < vocab
-    ]
+    places = [(row, token) for row, tokens in zip(rows, ids, strict=True) for token in tokens if 0 <= token < vocab]
     if places:
         at = torch.tensor(places, device=logits.device).unbind(1)
         logits[at] = float("-inf")

@@ -11,7 +11,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence as Many
+from collections.abc import Callable
+from collections.abc import Sequence as Many
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -19,8 +21,8 @@ import torch
 from .actions import Action, Emit, ExportPages, ImportPages
 from .kv import KVCache
 from .model.llama import Llama, TokenSpan
-from .request import Finish
-from .sampler import mask_stop_tokens, sample
+from .request import Finish, FinishKind
+from .sampler import SamplingError, mask_stop_tokens, sample
 from .schedule import Schedule, Step
 from .sequence import Sequence
 from .statistics import EngineStatistics
@@ -174,15 +176,19 @@ class StepLoop:
         return tokens
 
     def _draw(self, logits: torch.Tensor, sequences: list[Sequence]) -> list[int]:
-        for row, sequence in enumerate(sequences):
-            if sequence.output_tokens < sequence.request.sampling.min_new_tokens and sequence.stop_ids:
-                mask_stop_tokens(logits, [row], sorted(sequence.stop_ids))
-        return sample(
-            logits,
-            [sequence.request.sampling for sequence in sequences],
-            [sequence.seed for sequence in sequences],
-            [len(sequence.tokens) for sequence in sequences],
-        )
+        early = [row for row, s in enumerate(sequences) if s.output_tokens < s.request.sampling.min_new_tokens]
+        mask_stop_tokens(logits, early, [sorted(sequences[row].stop_ids) for row in early])
+        params = [sequence.request.sampling for sequence in sequences]
+        seeds = [sequence.seed for sequence in sequences]
+        positions = [len(sequence.tokens) for sequence in sequences]
+        try:
+            return sample(logits, params, seeds, positions, [sequence.request.rid for sequence in sequences])
+        except SamplingError as error:
+            finish = Finish(FinishKind.ABORT, message=str(error), http_status=500)
+            for row in error.rows:  # these end; their neighbours' tokens are sound
+                self.post(partial(self.core.abort, sequences[row], finish))
+                logits[row] = 0
+            return sample(logits, params, seeds, positions)
 
     def _execute(self) -> None:
         actions, self.core.actions = self.core.actions, []

@@ -13,9 +13,7 @@ from .sequence import Sequence
 __all__ = ["UnifiedCore", "finish_decode_step"]
 
 
-def finish_decode_step(
-    schedule: Schedule, step: Step, tokens: Tokens[int], actions: list[Action]
-) -> None:
+def finish_decode_step(schedule: Schedule, step: Step, tokens: Tokens[int], actions: list[Action]) -> None:
     """Takes the sampled tokens of a step into the sequences and emits them.
 
     Args:

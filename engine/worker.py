@@ -44,6 +44,37 @@ _CLIENT_GONE = Finish(FinishKind.ABORT, message="The request was aborted.", http
 _THROUGHPUT_WINDOW_S = 5.0
 
 
+class _RequestMeter:
+    """Times one request for the metrics."""
+
+    def __init__(self, metrics: EngineMetrics, *, computes_prompt: bool) -> None:
+        self._metrics = metrics
+        self._computes_prompt = computes_prompt
+        self._began = time.perf_counter()
+        self._last = 0.0
+        self._aborted = False
+
+    def take(self, event: TokenEvent, prompt_tokens: int) -> None:
+        now = time.perf_counter()
+        if event.token_ids:
+            first = not self._last
+            if first:
+                self._metrics.first_token(now - self._began)
+            else:
+                self._metrics.inter_token((now - self._last) / len(event.token_ids))
+            self._last = now
+            prompt = prompt_tokens if first and self._computes_prompt else 0
+            self._metrics.tokens(prompt=prompt, generated=len(event.token_ids))
+        if event.finish is not None and event.finish.kind is FinishKind.ABORT:
+            self._aborted = True
+
+    def end(self) -> None:
+        if self._aborted:
+            self._metrics.request_aborted()
+        else:
+            self._metrics.request_finished(time.perf_counter() - self._began)
+
+
 class Worker:
     """A prefill, decode or unified worker at work.
 
@@ -83,6 +114,11 @@ class Worker:
         """True while the worker computes."""
         return self._steps.alive and not self.dead
 
+    @property
+    def open_requests(self) -> int:
+        """Requests that have a listener."""
+        return len(self._streams)
+
     def post(self, stimulus: Callable[[float], None]) -> None:
         """Has `stimulus(now)` called between two steps; any thread."""
         self._steps.post(stimulus)
@@ -110,13 +146,19 @@ class Worker:
         stream = self._streams.open(request)
         sequence = self._sequence(stream)
         self._sequences[stream.key] = sequence
+        self.metrics.request_started()
         self.post(partial(self.core.submit, sequence))
+        meter = _RequestMeter(self.metrics, computes_prompt=self.config.disaggregation_mode is not Mode.DECODE)
         try:
             while (event := await stream.events.get()) is not None:
+                meter.take(event, len(request.prompt_ids))
                 yield event
         finally:
             if not stream.ended:
                 self._abort(stream.key)
+                self.metrics.request_aborted()
+            else:
+                meter.end()
             self._streams.close(stream)
             self._sequences.pop(stream.key, None)
 

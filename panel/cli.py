@@ -6,9 +6,10 @@ the other commands answer at once. Bad input ends as one sentence and exit code 
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn, Optional
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -27,7 +28,7 @@ app = typer.Typer(
     help="Serve LLMs with prefill and decode on separate workers. Without a command: start the web panel.",
 )
 
-RunOption = Annotated[Optional[str], typer.Option("--run", metavar="ID", help="The run, by id or by name.")]  # noqa: UP045
+RunOption = Annotated[str | None, typer.Option("--run", metavar="ID", help="The run, by id or by name.")]
 
 
 def _config(context: typer.Context) -> PanelConfig:
@@ -40,18 +41,27 @@ def _runs(context: typer.Context) -> Runs:
     return Runs(_config(context))
 
 
+def _number(flag: str, text: str | None) -> int | None:
+    # Typer's own sentence names neither the value nor what to write.
+    if text is None:
+        return None
+    if not re.fullmatch(r"-?[0-9]{1,9}", text):
+        raise ConfigError(flag, text, "is not a whole number", "write one in digits")
+    return int(text)
+
+
 @app.callback(invoke_without_command=True)
 def panel(
     context: typer.Context,
     host: Annotated[str, typer.Option(help="Address of the web panel.")] = "127.0.0.1",
     port: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(help="Port of the web panel.  [default: 7860, or the next free one]", show_default=False),
+        str | None,
+        typer.Option(metavar="PORT", help="Port of the web panel.  [default: 7860, or the next free one]"),
     ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open a browser.")] = False,
-    state_dir: Annotated[Optional[Path], typer.Option(help="Where runs are kept.")] = None,  # noqa: UP045
-    cache_dir: Annotated[Optional[Path], typer.Option(help="Where models are kept.")] = None,  # noqa: UP045
-    config_dir: Annotated[Optional[Path], typer.Option(help="Where your presets are.")] = None,  # noqa: UP045
+    state_dir: Annotated[Path | None, typer.Option(help="Where runs are kept.")] = None,
+    cache_dir: Annotated[Path | None, typer.Option(help="Where models are kept.")] = None,
+    config_dir: Annotated[Path | None, typer.Option(help="Where your presets are.")] = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Serve LLMs with prefill and decode on separate workers. Without a command: start the web panel."""
@@ -65,33 +75,33 @@ def panel(
         return
     from .web.serve import serve
 
-    serve(_config(context), host, port, not no_browser)
+    serve(_config(context), host, _number("--port", port), not no_browser)
 
 
 @app.command()
 def up(
     context: typer.Context,
     deployment: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Argument(metavar="DEPLOYMENT.yaml", show_default=False, help="A deployment file."),
     ] = None,
-    preset: Annotated[Optional[str], typer.Option(help="A preset to start from.")] = None,  # noqa: UP045
+    preset: Annotated[str | None, typer.Option(help="A preset to start from.")] = None,
     model: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="A folder, a .gguf file, a catalogue name or a Hub id."),
     ] = None,
-    prefill: Annotated[Optional[int], typer.Option(metavar="N", help="Prefill workers.")] = None,  # noqa: UP045
-    decode: Annotated[Optional[int], typer.Option(metavar="N", help="Decode workers.")] = None,  # noqa: UP045
+    prefill: Annotated[str | None, typer.Option(metavar="N", help="Prefill workers.")] = None,
+    decode: Annotated[str | None, typer.Option(metavar="N", help="Decode workers.")] = None,
     unified: Annotated[
-        Optional[int],  # noqa: UP045
+        str | None,
         typer.Option(metavar="N", help="Workers that do both, instead of prefill and decode."),
     ] = None,
     transport: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="What carries the KV cache: mooncake, mooncake_tcp or tcp."),
     ] = None,
-    port: Annotated[Optional[int], typer.Option(metavar="PORT", help="The router's port.")] = None,  # noqa: UP045
-    name: Annotated[Optional[str], typer.Option(help="The run's name.")] = None,  # noqa: UP045
+    port: Annotated[str | None, typer.Option(metavar="PORT", help="The router's port.")] = None,
+    name: Annotated[str | None, typer.Option(help="The run's name.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the deployment file and the commands, and start nothing.")
     ] = False,
@@ -99,7 +109,15 @@ def up(
     """Start a deployment and wait until it is ready."""
     from .cli_deployment import Edits, assemble
 
-    edits = Edits(model, prefill, decode, unified, transport, port, name)
+    edits = Edits(
+        model=model,
+        prefill=_number("--prefill", prefill),
+        decode=_number("--decode", decode),
+        unified=_number("--unified", unified),
+        transport=transport,
+        port=_number("--port", port),
+        name=name,
+    )
     wanted = assemble(deployment, preset, edits)
     if dry_run:
         cli_runs.show_plan(_runs(context), wanted)

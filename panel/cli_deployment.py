@@ -49,9 +49,13 @@ def assemble(file: Path | None, preset: str | None, edits: Edits) -> Deployment:
 
 
 def _of_preset(name: str) -> dict[str, object]:
-    from ..presets import load_preset  # pyright: ignore[reportAttributeAccessIssue]
+    from ..presets import PresetError, load_preset, preset_names
 
-    return dict(load_preset(name))
+    try:
+        return load_preset(name)
+    except PresetError:
+        known = ", ".join(preset_names())
+        raise ConfigError("--preset", name, "is not a preset", f"use one of {known}") from None
 
 
 def _edit(fields: dict[str, object], edits: Edits) -> None:
@@ -75,8 +79,6 @@ def _edit(fields: dict[str, object], edits: Edits) -> None:
 def _within(fields: dict[str, object], field: str) -> dict[str, object]:
     """Returns the mapping in `field`, as a copy that may be changed; made if it is missing."""
     part = fields.get(field)
-    mine: dict[str, object] = (
-        {str(key): value for key, value in part.items()} if isinstance(part, Mapping) else {}
-    )
+    mine: dict[str, object] = dict(part) if isinstance(part, Mapping) else {}
     fields[field] = mine
     return mine

@@ -17,6 +17,7 @@ import typer
 
 from ..engine.errors import ConfigError, PdpanelError
 from .deployment import Deployment, dump_deployment
+from .launch import Role
 from .runner.journal import clean_line, strip_controls, tail_lines
 from .runner.lifecycle import FINAL, ProcessState, RunState
 from .runs import Runs
@@ -26,6 +27,7 @@ __all__ = ["down", "logs", "show_plan", "status", "up"]
 
 _POLL_S = 0.05
 _FOLLOW_S = 0.2
+_NOTICE_EVERY_S = 1.0
 _SHOWN_LOG_LINES = 10
 _SHOWN_ENDED_RUNS = 3
 
@@ -42,18 +44,18 @@ def show_plan(runs: Runs, deployment: Deployment) -> None:
 def up(runs: Runs, deployment: Deployment) -> int:
     """Starts `deployment`, prints its progress and returns 0 when it is ready, 1 when it fails."""
     view = runs.start(deployment)
-    typer.echo(f"run {view.id}: {clean_line(view.model)} over {view.transport}")
-    shown: dict[str, str] = {}
+    typer.echo(f"run {view.id}: {_served(view)}")
+    shown = _Shown()
     try:
         while view.state is RunState.STARTING:
-            _show_changes(view, shown)
+            shown.show(view)
             time.sleep(_POLL_S)
             view = runs.get(view.id)
     except KeyboardInterrupt:
         typer.echo("interrupted: stopping the run", err=True)
         runs.stop(view.id)
         return 130
-    _show_changes(view, shown)
+    shown.show(view)
     if view.state is not RunState.READY:
         _show_failure(view)
         runs.stop(view.id)
@@ -63,8 +65,7 @@ def up(runs: Runs, deployment: Deployment) -> int:
     model = deployment.served_model_name or view.model
     body = json.dumps({"model": model, "messages": [_HELLO], "max_tokens": 32})
     typer.echo(
-        f"try: curl {view.router_url}/v1/chat/completions -H 'Content-Type: application/json' "
-        f"-d {shlex.quote(body)}"
+        f"try: curl {view.router_url}/v1/chat/completions -H 'Content-Type: application/json' -d {shlex.quote(body)}"
     )
     return 0
 
@@ -72,19 +73,37 @@ def up(runs: Runs, deployment: Deployment) -> int:
 _HELLO = {"role": "user", "content": "Say hello."}
 
 
-def _show_changes(view: RunView, shown: dict[str, str]) -> None:
-    lines = {"": clean_line(view.notice)} if view.notice else {}
-    for process in view.processes:
-        took = ""
-        if process.state is ProcessState.READY and process.started_at is not None:
-            took = f"after {time.time() - process.started_at:.1f} s"
-        lines[process.name] = f"{process.state:<9} {clean_line(process.stage) or took}".rstrip()
-    for name, line in lines.items():
-        # How long it took is no change by itself.
-        key = line.partition(" after ")[0]
-        if shown.get(name) != key:
-            shown[name] = key
-            typer.echo(f"  {name:<10} {line}" if name else f"  {line}")
+def _served(view: RunView) -> str:
+    """Returns the model and, where KV travels, what carries it."""
+    travels = any(process.role is Role.PREFILL for process in view.processes)
+    return clean_line(view.model) + (f" over {view.transport}" if travels else "")
+
+
+class _Shown:
+    """The lines of `up`: prints what is new about a run, a counting notice once a second at most."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, str] = {}
+        self._notice_at = 0.0
+
+    def show(self, view: RunView) -> None:
+        """Prints what has changed since the last call."""
+        for process in view.processes:
+            line = f"{process.state:<9} {clean_line(process.stage)}".rstrip()
+            if self._lines.get(process.name) == line:
+                continue
+            self._lines[process.name] = line
+            if process.state is ProcessState.READY and process.started_at is not None:
+                line += f"     after {time.time() - process.started_at:.1f} s"
+            if process.state is not ProcessState.PENDING:
+                typer.echo(f"  {process.name:<10} {line}")
+        notice = clean_line(view.notice)
+        # The first two words are the stage and the model; what follows them counts.
+        stage = " ".join(notice.split()[:2])
+        now = time.monotonic()
+        if notice and (stage != self._lines.get("") or now - self._notice_at >= _NOTICE_EVERY_S):
+            self._lines[""], self._notice_at = stage, now
+            typer.echo(f"  {notice}")
 
 
 def _show_failure(view: RunView) -> None:
@@ -133,8 +152,7 @@ def status(runs: Runs, run: str | None, *, as_json: bool) -> None:
     active = _active(views)
     others = [view for view in views if view not in active]
     for view in active if run is None else views:
-        served = f"{clean_line(view.model)} over {view.transport}"
-        typer.echo(f"{view.id}  {view.state}  {view.router_url}  {served}")
+        typer.echo(f"{view.id}  {view.state}  {view.router_url}  {_served(view)}")
         if view.notice:
             typer.echo(f"  {clean_line(view.notice)}")
         for process in view.processes:

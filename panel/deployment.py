@@ -43,7 +43,7 @@ __all__ = [
 MAX_COUNT = 64
 _MAX_FILE_BYTES = 1 << 20
 Transport = Literal["mooncake", "mooncake_tcp", "tcp"]
-Policy = Literal["random", "round_robin", "cache_aware", "power_of_two"]
+Policy = Literal["random", "round_robin", "power_of_two"]
 
 
 _Text = Annotated[str, AfterValidator(rules.plain_text)]
@@ -143,9 +143,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"{key.value!r} is there twice", key.start_mark
-                    )
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
@@ -195,9 +193,7 @@ def load_deployment(path: Path) -> Deployment:
             raise ConfigError("deployment", str(path), "is larger than 1 MiB", "name a deployment file")
         text = data.decode("utf-8")
     except OSError as error:
-        raise ConfigError(
-            "deployment", str(path), error.strerror or "cannot be read", "name a readable file"
-        ) from None
+        raise ConfigError("deployment", str(path), error.strerror or "cannot be read", "name a readable file") from None
     except UnicodeDecodeError:
         raise ConfigError("deployment", str(path), "is not UTF-8 text", "name a YAML file") from None
     return parse_deployment_text(text, str(path))

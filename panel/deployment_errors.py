@@ -86,9 +86,7 @@ def to_config_error(error: ValidationError, model: type[BaseModel]) -> ConfigErr
         return ConfigError(field, None, "is missing", "add it")
     if kind == "extra_forbidden":
         known = _known_fields(model, path[:-1])
-        return ConfigError(
-            field, _shown(value), "is not a field of a deployment", f"remove it or use one of {known}"
-        )
+        return ConfigError(field, _shown(value), "is not a field of a deployment", f"remove it or use one of {known}")
     if kind == "literal_error":
         return ConfigError(field, _shown(value), "is not known here", f"write {context['expected']}")
     if kind in {"greater_than_equal", "less_than_equal"}:
@@ -100,9 +98,7 @@ def to_config_error(error: ValidationError, model: type[BaseModel]) -> ConfigErr
     if kind in _PROBLEMS and not (set(loc) & (_UNION_TAGS - {"[key]"})):
         return ConfigError(field, _shown(value), _PROBLEMS[kind], _REMEDIES[kind])
     if set(loc) & _UNION_TAGS:
-        return ConfigError(
-            field, _shown(value), "is not a flag's value", "write text, a number, true or false"
-        )
+        return ConfigError(field, _shown(value), "is not a flag's value", "write text, a number, true or false")
     return ConfigError(field, _shown(value), first["msg"][:1].lower() + first["msg"][1:], "correct it")
 
 

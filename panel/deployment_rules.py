@@ -65,9 +65,7 @@ def no_boolean(value: object) -> object:
 def usable_model(value: str) -> str:
     """Passes a name that is not empty and cannot be taken for a flag."""
     if not value.strip():
-        raise wrong(
-            "is empty", "name a model, a folder, a .gguf file or a Hub id, such as SmolLM2-135M-Instruct"
-        )
+        raise wrong("is empty", "name a model, a folder, a .gguf file or a Hub id, such as SmolLM2-135M-Instruct")
     if value.startswith("-"):
         raise wrong("starts with a dash, like a flag", "write ./ in front of a path that does")
     return value
@@ -87,9 +85,7 @@ def reachable_host(value: str) -> str:
     except ValueError:
         if re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*", value):
             return value
-        raise wrong(
-            "is not a host name or an address", "write 127.0.0.1 or an address of this host"
-        ) from None
+        raise wrong("is not a host name or an address", "write 127.0.0.1 or an address of this host") from None
     if address.is_unspecified:
         raise wrong("names no address that peers could reach", "write 127.0.0.1 or one address of this host")
     return value
@@ -99,9 +95,7 @@ def flag_name(value: str) -> str:
     """Passes a flag's name without dashes in front that is not the plan's own."""
     bare = value.lstrip("-").replace("_", "-").lower()
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value):
-        raise wrong(
-            "is not a flag's name", f"write it without dashes in front, such as {bare[:60] or 'page-size'}"
-        )
+        raise wrong("is not a flag's name", f"write it without dashes in front, such as {bare[:60] or 'page-size'}")
     if value in _OWNED_FLAGS:
         raise wrong("is a flag that the plan sets itself", _OWNED_FLAGS[value])
     return value

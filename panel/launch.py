@@ -142,9 +142,7 @@ def decode_plan(data: bytes) -> LaunchPlan:
     try:
         plan = msgspec.json.decode(data, type=LaunchPlan)
     except msgspec.MsgspecError as error:
-        raise ConfigError(
-            "plan.json", f"{len(data)} bytes", f"is not a plan: {error}", "start the run anew"
-        ) from None
+        raise ConfigError("plan.json", f"{len(data)} bytes", f"is not a plan: {error}", "start the run anew") from None
     _check(plan)
     return plan
 
@@ -157,9 +155,7 @@ def _check(plan: LaunchPlan) -> None:
         if not spec.argv:
             raise ConfigError(f"{spec.name}.argv", (), "is empty", "name a command")
         if not set(spec.after) <= started:
-            raise ConfigError(
-                f"{spec.name}.after", spec.after, "names a later process", "put that process first"
-            )
+            raise ConfigError(f"{spec.name}.after", spec.after, "names a later process", "put that process first")
         started.add(spec.name)
     for path in (*(spec.log for spec in plan.processes), *(file.path for file in plan.files)):
         pure = PurePosixPath(path)

@@ -40,8 +40,7 @@ class _Ports:
         port = choose_port(band, self._taken, self._ephemeral)
         if port is None:
             raise CapacityError(
-                f"No port for {purpose} is free between {band.start} and {band.stop - 1}; "
-                "stop a run and try again."
+                f"No port for {purpose} is free between {band.start} and {band.stop - 1}; stop a run and try again."
             )
         self._taken.add(port)
         return port

@@ -119,9 +119,7 @@ class Runs:
                     time.sleep(_POLL_S)
                     continue
                 said = " ".join(tail_lines(rundir.runner_log, 1))
-                raise PeerError(
-                    f"The runner of {rundir.run_id} did not come up: {said or 'it is silent'}."
-                ) from None
+                raise PeerError(f"The runner of {rundir.run_id} did not come up: {said or 'it is silent'}.") from None
         return to_view(reply.run or record, rundir.logs)
 
     def stop(self, run_id: str, progress: Callable[[str], None] | None = None) -> RunView:
@@ -195,9 +193,7 @@ class Runs:
         try:
             return rundir.deployment.read_text(encoding="utf-8")
         except OSError as error:
-            raise NotFoundError(
-                "run", run_id, f"has no deployment: {error.strerror}", "start it anew"
-            ) from None
+            raise NotFoundError("run", run_id, f"has no deployment: {error.strerror}", "start it anew") from None
 
     def log_path(self, run_id: str, name: str) -> Path:
         """Returns the log of a process, of the runner ("runner") or of the model's preparation ("model").
@@ -218,12 +214,8 @@ class Runs:
         host = this_host(ports.taken_ports(deployment.host, bands) | self._promised_ports())
         # A path means what it means where the person stands, not in the run's directory.
         local = Path(deployment.model).expanduser()
-        found = (
-            deployment.model_copy(update={"model": os.path.abspath(local)}) if local.exists() else deployment
-        )
-        return self._planner(
-            found, host, RunIds(rundir.run_id, str(rundir.path), str(self._config.cache_dir))
-        )
+        found = deployment.model_copy(update={"model": os.path.abspath(local)}) if local.exists() else deployment
+        return self._planner(found, host, RunIds(rundir.run_id, str(rundir.path), str(self._config.cache_dir)))
 
     def _promised_ports(self) -> frozenset[int]:
         """Returns the ports of runs that may not have bound them yet."""
@@ -293,17 +285,11 @@ class Runs:
 
     def _rundirs(self) -> builtins.list[RunDir]:
         try:
-            return [
-                RunDir(path)
-                for path in sorted(self._config.runs_dir.iterdir())
-                if (path / "state.json").exists()
-            ]
+            return [RunDir(path) for path in sorted(self._config.runs_dir.iterdir()) if (path / "state.json").exists()]
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise PdpanelError(
-                f"The runs in {self._config.runs_dir} cannot be read: {error.strerror}."
-            ) from None
+            raise PdpanelError(f"The runs in {self._config.runs_dir} cannot be read: {error.strerror}.") from None
 
     def _rundir(self, run_id: str) -> RunDir:
         return RunDir(self._config.runs_dir / run_id)
@@ -312,9 +298,7 @@ class Runs:
         for rundir in self._rundirs():
             if rundir.run_id == run_id:
                 return rundir
-        raise NotFoundError(
-            "run", run_id, "is not a run of this user", "name one that `pdpanel status` lists"
-        )
+        raise NotFoundError("run", run_id, "is not a run of this user", "name one that `pdpanel status` lists")
 
 
 def _expects_runner(record: RunRecord) -> bool:

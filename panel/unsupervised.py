@@ -24,11 +24,7 @@ def without_runner(record: RunRecord) -> RunRecord:
     """Returns `record` as it is without a runner: unsupervised, or stopped if nothing of it is alive."""
     same_boot = record.boot_id == boot_id()
     processes = tuple(
-        process
-        if same_boot and _alive(process)
-        else _gone(process)
-        if process.state not in ENDED
-        else process
+        process if same_boot and _alive(process) else _gone(process) if process.state not in ENDED else process
         for process in record.processes
     )
     alive = any(process.state not in ENDED for process in processes)
@@ -47,9 +43,7 @@ def end_unsupervised(record: RunRecord, progress: Callable[[str], None]) -> RunR
         started = [process for process in processes if process.pid is not None]
         ending = end_processes(record.id, record.host, [*started, step], progress)
         notice = ending.notice or notice
-        processes = tuple(
-            process if process.name in ending.stuck else _gone(process) for process in processes
-        )
+        processes = tuple(process if process.name in ending.stuck else _gone(process) for process in processes)
     else:
         processes = tuple(_gone(process) for process in processes)
     over = all(process.state in ENDED for process in processes)

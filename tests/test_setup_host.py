@@ -153,7 +153,7 @@ def test_every_missing_thing_has_a_name() -> None:
 @pytest.mark.parametrize(
     "output",
     [
-        "WARNING: Failed to establish a new connection: [Errno 101] Network is unreachable\nERROR: No matching",
+        "WARNING: Failed to establish a new connection: [Errno 101]\nERROR: No matching distribution found",
         "[Errno -3] Temporary failure in name resolution",
         "E: Failed to fetch http://x  Temporary failure resolving 'deb.example'",
         "ReadTimeoutError: Read timed out.",
@@ -168,6 +168,8 @@ def test_no_network_is_one_sentence(output: str) -> None:
 def test_any_other_failure_ends_with_the_last_error() -> None:
     output = "note\nERROR: first\nERROR: No matching distribution found for x\nhint\n"
     assert choices.failure("Installing x", output).endswith("was: No matching distribution found for x")
+    nested = "  error: subprocess-exited-with-error\n  x\n      error: no such folder\nerror: subprocess-exited-with-error\n"
+    assert choices.failure("Installing x", nested).endswith("was: no such folder")
     assert choices.failure("Installing x", "").endswith("was: nothing")
     assert len(choices.failure("Installing x", "y" * 9999)) < 400
 

@@ -1,7 +1,7 @@
-"""What the HTTP layer sees of a worker: one Protocol for the engine, one for its tokenizer, one card for its model.
+"""What the HTTP layer sees of a worker: an engine, its tokenizer and a card of its model.
 
-The worker implements `EnginePort` without importing anything else of this package; routes are written against it and
-against nothing else, so tests drive them with scripted tokens.
+The worker implements `EnginePort` without importing anything else of this package; routes are written against
+it and against nothing else, so tests drive them with scripted tokens.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class ModelCard:
         served_name: the name that clients use.
         path: the local directory or file it was loaded from.
         architectures: as in the model's config.json, such as ("LlamaForCausalLM",).
-        context_length: prompt and output tokens per request at most, after --context-length and the KV pool's size.
+        context_length: prompt and output tokens per request at most, after --context-length and the KV pool's
+            size.
         vocab_size: token ids are 0 to vocab_size - 1.
         eos_ids: ids that end an output.
     """
@@ -107,9 +108,9 @@ class EnginePort(Protocol):
     def submit(self, request: GenerateRequest) -> AsyncIterator[TokenEvent]:
         """Starts a request.
 
-        The iterator ends after the event with the finish; on a prefill worker it ends after the KV transfer, with no
-        finish when decode goes on. Closing it early (`aclose`), or cancelling the task that waits on it, aborts the
-        request.
+        The iterator ends after the event with the finish; on a prefill worker it ends after the KV transfer,
+        with no finish when decode goes on. Closing it early (`aclose`), or cancelling the task that waits on
+        it, aborts the request.
 
         Raises:
             CapacityError: full; here or with the first event.
@@ -118,7 +119,7 @@ class EnginePort(Protocol):
         ...
 
     def abort(self, rid: str) -> bool:
-        """Gives up the requests with this id, all of them for an empty one; returns whether there were any."""
+        """Gives up the requests with this id (all for an empty one); returns whether there were any."""
         ...
 
     def statistics(self) -> EngineStatistics:

@@ -72,9 +72,7 @@ def convert(path: Path, cache_dir: Path, on_progress: OnProgress) -> Path:
         return directory
 
 
-def write_converted(
-    source: Source, directory: Path, sha256: str, value: str, on_progress: OnProgress
-) -> None:
+def write_converted(source: Source, directory: Path, sha256: str, value: str, on_progress: OnProgress) -> None:
     """Writes the converted model of `source` to `directory`, which appears complete or not at all.
 
     Args:

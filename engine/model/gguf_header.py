@@ -218,9 +218,7 @@ class _Cursor:
             raise DamagedFileError(f"tensor {name} has the type number {kind}, which is not known") from None
         block, block_bytes = GGML_QUANT_SIZES[known]
         if shape[-1] % block:
-            raise DamagedFileError(
-                f"the file is damaged: rows of tensor {name} are no whole {known.name} blocks"
-            )
+            raise DamagedFileError(f"the file is damaged: rows of tensor {name} are no whole {known.name} blocks")
         tensor = GgufTensor(known, shape, start, shape[-1] // block * block_bytes)
         if (end := start + tensor.rows * tensor.row_bytes) > self._size:
             raise self._truncated(end)

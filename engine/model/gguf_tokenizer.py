@@ -99,16 +99,12 @@ def _byte_level(header: GgufHeader, tokens: Sequence[str], source: str) -> Token
     if splits is None:
         served = ", ".join(SERVED_PRE_TOKENIZERS)
         problem = f"the pre-tokenizer {pre!r} is not served"
-        raise ConfigError(
-            "--model-path", source, problem, f"use a file whose pre-tokenizer is one of {served}"
-        )
+        raise ConfigError("--model-path", source, problem, f"use a file whose pre-tokenizer is one of {served}")
     vocab = {token: index for index, token in enumerate(tokens)}
     parts = [merge.partition(" ") for merge in header.texts("tokenizer.ggml.merges")]
     pairs = [(left, right) for left, _, right in parts]
     if not pairs or any(not vocab.keys() >= {left, right, left + right} for left, right in pairs):
-        raise ConfigError(
-            "--model-path", source, "its tokenizer's merges do not fit its tokens", "download it again"
-        )
+        raise ConfigError("--model-path", source, "its tokenizer's merges do not fit its tokens", "download it again")
     bpe = models.BPE(vocab=vocab, merges=pairs, ignore_merges=pre in _LLAMA3_FAMILY)
     tokenizer = Tokenizer(bpe)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -121,9 +117,7 @@ def _byte_level(header: GgufHeader, tokens: Sequence[str], source: str) -> Token
     return tokenizer
 
 
-def _sentencepiece(
-    header: GgufHeader, tokens: Sequence[str], types: Sequence[float], source: str
-) -> Tokenizer:
+def _sentencepiece(header: GgufHeader, tokens: Sequence[str], types: Sequence[float], source: str) -> Tokenizer:
     """Returns a SentencePiece BPE tokenizer: each way to join two tokens into one, ranked by its score.
 
     Ranks stand for scores exactly as long as scores differ, which they do in files made from SentencePiece's

@@ -6,6 +6,7 @@ packages do the work and are imported only when a hub id is asked for.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import threading
@@ -72,9 +73,7 @@ def _from_hugging_face(model_id: str, environment: Environment, on_progress: OnP
         raise _refuse(model_id, problem, f"unset HF_HUB_OFFLINE, {_LOCAL}")
     try:
         info = hub.HfApi(token=token).model_info(model_id, files_metadata=True)
-        wanted = {
-            item.rfilename: item.size or 0 for item in info.siblings or [] if _is_wanted(item.rfilename)
-        }
+        wanted = {item.rfilename: item.size or 0 for item in info.siblings or [] if _is_wanted(item.rfilename)}
         _require_safetensors(model_id, wanted)
         hub.utils.disable_progress_bars()
         cache = Path(hub.constants.HF_HUB_CACHE)
@@ -82,7 +81,8 @@ def _from_hugging_face(model_id: str, environment: Environment, on_progress: OnP
         folder = cache / f"models--{model_id.replace('/', '--')}"
         missing = sum(wanted.values()) - _bytes_in(folder)
         require_space(cache, max(missing, 0), field="--model-path", value=model_id)
-        download = lambda: hub.snapshot_download(model_id, revision=info.sha, **choice)  # noqa: E731
+        # Without a revision, so that the hub's cache remembers which snapshot the main branch is.
+        download = functools.partial(hub.snapshot_download, model_id, **choice)
         return Path(_watched(download, folder, sum(wanted.values()), on_progress))
     except errors.GatedRepoError:
         problem = "the model is gated and this token has no access"
@@ -138,9 +138,7 @@ def _unreachable(model_id: str, hub: str, error: Exception) -> ConfigError:
 
 def _is_wanted(name: str) -> bool:
     return (
-        "/" not in name
-        and not name.startswith("consolidated")
-        and name.endswith((".safetensors", ".json", ".jinja"))
+        "/" not in name and not name.startswith("consolidated") and name.endswith((".safetensors", ".json", ".jinja"))
     )
 
 

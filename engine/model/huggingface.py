@@ -79,9 +79,7 @@ class HuggingFaceSource:
     def rows(self, part: Part) -> Iterator[NDArray[np.float32]]:
         """See `Source.rows`."""
         path, tensor = self._tensors[_name(part)]
-        stored = np.memmap(
-            path, dtype=_NUMPY_TYPES[tensor.dtype], mode="r", offset=tensor.start, shape=tensor.shape
-        )
+        stored = np.memmap(path, dtype=_NUMPY_TYPES[tensor.dtype], mode="r", offset=tensor.start, shape=tensor.shape)
         for block in row_blocks(part.shape):
             rows = stored[block]
             if tensor.dtype == "BF16":

@@ -64,9 +64,7 @@ def weight_layout(shape: ModelShape) -> Iterator[WeightTensor]:
             )
         yield WeightTensor(name + "o", (Part("o", i, (hidden, q)),))
         yield WeightTensor(name + "ffn_norm", (Part("ffn_norm", i, (hidden,)),))
-        yield WeightTensor(
-            name + "gate_up", (Part("gate", i, (shape.ffn, hidden)), Part("up", i, (shape.ffn, hidden)))
-        )
+        yield WeightTensor(name + "gate_up", (Part("gate", i, (shape.ffn, hidden)), Part("up", i, (shape.ffn, hidden))))
         yield WeightTensor(name + "down", (Part("down", i, (hidden, shape.ffn)),))
     yield WeightTensor("norm", (Part("norm", OUTSIDE_LAYERS, (hidden,)),))
     if not shape.tie_embeddings:

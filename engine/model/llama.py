@@ -76,9 +76,7 @@ class Llama:
         angles = torch.outer(torch.arange(context_length).float(), inverse_frequencies(shape))
         dtype = weights.embedding.dtype
         self._cos = torch.cat((angles.cos(), angles.cos()), dim=-1).to(dtype)  # [positions, head_dim]
-        self._sin = torch.cat((-angles.sin(), angles.sin()), dim=-1).to(
-            dtype
-        )  # sign of rotate_half folded in
+        self._sin = torch.cat((-angles.sin(), angles.sin()), dim=-1).to(dtype)  # sign of rotate_half folded in
 
     def forward(self, spans: Sequence[TokenSpan], kv: KVCache) -> Tensor:
         """Computes the spans, writes their KV and returns the wanted logits.

@@ -29,11 +29,7 @@ def run_reporting(action: Callable[[OnProgress], Mapping[str, object]]) -> int:
         nonlocal last
         is_same_stage = last is not None and last.stage == progress.stage
         step = progress.total // 100
-        if (
-            last is not None
-            and is_same_stage
-            and last.done < progress.done < min(last.done + step, progress.total)
-        ):
+        if last is not None and is_same_stage and last.done < progress.done < min(last.done + step, progress.total):
             return
         last = progress
         _say(asdict(progress))

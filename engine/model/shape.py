@@ -207,9 +207,7 @@ def _rope(config: Mapping[str, Any], source: str) -> tuple[float, RopeScaling | 
     """Reads transformers 5 `rope_parameters`, else transformers 4 `rope_theta` and `rope_scaling`."""
     data = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(data, Mapping) or any(isinstance(value, Mapping) for value in data.values()):
-        raise _refuse(
-            source, "its rope parameters differ per layer", "use a model with one rope for all layers"
-        )
+        raise _refuse(source, "its rope parameters differ per layer", "use a model with one rope for all layers")
     theta = _number(data if "rope_theta" in data else config, "rope_theta", source, default=10000.0)
     kind = str(data.get("rope_type") or data.get("type") or "default")
     if kind not in SERVED_ROPE_TYPES:
@@ -244,9 +242,7 @@ def _number(data: Mapping[str, Any], key: str, source: str, *, default: float | 
 def _integer(data: Mapping[str, Any], key: str, source: str, *, default: int | None = None) -> int:
     value = _number(data, key, source, default=default)
     if value != int(value):
-        raise _refuse(
-            source, f"{key} {value!r} is not a whole number", "use a model with a complete config.json"
-        )
+        raise _refuse(source, f"{key} {value!r} is not a whole number", "use a model with a complete config.json")
     return int(value)
 
 

@@ -6,6 +6,7 @@ that the panel can prepare a model before any worker starts.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,9 +60,10 @@ def resolve_model(
         ConfigError: nothing has that name, or it cannot be fetched, read or served.
     """
     text = str(model_path)
-    path = Path(text).expanduser()
-    if text and path.exists():
-        local = _model_in(path)
+    # os.path answers False for whatever cannot be a path, where Path.exists raises.
+    path = os.path.expanduser(text)
+    if text and os.path.exists(path):
+        local = _model_in(Path(path))
         return _converted(
             local, local, local.stem if local.is_file() else local.resolve().name, environment, on_progress
         )
@@ -72,9 +74,7 @@ def resolve_model(
         snapshot = fetch_snapshot(text, environment, on_progress)
         return _converted(snapshot, text, text, environment, on_progress)
     names = ", ".join(model.name for model in CATALOG)
-    remedy = (
-        f"give a .gguf file, a model directory, a hub id (owner/name) or a name of the catalogue ({names})"
-    )
+    remedy = f"give a .gguf file, a model directory, a hub id (owner/name) or a name of the catalogue ({names})"
     raise ConfigError("--model-path", text, "there is no such file, directory or model", remedy)
 
 
@@ -87,9 +87,7 @@ def _model_in(path: Path) -> Path:
         return files[0]
     problem = f"the directory holds {len(files)} .gguf files" if files else "the directory holds no model"
     remedy = (
-        "give the path of one .gguf file"
-        if files
-        else "give one with config.json and safetensors, or a .gguf file"
+        "give the path of one .gguf file" if files else "give one with config.json and safetensors, or a .gguf file"
     )
     raise ConfigError("--model-path", str(path), problem, remedy)
 

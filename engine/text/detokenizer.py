@@ -34,9 +34,7 @@ class Detokenizer:
             which some decoders strip at the start of a text, depends on it.
     """
 
-    def __init__(
-        self, decode: Callable[[list[int]], str], skipped: frozenset[int], after: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, decode: Callable[[list[int]], str], skipped: frozenset[int], after: Sequence[int] = ()) -> None:
         self._decode = decode
         self._skipped = skipped
         self._ids = [token for token in after[-_CONTEXT_TOKENS:] if token not in skipped]

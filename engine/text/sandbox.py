@@ -25,9 +25,9 @@ from jinja2.visitor import NodeTransformer
 
 __all__ = ["MAX_RESULT_CHARACTERS", "ChatEnvironment", "ExhaustedError"]
 
-_MAX_STEPS = 1_000_000
-_MAX_CHARACTERS = 1 << 28
-MAX_RESULT_CHARACTERS = 1 << 26
+_MAX_STEPS = 200_000
+_MAX_CHARACTERS = 1 << 27
+MAX_RESULT_CHARACTERS = 1 << 25
 _MAX_INTEGER_BITS = 10_000
 _ITEM_CHARACTERS = 64
 _MULTIPLYING = frozenset(
@@ -133,6 +133,13 @@ class _Instrument(NodeTransformer):
 class _TemplateNamespace(Namespace):
     """jinja2's namespace without underscore names, as in transformers."""
 
+    def __init__(*args: Any, **attributes: Any) -> None:
+        # The signature of jinja2's own, so that a template may name an attribute `self`.
+        self, *sources = args
+        Namespace.__init__(self)
+        for name, value in dict(*sources, **attributes).items():
+            self[name] = value
+
     def __setitem__(self, name: str, value: object) -> None:
         if name.startswith("_"):
             raise TemplateError(f"a namespace cannot store {name!r}")
@@ -163,9 +170,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation])
         self.filters["tojson"] = _tojson
         self.filters = {name: self._metered(name, function) for name, function in self.filters.items()}
-        self.globals.update(
-            raise_exception=_raise_exception, strftime_now=_strftime_now, namespace=_TemplateNamespace
-        )
+        self.globals.update(raise_exception=_raise_exception, strftime_now=_strftime_now, namespace=_TemplateNamespace)
         del self.globals["lipsum"]
 
     @property
@@ -202,7 +207,8 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Calls what the template calls, charged; foresees methods of strings."""
         # Named like jinja2's own, so that a template may call a macro with an argument `self` or `obj`.
-        owner = getattr(__obj, "__self__", None)
+        # jinja2 wraps `str.format` and keeps the method itself in `__wrapped__`.
+        owner = getattr(getattr(__obj, "__wrapped__", __obj), "__self__", None)
         if isinstance(owner, str):
             __self.meter.foresee(__obj.__name__, owner, (*args, *kwargs.values()))
         result = super().call(__context, __obj, *args, **kwargs)
@@ -212,11 +218,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Computes `left operator right`, charged."""
         if isinstance(left, int) and isinstance(right, int):
-            bits = (
-                left.bit_length() * max(right, 1)
-                if operator == "**"
-                else left.bit_length() + right.bit_length()
-            )
+            bits = left.bit_length() * max(right, 1) if operator == "**" else left.bit_length() + right.bit_length()
             if bits > _MAX_INTEGER_BITS and operator in {"*", "**"}:
                 raise ExhaustedError("its integers grow too large")
         elif operator == "*":
@@ -244,9 +246,7 @@ def _tojson(
     sort_keys: bool = False,
 ) -> str:
     # jinja2's own escapes HTML characters.
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _raise_exception(message: object) -> NoReturn:

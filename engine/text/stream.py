@@ -44,9 +44,7 @@ class TextStream:
         prompt_ids: the prompt, for decoders whose first piece depends on it.
     """
 
-    def __init__(
-        self, tokenizer: Tokenizer, sampling: SamplingParams, prompt_ids: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, sampling: SamplingParams, prompt_ids: Sequence[int] = ()) -> None:
         self._detokenizer = tokenizer.detokenizer(sampling.skip_special_tokens, after=prompt_ids)
         self._matcher = StopMatcher(sampling.stop, trim=not sampling.no_stop_trim)
         self._keep_stop_token = sampling.no_stop_trim

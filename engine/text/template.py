@@ -37,9 +37,7 @@ class ChatTemplate:
         try:
             self._template = self._environment.from_string(source)
         except Exception as error:  # jinja2 evaluates constants while compiling: any error of an operation
-            raise _refusal(
-                f"the model's chat template does not compile ({_first_line(error)})", None
-            ) from error
+            raise _refusal(f"the model's chat template does not compile ({_first_line(error)})", None) from error
 
     def render(
         self,
@@ -81,25 +79,21 @@ class ChatTemplate:
         except ExhaustedError as error:
             raise _refusal(f"the model's chat template gave up: {error.message}", messages) from error
         except Exception as error:  # templates are programs of other people: they fail in every way
-            raise _refusal(
-                f"the model's chat template refuses them ({_first_line(error)})", messages
-            ) from error
+            raise _refusal(f"the model's chat template refuses them ({_first_line(error)})", messages) from error
 
     def _pieces(self, variables: dict[str, Any]) -> Iterator[str]:
         total = 0
         for piece in self._template.generate(variables):
             total += len(piece)
             if total > MAX_RESULT_CHARACTERS:
-                raise ExhaustedError("the prompt is too long")
+                raise ExhaustedError("its output is too long")
             yield piece
 
 
 def _cut_at_tag(text: str, messages: object) -> str:
     at = text.rfind(_CONTINUE_TAG.strip())
     if at < 0:
-        raise _refusal(
-            "the model's chat template drops the final message, which was to be continued", messages
-        )
+        raise _refusal("the model's chat template drops the final message, which was to be continued", messages)
     if text.startswith(_CONTINUE_TAG, at):
         return text[:at]
     # The template trims messages, so the end of the unfinished one is trimmed too.

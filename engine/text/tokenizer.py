@@ -35,9 +35,7 @@ class Tokenizer:
         special: special tokens by the names that chat templates use, such as `bos_token`.
     """
 
-    def __init__(
-        self, backend: tokenizers.Tokenizer, chat_template: str | None, special: Mapping[str, str]
-    ) -> None:
+    def __init__(self, backend: tokenizers.Tokenizer, chat_template: str | None, special: Mapping[str, str]) -> None:
         # Some tokenizer.json files cut or pad every text to a training length.
         backend.no_truncation()
         backend.no_padding()
@@ -71,8 +69,8 @@ class Tokenizer:
         if not tokenizer_json.is_file():
             raise ConfigError(
                 "--model-path",
-                str(tokenizer_json),
-                "the model's tokenizer.json is missing",
+                str(tokenizer_json.parent),
+                "tokenizer.json is missing there",
                 "give a model directory that has one",
             )
         try:
@@ -80,8 +78,8 @@ class Tokenizer:
         except Exception as error:  # the package raises plain Exception
             raise ConfigError(
                 "--model-path",
-                str(tokenizer_json),
-                f"it is no readable tokenizer.json ({error})",
+                str(tokenizer_json.parent),
+                f"tokenizer.json there cannot be read ({error})",
                 "download the model again",
             ) from error
         if chat_template is None:
@@ -115,7 +113,7 @@ class Tokenizer:
         """
         try:
             return self._backend.encode(text, add_special_tokens=add_special_tokens).ids
-        except UnicodeEncodeError as error:
+        except (TypeError, UnicodeEncodeError) as error:  # which one depends on the package's version
             raise RequestError(
                 "text", text, "it has a lone surrogate, which is no character", "send valid Unicode"
             ) from error
@@ -196,7 +194,10 @@ def _read_settings(path: Path) -> dict[str, Any]:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(
-            "--model-path", str(path), f"it is no readable JSON ({error})", "download the model again"
+            "--model-path",
+            str(path.parent),
+            f"{path.name} there is no JSON ({error})",
+            "download the model again",
         ) from error
     return settings if isinstance(settings, dict) else {}
 

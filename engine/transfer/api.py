@@ -49,6 +49,10 @@ class TransferSettings:
     timeout_s: float = 10.0
     max_segment_bytes: int = 1 << 30
 
+    def limit_s(self, size: int) -> float:
+        """Returns how long a write of `size` bytes may take: the timeout, plus 1 ns a byte as Mooncake counts."""
+        return self.timeout_s + size * 1e-9
+
     @property
     def hard_timeout_s(self) -> float:
         """After which a write that failed or timed out provably touches no memory any more.
@@ -56,7 +60,7 @@ class TransferSettings:
         Mooncake bounds a call by its timeout plus 1 ns a byte (transports.md 6); twice that leaves room for slices
         that were queued when the wait ended.
         """
-        return 2 * (self.timeout_s + self.max_segment_bytes * 1e-9)
+        return 2 * self.limit_s(self.max_segment_bytes)
 
 
 class TicketState(Enum):
@@ -68,26 +72,32 @@ class TicketState(Enum):
 
 
 class Ticket(Protocol):
-    """One write under way.
-
-    Attributes:
-        state: DONE and FAILED are final.
-        error: one sentence when FAILED.
-        quiesced: True when neither side's memory is touched any more.
-        bytes: how much was to be written.
-        seconds: how long it took, once final.
-    """
+    """One write under way."""
 
     @property
-    def state(self) -> TicketState: ...
+    def state(self) -> TicketState:
+        """Where it stands; DONE and FAILED are final."""
+        ...
+
     @property
-    def error(self) -> str: ...
+    def error(self) -> str:
+        """What went wrong, one sentence, when FAILED."""
+        ...
+
     @property
-    def quiesced(self) -> bool: ...
+    def quiesced(self) -> bool:
+        """True when neither side's memory is touched any more."""
+        ...
+
     @property
-    def bytes(self) -> int: ...
+    def bytes(self) -> int:
+        """How much was to be written."""
+        ...
+
     @property
-    def seconds(self) -> float: ...
+    def seconds(self) -> float:
+        """How long it took, waiting for earlier writes included, once final."""
+        ...
 
     def wait(self, timeout_s: float) -> bool:
         """Waits until the state is final; returns False when it still is not after `timeout_s`."""

@@ -17,8 +17,8 @@ from typing import Any
 from ..errors import TransferError
 from .api import EndpointInfo, TransferSettings
 from .plan import Segment
-from .write_queue import WriteQueue
 from .ticket import WriteTicket
+from .write_queue import WriteQueue
 
 __all__ = ["MooncakeEndpoint", "apply_environment", "mooncake_environment"]
 

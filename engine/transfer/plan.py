@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..pages import Run, Runs
 
-__all__ = ["Segment", "merge_runs", "slice_runs"]
+__all__ = ["Segment", "merge_runs", "outside", "slice_runs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ def merge_runs(source: Runs, target: Runs, page_bytes: int, *, max_bytes: int = 
     """Plans the writes that carry page i of `source` to page i of `target`.
 
     Args:
+        source: the pages in the writer's region.
+        target: the pages in the peer's region.
         page_bytes: bytes of one page on both sides.
         max_bytes: of one segment; bounds a single call into a transport (SGLang bounds a batch at 1 GiB,
             sglang#32758).
@@ -76,3 +78,13 @@ def merge_runs(source: Runs, target: Runs, page_bytes: int, *, max_bytes: int = 
         for start, goal, count in merged
         for done in range(0, count, most)
     )
+
+
+def outside(segments: Iterable[Segment], source_bytes: int, target_bytes: int) -> str:
+    """Returns which segment leaves the registered source or the peer's region, in words; empty when none does."""
+    for segment in segments:
+        if segment.length < 0 or segment.source < 0 or segment.source + segment.length > source_bytes:
+            return f"{segment} lies outside of the registered source of {source_bytes} bytes"
+        if segment.target < 0 or segment.target + segment.length > target_bytes:
+            return f"{segment} lies outside of the peer's region of {target_bytes} bytes"
+    return ""

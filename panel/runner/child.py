@@ -56,9 +56,7 @@ class Child:
             )
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise ConfigError(
-                "command", argv[0], f"cannot be started: {reason}", "check the installation"
-            ) from None
+            raise ConfigError("command", argv[0], f"cannot be started: {reason}", "check the installation") from None
         finally:
             os.close(descriptor)
         stat = read_stat(popen.pid)

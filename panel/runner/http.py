@@ -32,9 +32,7 @@ async def get(url: str, timeout_s: float) -> Answer | None:
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(host, port)
             try:
-                writer.write(
-                    f"GET {target} HTTP/1.0\r\nHost: {parts.netloc}\r\nAccept: */*\r\n\r\n".encode("ascii")
-                )
+                writer.write(f"GET {target} HTTP/1.0\r\nHost: {parts.netloc}\r\nAccept: */*\r\n\r\n".encode("ascii"))
                 data = bytearray()
                 while chunk := await reader.read(65536):
                     data += chunk

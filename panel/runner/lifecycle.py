@@ -78,11 +78,7 @@ _TABLE: dict[ProcessState, tuple[ProcessState | None, ...]] = {
 }
 # fmt: on
 TRANSITIONS = MappingProxyType(
-    {
-        (state, event): after
-        for state, row in _TABLE.items()
-        for event, after in zip(ProcessEvent, row, strict=True)
-    }
+    {(state, event): after for state, row in _TABLE.items() for event, after in zip(ProcessEvent, row, strict=True)}
 )
 
 ENDED = frozenset({ProcessState.STOPPED, ProcessState.CRASHED})
@@ -101,9 +97,7 @@ def transition(state: ProcessState, event: ProcessEvent) -> ProcessState:
     return after
 
 
-def run_state(
-    processes: Iterable[ProcessState], *, stop_asked: bool, was_ready: bool, failed: bool
-) -> RunState:
+def run_state(processes: Iterable[ProcessState], *, stop_asked: bool, was_ready: bool, failed: bool) -> RunState:
     """Returns the state of a run whose processes are in `processes`.
 
     Args:

@@ -32,7 +32,7 @@ async def wait_until_ready(ready: Readiness, on_stage: Callable[[str], None]) ->
         on_stage: takes what the process says it is doing meanwhile.
     """
     started = time.monotonic()
-    stage = "starting"
+    stage = "no answer yet"
     while (waited := time.monotonic() - started) < ready.timeout_s:
         answer = await get(ready.url, min(_ANSWER_TIMEOUT_S, ready.timeout_s))
         if answer is not None:

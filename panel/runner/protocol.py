@@ -42,17 +42,13 @@ class Stop(msgspec.Struct, tag_field="op", tag="stop", forbid_unknown_fields=Tru
     """Asks to end all processes, and then the runner."""
 
 
-class StopProcess(
-    msgspec.Struct, tag_field="op", tag="stop_process", forbid_unknown_fields=True, frozen=True
-):
+class StopProcess(msgspec.Struct, tag_field="op", tag="stop_process", forbid_unknown_fields=True, frozen=True):
     """Asks to end one process."""
 
     name: str
 
 
-class RestartProcess(
-    msgspec.Struct, tag_field="op", tag="restart_process", forbid_unknown_fields=True, frozen=True
-):
+class RestartProcess(msgspec.Struct, tag_field="op", tag="restart_process", forbid_unknown_fields=True, frozen=True):
     """Asks to end one process if it runs, and to start it anew."""
 
     name: str

@@ -90,11 +90,7 @@ class Sampler:
         use: dict[str, HostUse] = {}
         for item in watched:
             found = (read_stat(pid) for pid in self._groups.get(item.pid, ()))
-            stats: list[Stat] = [
-                stat for stat in found if stat is not None and stat.session == item.pid and stat.alive
-            ]
+            stats: list[Stat] = [stat for stat in found if stat is not None and stat.session == item.pid and stat.alive]
             if stats:
-                use[item.name] = HostUse(
-                    sum(stat.cpu_s for stat in stats), sum(stat.rss_bytes for stat in stats)
-                )
+                use[item.name] = HostUse(sum(stat.cpu_s for stat in stats), sum(stat.rss_bytes for stat in stats))
         return use

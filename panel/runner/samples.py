@@ -98,9 +98,7 @@ def read_samples(path: Path, seq: int) -> SampleBatch:
     if not path.exists():
         return SampleBatch(seq, {}, [])
     try:
-        with closing(
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0)
-        ) as database:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0)) as database:
             series = {row[0]: SeriesInfo(*row) for row in database.execute("select * from series")}
             found = database.execute(
                 "select seq, t, vals from samples where seq > ? order by seq desc limit ?", (seq, RING_ROWS)
@@ -108,7 +106,6 @@ def read_samples(path: Path, seq: int) -> SampleBatch:
     except sqlite3.Error:
         return SampleBatch(seq, {}, [])
     rows = [
-        SampleRow(number, t, msgspec.json.decode(text, type=dict[str, float]))
-        for number, t, text in reversed(found)
+        SampleRow(number, t, msgspec.json.decode(text, type=dict[str, float])) for number, t, text in reversed(found)
     ]
     return SampleBatch(rows[-1].seq if rows else seq, series, rows)

@@ -117,9 +117,7 @@ class Translator:
         self._by_port = {spec.ports["http"]: spec.name for spec in plan.processes if "http" in spec.ports}
         self._counters: dict[tuple[str, ...], tuple[float, float]] = {}
 
-    def row(
-        self, t: float, metrics: Mapping[str, Iterable[Measured]], host: Mapping[str, HostUse]
-    ) -> dict[str, float]:
+    def row(self, t: float, metrics: Mapping[str, Iterable[Measured]], host: Mapping[str, HostUse]) -> dict[str, float]:
         """Returns the values at monotonic time `t`; a series without a value is left out: a gap.
 
         Args:
@@ -176,9 +174,7 @@ class Translator:
 
     def _peer(self, address: str) -> str:
         port = address.rpartition(":")[2]
-        return (
-            self._by_port.get(int(port), "") if port.isascii() and port.isdigit() and len(port) <= 5 else ""
-        )
+        return self._by_port.get(int(port), "") if port.isascii() and port.isdigit() and len(port) <= 5 else ""
 
     def _rate(self, key: tuple[str, ...], value: float, t: float) -> float | None:
         before = self._counters.get(key)

@@ -85,8 +85,7 @@ def initial_record(run_id: str, plan: LaunchPlan, created_at: float, boot_id: st
         transport=plan.transport,
         boot_id=boot_id,
         processes=tuple(
-            ProcessRecord(spec.name, spec.role, dict(spec.ports), spec.log, spec.grace_s)
-            for spec in plan.processes
+            ProcessRecord(spec.name, spec.role, dict(spec.ports), spec.log, spec.grace_s) for spec in plan.processes
         ),
     )
 

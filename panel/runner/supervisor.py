@@ -70,9 +70,7 @@ class Supervisor:
                 replace(
                     process,
                     cpu_percent=use.get(f"proc/{process.name}/cpu_percent"),
-                    rss_bytes=None
-                    if (rss := use.get(f"proc/{process.name}/rss_bytes")) is None
-                    else int(rss),
+                    rss_bytes=None if (rss := use.get(f"proc/{process.name}/rss_bytes")) is None else int(rss),
                 )
                 for process in self._record.processes
             ),
@@ -181,7 +179,7 @@ class Supervisor:
             pid=child.pid,
             start_ticks=child.start_ticks,
             started_at=time.time(),
-            stage="starting",
+            stage="",
             reason="",
         )
         self._probes[spec.name] = self._keep(self._watch_start(spec, child))

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
 CHROMIUM_FLAGS = [
@@ -128,10 +128,20 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Watched:
-    """What a context's pages did that a test may care about."""
+    """What a test's pages did that it may care about."""
 
     complaints: list[str] = field(default_factory=list)
     hosts: set[str] = field(default_factory=set)
+
+    def watch(self, page: Page) -> None:
+        """Notes complaints in the console, exceptions, and the host of each request."""
+        page.on("console", self._note)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
 
 
 OpenPage = Callable[..., Page]
@@ -142,52 +152,52 @@ def watched() -> Watched:
     return Watched()
 
 
+def _sign_in(context: BrowserContext, process: PanelProcess, watched: Watched) -> Page:
+    context.set_default_timeout(WAIT_MS)
+    page = context.new_page()
+    watched.watch(page)
+    page.goto(process.login_url)
+    expect(page.get_by_test_id("live-chip")).to_have_attribute("data-state", "live", timeout=WAIT_MS)
+    return page
+
+
 @pytest.fixture
 def open_page(chromium: Browser, panel: PanelProcess, watched: Watched) -> Iterator[OpenPage]:
-    """Returns a function that opens the panel, signed in, and waits until it is live."""
+    """Returns a function that opens a panel in a browser profile of its own and waits until it is live."""
     contexts: list[BrowserContext] = []
-
-    def watch(page: Page) -> None:
-        page.on(
-            "console",
-            lambda message: (
-                watched.complaints.append(message.text) if message.type in ("error", "warning") else None
-            ),
-        )
-        page.on("pageerror", lambda error: watched.complaints.append(str(error)))
-        page.on("request", lambda request: watched.hosts.add(urlsplit(request.url).netloc))
 
     def open_(
         width: int = 1440, height: int = 900, scheme: str = "light", process: PanelProcess = panel
     ) -> Page:
         context = chromium.new_context(
             viewport={"width": width, "height": height},
-            color_scheme=scheme,  # type: ignore[arg-type]
+            color_scheme=scheme,  # pyright: ignore[reportArgumentType]
             reduced_motion="reduce",
         )
         contexts.append(context)
-        context.set_default_timeout(WAIT_MS)
-        page = context.new_page()
-        watch(page)
-        page.goto(process.login_url)
-        expect(page.get_by_test_id("live-chip")).to_have_attribute("data-state", "live", timeout=WAIT_MS)
-        return page
+        return _sign_in(context, process, watched)
 
     yield open_
     for context in contexts:
         context.close()
 
 
+@pytest.fixture(scope="session")
+def profile(chromium: Browser) -> Iterator[BrowserContext]:
+    """One browser profile for most tests: its cache spares each of them the download of the page."""
+    context = chromium.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def page(open_page: OpenPage, watched: Watched, panel: PanelProcess) -> Iterator[Page]:
+def page(profile: BrowserContext, watched: Watched, panel: PanelProcess) -> Iterator[Page]:
     """A live panel whose console stays clean and that asks no other host."""
-    yield open_page()
+    page = _sign_in(profile, panel, watched)
+    yield page
+    page.close()
     assert watched.complaints == []
     assert watched.hosts <= {f"127.0.0.1:{panel.port}", ""}
-
-
-def open_tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name).click()
 
 
 @pytest.fixture

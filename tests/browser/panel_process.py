@@ -12,12 +12,11 @@ import threading
 from pathlib import Path
 
 from aiohttp import web
-
 from pdpanel.panel.config import read_config
 from pdpanel.panel.web.demo import DemoSource
 from pdpanel.panel.web.serve import serve
 
-HOSTILE = "<img src=x onerror=\"window.hacked=1\"><script>window.hacked=1</script>"
+HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
 
 
 async def models(request: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from playwright.sync_api import Page, expect
 
@@ -29,7 +30,7 @@ def test_deploy_tab_comes_first(page: Page) -> None:
     expect(page.get_by_role("button", name="Deploy", exact=True)).to_be_visible()
 
 
-def test_deploy_starts_the_chosen_run(page: Page, panel) -> None:  # noqa: ANN001
+def test_deploy_starts_the_chosen_run(page: Page, panel: Any) -> None:
     page.get_by_label("Prefill workers").fill("2")
     page.get_by_label("Decode workers").fill("3")
     page.get_by_role("combobox", name="Model").fill("my-model")
@@ -55,7 +56,7 @@ def test_deploy_starts_the_chosen_run(page: Page, panel) -> None:  # noqa: ANN00
     expect(card.get_by_test_id("stop-all")).to_be_hidden()
 
 
-def test_unified_needs_neither_counts_nor_transport(page: Page, panel) -> None:  # noqa: ANN001
+def test_unified_needs_neither_counts_nor_transport(page: Page, panel: Any) -> None:
     page.get_by_label("Unified").check()
     expect(page.get_by_label("Prefill workers")).to_be_hidden()
     expect(page.get_by_role("combobox", name="Transport")).to_be_hidden()
@@ -66,7 +67,7 @@ def test_unified_needs_neither_counts_nor_transport(page: Page, panel) -> None: 
     panel.ask("POST", f"/api/runs/{run_id}/stop")
 
 
-def test_refused_deployment_is_one_sentence(open_page) -> None:  # noqa: ANN001
+def test_refused_deployment_is_one_sentence(open_page: Any) -> None:
     page = open_page()
     page.get_by_role("combobox", name="Model").fill("missing")
     page.get_by_role("combobox", name="Model").press("Enter")
@@ -128,7 +129,7 @@ def test_try_it_stops(page: Page, run_id: str) -> None:
     expect(page.get_by_test_id("try-send")).to_be_enabled()
 
 
-def test_try_it_failure_is_one_sentence(open_page, run_id: str) -> None:  # noqa: ANN001
+def test_try_it_failure_is_one_sentence(open_page: Any, run_id: str) -> None:
     page = open_page()
     choose(page, run_id)
     open_tab(page, "Try it")
@@ -169,7 +170,7 @@ def test_charts_tick(page: Page, run_id: str) -> None:
     expect(page.locator('[data-chart="kv"] canvas')).to_have_count(1)
 
 
-def test_zoom_survives_updates_and_tab_changes(page: Page, panel, run_id: str) -> None:  # noqa: ANN001
+def test_zoom_survives_updates_and_tab_changes(page: Page, panel: Any, run_id: str) -> None:
     choose(page, run_id)
     open_tab(page, "Observe")
     page.locator('[data-window="60"]').click()
@@ -233,7 +234,7 @@ def test_missing_samples_are_a_gap(page: Page) -> None:
     assert data[2] == [1, None, None, 3]
 
 
-def test_log_tails(page: Page, panel, run_id: str) -> None:  # noqa: ANN001
+def test_log_tails(page: Page, panel: Any, run_id: str) -> None:
     choose(page, run_id)
     open_tab(page, "Logs")
     page.get_by_test_id("log-process").select_option("decode-1")
@@ -247,7 +248,7 @@ def test_log_tails(page: Page, panel, run_id: str) -> None:  # noqa: ANN001
     assert log.evaluate("node => node.scrollTop + node.clientHeight >= node.scrollHeight - 2")
 
 
-def test_log_keeps_its_place_without_follow(page: Page, panel, run_id: str) -> None:  # noqa: ANN001
+def test_log_keeps_its_place_without_follow(page: Page, panel: Any, run_id: str) -> None:
     with (panel.folder / f"{run_id}-router.log").open("a") as file:
         file.writelines(f"line {number}\n" for number in range(3000))
     choose(page, run_id)
@@ -263,7 +264,7 @@ def test_log_keeps_its_place_without_follow(page: Page, panel, run_id: str) -> N
     assert log.evaluate("node => node.scrollTop") == 100
 
 
-def test_long_log_does_not_fill_the_page(page: Page, panel, run_id: str) -> None:  # noqa: ANN001
+def test_long_log_does_not_fill_the_page(page: Page, panel: Any, run_id: str) -> None:
     choose(page, run_id)
     open_tab(page, "Logs")
     page.get_by_test_id("log-process").select_option("prefill-0")

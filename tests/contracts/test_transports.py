@@ -16,7 +16,6 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 import pytest
-
 from pdpanel.engine.errors import TransferError
 from pdpanel.engine.transfer.api import Endpoint, EndpointInfo, Segment, TicketState, TransferSettings
 from pdpanel.engine.transfer.select import open_endpoint
@@ -172,7 +171,9 @@ def test_closing_ends_the_process_in_order(target: Target) -> None:
 
 
 def test_tcp_takes_no_bytes_without_the_secret() -> None:
-    source, sink = (open_endpoint("tcp", host="127.0.0.1", device="", settings=SETTINGS, environ={}) for _ in "ab")
+    source, sink = (
+        open_endpoint("tcp", host="127.0.0.1", device="", settings=SETTINGS, environ={}) for _ in "ab"
+    )
     data, memory = ctypes.create_string_buffer(b"x" * 64), ctypes.create_string_buffer(64)
     source.endpoint.register(ctypes.addressof(data), 64)
     sink.endpoint.register(ctypes.addressof(memory), 64)

@@ -1,7 +1,6 @@
 """Flags are SGLang's; what is not implemented is refused by name."""
 
 import pytest
-
 from pdpanel.engine.arguments import parse_server_arguments
 from pdpanel.engine.config import Mode
 from pdpanel.engine.errors import ConfigError

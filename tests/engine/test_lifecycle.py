@@ -3,7 +3,6 @@
 import itertools
 
 import pytest
-
 from pdpanel.engine.errors import LocalProtocolError
 from pdpanel.engine.lifecycle import DECODE, PREFILL, UNIFIED, Event, LifeCycle, State
 

@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
-
 from pdpanel.engine.errors import ConfigError
 from pdpanel.engine.model.convert import convert
 from pdpanel.engine.model.converted import ensure_converted, find_converted, index_file, open_converted
 from pdpanel.engine.model.progress import Progress, no_progress
+from safetensors.numpy import load_file
 
 WriteGguf = Callable[..., Path]
 
@@ -181,8 +180,9 @@ def test_a_child_that_dies_is_one_sentence(
 def test_a_full_disk_is_noticed_before_anything_is_written(
     tmp_path: Path, tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: type(shutil.disk_usage("/"))(10, 10, 5_000_000))
-    with pytest.raises(ConfigError, match="5 MB are free; .*PDPANEL_CACHE_DIR"):
+    usage = shutil.disk_usage(tmp_path)._replace(free=5_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(ConfigError, match=r"5 MB are free; .*PDPANEL_CACHE_DIR"):
         convert(tiny_gguf, tmp_path, no_progress)
     assert not list(tmp_path.glob("converted/*-1*/"))
 

@@ -114,9 +114,7 @@ def llama3_divisors(head_dim: int, factor: float) -> np.ndarray:
     return np.array(divisors, dtype=np.float32)
 
 
-def test_llama3_rope_is_recognised_by_its_divisors(
-    tmp_path: Path, write_gguf: WriteGguf, tiny_model: Any
-) -> None:
+def test_llama3_rope_is_recognised_by_its_divisors(tmp_path: Path, write_gguf: WriteGguf, tiny_model: Any) -> None:
     divisors = llama3_divisors(16, 8.0)
     extra = {"rope_freqs.weight": divisors}
     source = GgufSource(write_gguf(tmp_path / "a.gguf", tiny_model, extra=extra))

@@ -49,9 +49,7 @@ def read_everything(path: Path) -> None:
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
-def test_a_truncated_file_is_refused_with_a_sentence(
-    tiny_gguf: Path, tmp_path: Path, data: st.DataObject
-) -> None:
+def test_a_truncated_file_is_refused_with_a_sentence(tiny_gguf: Path, tmp_path: Path, data: st.DataObject) -> None:
     whole = tiny_gguf.read_bytes()
     last = max(t.start + t.rows * t.row_bytes for t in read_gguf_header(tiny_gguf).tensors.values())
     cut = data.draw(st.one_of(st.integers(0, 64), st.integers(0, last - 1), st.integers(last - 64, last - 1)))
@@ -74,9 +72,7 @@ def test_a_damaged_header_is_refused_or_read_but_never_trips(
     header_bytes = min(t.start for t in read_gguf_header(tiny_gguf).tensors.values())
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, header_bytes - 9))
-        patch = data.draw(
-            st.one_of(st.binary(min_size=1, max_size=8), st.just(b"\xff" * 8), st.just(bytes(8)))
-        )
+        patch = data.draw(st.one_of(st.binary(min_size=1, max_size=8), st.just(b"\xff" * 8), st.just(bytes(8))))
         damaged[at : at + len(patch)] = patch
     path = tmp_path / "damaged.gguf"
     path.write_bytes(damaged)

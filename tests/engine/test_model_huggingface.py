@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file, save_file
-
 from pdpanel.engine.errors import ConfigError
 from pdpanel.engine.model.convert import convert
 from pdpanel.engine.model.converted import find_converted, open_converted
 from pdpanel.engine.model.huggingface import HuggingFaceSource
 from pdpanel.engine.model.progress import Progress, no_progress
+from safetensors.numpy import load_file, save_file
 
 WriteHf = Callable[..., Path]
 
@@ -60,9 +59,7 @@ def test_a_model_saved_by_transformers_is_read(tmp_path: Path, write_hf: WriteHf
     assert model.shape.tie_embeddings
     assert model.shape.eos_ids == (2,)
     state, tensors = theirs.state_dict(), load_file(model.weights)
-    assert np.array_equal(
-        tensors["layers.0.down"], state["model.layers.0.mlp.down_proj.weight"].float().numpy()
-    )
+    assert np.array_equal(tensors["layers.0.down"], state["model.layers.0.mlp.down_proj.weight"].float().numpy())
     assert np.array_equal(tensors["embedding"], state["lm_head.weight"].float().numpy())
 
 
@@ -97,9 +94,7 @@ def break_model(directory: Path, how: str) -> None:
         if how == "missing":
             del tensors[name]
         else:
-            tensors[name] = np.zeros(
-                (96, 64) if how == "typed" else (3, 64), np.int32 if how == "typed" else "f4"
-            )
+            tensors[name] = np.zeros((96, 64) if how == "typed" else (3, 64), np.int32 if how == "typed" else "f4")
         save_file(tensors, weights)
     elif how == "cut":
         weights.write_bytes(weights.read_bytes()[:-1])

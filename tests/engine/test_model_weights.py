@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-
 from pdpanel.engine.errors import ConfigError
 from pdpanel.engine.model.convert import convert
 from pdpanel.engine.model.converted import ConvertedModel, open_converted
 from pdpanel.engine.model.progress import no_progress
 from pdpanel.engine.model.weights import load_weights
+from safetensors.torch import load_file, save_file
 
 WriteGguf = Callable[..., Path]
 

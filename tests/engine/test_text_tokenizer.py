@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pdpanel.engine.errors import ConfigError, RequestError
+from pdpanel.engine.text.detokenizer import Detokenizer
 from pdpanel.engine.text.tokenizer import Tokenizer
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
@@ -23,9 +24,9 @@ USER = {"role": "user", "content": "Hi"}
 
 
 def byte_level() -> Backend:
-    """256 bytes, two merges (one of which ends within a character), three special tokens, one plain added one."""
+    """256 bytes, merges (one ends within a character), three special tokens, one plain added one."""
     vocab = {symbol: index for index, symbol in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    merges = [("h", "i"), ("Ã", "©"), ("ä", "½"), ("Ġ", "ä")]
+    merges = [("h", "i"), ("Ã", "©"), ("ä", "½"), ("Ġ", "ä"), ("½", "ä")]
     for left, right in merges:
         vocab[left + right] = len(vocab)
     backend = Backend(models.BPE(vocab=vocab, merges=merges))
@@ -38,19 +39,15 @@ def byte_level() -> Backend:
 
 
 def byte_fallback() -> Backend:
-    """A SentencePiece-like vocabulary: U+2581 for spaces, unknown characters as bytes, a bos by post-processor."""
+    """Like SentencePiece: U+2581 for spaces, unknown characters as bytes, a bos by post-processor."""
     vocab = {"<unk>": 0, "<s>": 1, "</s>": 2}
     for byte in range(256):
         vocab[f"<0x{byte:02X}>"] = len(vocab)
     for piece in ("\u2581", "h", "i", "\u2581h", "hi", "\u2581hi", "a"):
         vocab[piece] = len(vocab)
     merges = [("\u2581", "h"), ("h", "i"), ("\u2581h", "i")]
-    backend = Backend(
-        models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True)
-    )
-    backend.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
-    )
+    backend = Backend(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
     backend.decoder = decoders.Sequence(
         [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
@@ -89,7 +86,7 @@ class TestEncoding:
         assert FALLBACK.encode("hi") == [1, *FALLBACK.encode("hi", add_special_tokens=False)]
 
     def test_the_vocabulary_counts_added_tokens(self) -> None:
-        assert BYTES.vocab_size == 256 + 4 + 3 + 1
+        assert BYTES.vocab_size == 256 + 5 + 3 + 1
         assert BYTES.token_id("no such token") is None
 
     def test_truncation_and_padding_of_the_file_are_off(self) -> None:
@@ -109,14 +106,17 @@ class TestDetokenizer:
         assert "".join(streamed(BYTES, ids, skip=skip)) == BYTES.decode(ids, skip_special_tokens=skip)
 
     @given(st.lists(st.sampled_from("éäh\xbd"), min_size=30, max_size=90), st.binary(max_size=60))
-    def test_pieces_join_to_the_whole_over_long_runs_of_invalid_bytes(
-        self, text: list[str], raw: bytes
-    ) -> None:
-        alphabet = dict(zip(_bytes_in_order(), range(256), strict=True))
+    def test_pieces_join_over_long_runs_of_invalid_bytes(self, text: list[str], raw: bytes) -> None:
         ids = [BYTES.token_id(alphabet_symbol(byte)) for byte in b"\x80\xe4\xbd" * 20 + raw + b"\xf0\x9f"]
         numbers = [number for number in ids if number is not None] + BYTES.encode("".join(text))
-        assert len(alphabet) == 256
         assert "".join(streamed(BYTES, numbers)) == BYTES.decode(numbers)
+
+    def test_pieces_join_where_every_token_ends_within_a_character(self) -> None:
+        """No place of such a run splits cleanly: cutting it anywhere would change the text."""
+        token, end = BYTES.token_id("½ä"), BYTES.token_id(alphabet_symbol(0xA0))
+        assert token is not None and end is not None
+        ids = [*[token] * 60, BYTES.token_id("½") or 0, end, *BYTES.encode("hi")]
+        assert "".join(streamed(BYTES, ids)) == BYTES.decode(ids)
 
     @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufffd")))
     def test_no_piece_of_valid_text_has_a_replacement_character(self, text: str) -> None:
@@ -138,8 +138,6 @@ class TestDetokenizer:
             seen.append(len(ids))
             return BYTES.decode(ids, skip_special_tokens=False)
 
-        from pdpanel.engine.text.detokenizer import Detokenizer
-
         detokenizer = Detokenizer(decode, frozenset())
         text = "".join(detokenizer.push(token) for _ in range(500))
         assert len(text) >= 497
@@ -151,21 +149,17 @@ class TestDetokenizer:
         ids = FALLBACK.encode(text)
         assert "".join(streamed(FALLBACK, ids)) == FALLBACK.decode(ids)
 
-    @given(st.lists(st.integers(0, FALLBACK.vocab_size - 1), max_size=120))
-    def test_byte_fallback_takes_any_ids(self, ids: list[int]) -> None:
+    @given(st.lists(st.integers(3 + 0x80, FALLBACK.vocab_size - 1), max_size=120))
+    def test_byte_fallback_shows_all_pieces_between_any_bytes(self, ids: list[int]) -> None:
         letters = [piece for piece in "".join(streamed(FALLBACK, ids)) if piece in "ha"]
         assert letters == [piece for piece in FALLBACK.decode(ids) if piece in "ha"]
 
     def test_a_first_space_is_kept_after_a_prompt(self) -> None:
-        """Decoders that strip the first space of a text must not strip one in the middle of prompt + output."""
+        """Decoders that strip the first space of a text must not strip the one after a prompt."""
         prompt, token = FALLBACK.encode("a"), FALLBACK.token_id("\u2581hi")
         assert token is not None
         assert FALLBACK.detokenizer(after=prompt).push(token) == " hi"
         assert FALLBACK.detokenizer().push(token) == "hi"
-
-
-def _bytes_in_order() -> list[int]:
-    return list(range(256))
 
 
 def alphabet_symbol(byte: int) -> str:
@@ -187,10 +181,7 @@ class TestLoading:
             "eos_token": "<|im_end|>",
             "chat_template": "{{ bos_token }}|{{ eos_token }}",
         }
-        assert (
-            Tokenizer.load(self.directory(tmp_path, settings)).render_chat([USER])
-            == "<|im_start|>|<|im_end|>"
-        )
+        assert Tokenizer.load(self.directory(tmp_path, settings)).render_chat([USER]) == "<|im_start|>|<|im_end|>"
 
     def test_the_jinja_file_wins_over_the_config_and_the_argument_over_both(self, tmp_path: Path) -> None:
         path = self.directory(tmp_path, {"chat_template": "config"})
@@ -214,7 +205,7 @@ class TestLoading:
         with pytest.raises(ConfigError, match=r"tokenizer\.json is missing"):
             Tokenizer.load(path)
         path.write_text("{")
-        with pytest.raises(ConfigError, match="no readable"):
+        with pytest.raises(ConfigError, match="cannot be read"):
             Tokenizer.load(path)
         byte_level().save(str(path))
         (tmp_path / "tokenizer_config.json").write_text("[1,")
@@ -224,7 +215,8 @@ class TestLoading:
     def test_importing_it_imports_nothing_heavy(self) -> None:
         code = (
             "import sys, pdpanel.engine.text.stream\n"
-            "print([m for m in ('torch', 'numpy', 'jinja2', 'gradio', 'huggingface_hub') if m in sys.modules])"
+            "heavy = 'torch', 'numpy', 'jinja2', 'gradio', 'huggingface_hub'\n"
+            "print([name for name in heavy if name in sys.modules])"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "[]"
@@ -244,9 +236,7 @@ class TestChat:
     @pytest.mark.parametrize("part", [{"type": "image_url", "image_url": {}}, {"type": "text"}, "plain"])
     def test_other_parts_are_refused_by_name(self, part: object) -> None:
         with pytest.raises(RequestError) as caught:
-            tokenizer().render_chat(
-                [USER, {"role": "user", "content": [{"type": "text", "text": "a"}, part]}]
-            )
+            tokenizer().render_chat([USER, {"role": "user", "content": [{"type": "text", "text": "a"}, part]}])
         assert caught.value.field == "messages[1].content[1].type"
 
     def test_the_final_message_is_left_open(self) -> None:
@@ -269,18 +259,25 @@ class TestChat:
         [
             CHATML,
             "{{ messages | tojson }} {{ tools | tojson(indent=2) if tools }} {{ undefined_name }}|",
-            "{%- for m in messages if m.role == 'user' %}\n  {% if loop.last %}{% break %}{% endif %}{{ m.content }}"
+            "{%- for m in messages if m.role == 'user' %}\n  {% if loop.last %}{% break %}{% endif %}{{ "
+            "m.content }}"
             "{{ loop.index }}{{ loop.length }}\n{% endfor %}",
-            "{% set ns = namespace(a='', n=0) %}{% for m in messages[::-1] %}{% set ns.a = ns.a ~ m['role'] + ';' %}"
-            "{% set ns.n = ns.n + 1 * 2 %}{% endfor %}{{ ns.a }}{{ ns.n }}{{ ns.a.split(';')[:-1] | join(', ') }}",
+            "{% set ns = namespace(a='', n=0) %}{% for m in messages[::-1] %}{% set ns.a = ns.a ~ "
+            "m['role'] + ';' %}"
+            "{% set ns.n = ns.n + 1 * 2 %}{% endfor %}{{ ns.a }}{{ ns.n }}{{ ns.a.split(';')[:-1] | "
+            "join(', ') }}",
             "{% macro show(x, self='s', obj='o') %}<{{ x }}{{ self }}{{ obj }}>{% endmacro %}"
-            "{{ show(messages[0].content | upper, obj=(1, 2)) }}{{ [1, 2.5, 'x', none, true] }}{{ {'a': [1]} }}",
-            "{% for k, v in tools[0].items() %}{{ k }}={{ v }};{% endfor %}{{ 1699999999 | string }}{{ '%05d' % 42 }}"
+            "{{ show(messages[0].content | upper, obj=(1, 2)) }}{{ [1, 2.5, 'x', none, true] }}{{ {'a': "
+            "[1]} }}",
+            "{% for k, v in tools[0].items() %}{{ k }}={{ v }};{% endfor %}{{ 1699999999 | string }}{{ "
+            "'%05d' % 42 }}"
             "{{ '%d' % 1699999999 }}{{ '{:>4}'.format(7) }}{{ 12345678 | tojson(indent=4) }}",
-            "{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | list | join('|') }}"
+            "{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | list | "
+            "join('|') }}"
             "{{ 'a\nb' | indent(4) }}{{ messages | length }}{{ '<&>' | trim }}{{ '<' ~ '&' }}",
             "{% generation %}{{ messages[0].content }}{% endgeneration %}{% set x %}a{{ 1 }}{% endset %}{{ x * 3 }}",
-            "{% filter upper %}a{{ bos_token }}{% endfilter %}{{ range(3) | list }}{% for a, b in [(1, 2)] %}{{ b }}"
+            "{% filter upper %}a{{ bos_token }}{% endfilter %}{{ range(3) | list }}{% for a, b in [(1, "
+            "2)] %}{{ b }}"
             "{% endfor %}{% for c in 'xyz' %}{{ loop.cycle('a', 'b') }}{% endfor %}",
             "{% for m in messages recursive %}{{ m.role }}{% if m.more %}{{ loop(m.more) }}{% endif %}{% endfor %}",
         ],
@@ -294,7 +291,7 @@ class TestChat:
         tools = [{"type": "function", "function": {"name": "f", "parameters": {"b": 1, "a": None}}}]
         rendered, _ = render_jinja_template(
             [chat],
-            tools=tools,
+            tools=[*tools],
             chat_template=template,
             add_generation_prompt=True,
             bos_token="<|im_start|>",
@@ -333,9 +330,11 @@ class TestChat:
             "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(40) }}",
             "{% set ns = namespace(s='xx') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
             "{% set ns = namespace(s='xx') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
-            "{% set ns = namespace(s='xx') %}{% for i in range(60) %}{% set ns.s %}{{ ns.s }}{{ ns.s }}{% endset %}"
+            "{% set ns = namespace(s='xx') %}{% for i in range(60) %}{% set ns.s %}{{ ns.s }}{{ ns.s }}"
+            "{% endset %}"
             "{% endfor %}",
-            "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}",
+            "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% "
+            "endfor %}{{ ns.l }}",
             "{% set ns = namespace(n=99) %}{% for i in range(60) %}{% set ns.n = ns.n * ns.n %}{% endfor %}{{ ns.n }}",
             "{{ 'x' * 9999999999 }}",
             "{{ 9999999999 * 'x' }}",
@@ -353,9 +352,8 @@ class TestChat:
         ],
     )
     def test_a_template_that_never_ends_is_ended(self, template: str) -> None:
-        with pytest.raises(RequestError, match="gave up|does not compile") as caught:
+        with pytest.raises(RequestError, match=r"expands too much|too large|too long"):
             tokenizer(template).render_chat([USER])
-        assert "expands too much" in str(caught.value) or "too large" in str(caught.value)
 
     def test_a_long_chat_is_within_the_allowance(self) -> None:
         chat = [{"role": "user", "content": "word " * 400}] * 2000

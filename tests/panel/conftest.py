@@ -35,7 +35,7 @@ if "grandchild" in behaviour:
     child.stdout.readline()
     open(name + ".grandchild", "w").write(str(child.pid))
 started = time.monotonic()
-tokens = 0
+tokens, peer = 0, os.environ["PEER"]
 class Answers(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         global tokens
@@ -53,7 +53,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
                 'sglang:generation_tokens_total{model_name="m"} %d' % tokens,
                 'pdpanel_pages{pool="slot",state="free"} 5.0',
                 'pdpanel_pages{pool="slot",state="held"} 7.0',
-                'pdpanel_kv_bytes_total{direction="sent",peer="127.0.0.1:%s"} %d' % (os.environ["PEER"], tokens * 100),
+                'pdpanel_kv_bytes_total{direction="sent",peer="127.0.0.1:%s"} %d' % (peer, tokens * 100),
                 ""])
         elif self.path == "/server_info":
             kind, body = "application/json", json.dumps({"startup": {"import torch": 0.5, "weights": 0.1}})
@@ -113,9 +113,7 @@ class FakeRuns:
 
     def wait(self, run_id: str, *states: str) -> RunView:
         """Returns the run once it is in one of `states`."""
-        return wait_for(
-            lambda: (view := self.runs.get(run_id)).state in states and view, f"{run_id} {states}"
-        )
+        return wait_for(lambda: (view := self.runs.get(run_id)).state in states and view, f"{run_id} {states}")
 
     def wait_process(self, run_id: str, name: str, *states: str) -> RunView:
         """Returns the run once its process `name` is in one of `states`."""

@@ -22,9 +22,7 @@ def _is_plain(text: str) -> bool:
 
 
 texts = st.text(max_size=40).filter(_is_plain)
-flag_names = st.from_regex(r"[a-z0-9]{1,8}(-[a-z0-9]{1,8}){0,2}", fullmatch=True).map(
-    lambda name: f"x-{name}"
-)
+flag_names = st.from_regex(r"[a-z0-9]{1,8}(-[a-z0-9]{1,8}){0,2}", fullmatch=True).map(lambda name: f"x-{name}")
 flag_values = st.one_of(
     texts,
     st.booleans(),

@@ -27,9 +27,7 @@ SPEC = ProcessSpec(
     gpus=("GPU-1",),
     nics=("mlx5_0",),
 )
-PLAN = LaunchPlan(
-    "r", "m", "tcp", "127.0.0.1", "http://127.0.0.1:2", (SPEC,), (PlannedFile("a/b.json", "{}"),)
-)
+PLAN = LaunchPlan("r", "m", "tcp", "127.0.0.1", "http://127.0.0.1:2", (SPEC,), (PlannedFile("a/b.json", "{}"),))
 
 
 def test_a_plan_survives_json() -> None:

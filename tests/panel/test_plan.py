@@ -99,9 +99,7 @@ counts = st.one_of(
     st.tuples(st.integers(1, 64), st.integers(1, 64), st.just(0)),
     st.tuples(st.just(0), st.just(0), st.integers(1, 64)),
 )
-taken = st.frozensets(
-    st.sampled_from([*WORKER_BAND[:200], *BOOTSTRAP_BAND[:80], *ROUTER_BAND[:5]]), max_size=60
-)
+taken = st.frozensets(st.sampled_from([*WORKER_BAND[:200], *BOOTSTRAP_BAND[:80], *ROUTER_BAND[:5]]), max_size=60)
 hostile = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=30).filter(
     lambda text: bool(text.strip()) and not text.startswith("-")
 )

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psutil
@@ -31,7 +32,7 @@ def rundir_of(fake: FakeRuns, view: RunView) -> RunDir:
     return RunDir(fake.config.runs_dir / view.id)
 
 
-def journal(fake: FakeRuns, view: RunView) -> list[dict[str, object]]:
+def journal(fake: FakeRuns, view: RunView) -> list[dict[str, Any]]:
     return [json.loads(line) for line in rundir_of(fake, view).runner_log.read_text().splitlines()]
 
 
@@ -54,18 +55,12 @@ def test_all_are_spawned_at_once_and_the_run_is_ready_when_the_last_one_is(fake:
     assert view.state == "starting"
     view = fake.wait(view.id, "ready")
     assert {process.state for process in view.processes} == {"ready"}
-    events = wait_for(
-        lambda: (
-            (lines := journal(fake, view))[-1]["event"]
-            and sum(e["event"] == "startup" for e in lines) == 2
-            and lines
-        ),
-        "both workers' phases",
-    )
+    wait_for(lambda: sum(e["event"] == "startup" for e in journal(fake, view)) == 2, "both workers' phases")
+    events = journal(fake, view)
     assert [e["process"] for e in events if e["event"] == "spawn"] == ["decode-0", "prefill-0", "router"]
     assert [e["process"] for e in events if e["event"] == "ready"][-1] == "router"
-    spawned = max(e["t"] for e in events if e["event"] == "spawn")  # type: ignore[type-var]
-    assert spawned < min(e["t"] for e in events if e["event"] == "ready")  # type: ignore[operator, type-var]
+    spawned = max(e["t"] for e in events if e["event"] == "spawn")
+    assert spawned < min(e["t"] for e in events if e["event"] == "ready")
     assert {"import torch": 0.5, "weights": 0.1} in [e.get("seconds") for e in events]
 
 
@@ -113,8 +108,7 @@ def test_stop_ends_what_ignores_sigterm_and_what_left_the_group(fake: FakeRuns) 
     view = fake.wait(fake.start().id, "ready")
     pids = [pid_of(view, process.name) for process in view.processes]
     grandchildren = [
-        int((rundir_of(fake, view).path / f"{name}.grandchild").read_text())
-        for name in ("decode-0", "prefill-0")
+        int((rundir_of(fake, view).path / f"{name}.grandchild").read_text()) for name in ("decode-0", "prefill-0")
     ]
     assert all(is_running(pid) for pid in (*pids, *grandchildren))
     assert all(os.getsid(pid) not in pids for pid in grandchildren)
@@ -195,9 +189,7 @@ def test_a_pid_that_belongs_to_somebody_else_by_now_is_left_alone(fake: FakeRuns
     assert record is not None and record.runner_pid is not None
     fake.runs.stop(view.id)
     # The record of a killed runner whose processes are gone, and whose pids are this test's by now.
-    processes = tuple(
-        replace(process, state="ready", pid=os.getpid(), start_ticks=1) for process in record.processes
-    )  # type: ignore[arg-type]
+    processes = tuple(replace(process, state="ready", pid=os.getpid(), start_ticks=1) for process in record.processes)  # type: ignore[arg-type]
     rundir.write(rundir.state, msgspec.json.encode(replace(record, processes=processes)))
     assert fake.runs.get(view.id).state == "stopped"
     assert fake.runs.stop(view.id).state == "stopped"

@@ -26,9 +26,7 @@ def test_lines_are_cleaned(text: str, plain: str) -> None:
 
 @given(st.text())
 def test_nothing_that_controls_a_terminal_is_left(text: str) -> None:
-    assert not any(
-        (ord(char) < 32 and char not in "\t\n") or 127 <= ord(char) < 160 for char in strip_controls(text)
-    )
+    assert not any((ord(char) < 32 and char not in "\t\n") or 127 <= ord(char) < 160 for char in strip_controls(text))
 
 
 @pytest.mark.parametrize(

@@ -80,9 +80,7 @@ def test_every_living_state_can_be_stopped() -> None:
 )
 def test_the_state_of_a_run(states: list[ProcessState], flags: str, expected: RunState) -> None:
     words = flags.split()
-    found = run_state(
-        states, stop_asked="stop" in words, was_ready="ready" in words, failed="failed" in words
-    )
+    found = run_state(states, stop_asked="stop" in words, was_ready="ready" in words, failed="failed" in words)
     assert found is expected
 
 

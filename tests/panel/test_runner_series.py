@@ -69,9 +69,7 @@ def counted(generated: float, sent: float = 0.0) -> list[Measured]:
 def test_counters_become_rates_and_links_get_the_peers_name() -> None:
     rows = translator()
     rows.row(10.0, {"prefill-0": counted(0, 1000), "decode-0": counted(100)}, {"decode-0": HostUse(1.0, 1)})
-    row = rows.row(
-        10.5, {"prefill-0": counted(1, 3000), "decode-0": counted(150)}, {"decode-0": HostUse(1.25, 1)}
-    )
+    row = rows.row(10.5, {"prefill-0": counted(1, 3000), "decode-0": counted(150)}, {"decode-0": HostUse(1.25, 1)})
     assert row["link/prefill-0>decode-0/kv_bytes_per_s"] == pytest.approx(4000)
     assert row["run/kv_bytes_per_s"] == pytest.approx(4000)
     assert row["proc/decode-0/generated_tokens_per_s"] == pytest.approx(100)

@@ -1,0 +1,133 @@
+"""One request from its submission to its end, as text: what all generation routes have in common.
+
+Joins the engine's token events with the text stream (stop strings, detokenizing). A stop string ends the request
+here, before the engine knows; a prefill worker is read to its end all the same, because the KV still travels.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from ..config import Mode
+from ..errors import RequestError
+from ..request import Finish, FinishKind, GenerateRequest, TokenEvent
+from ..text.stream import TextStream
+from .answer import AbortedByEngine
+from .port import EnginePort
+
+__all__ = ["Delta", "Generation", "Outcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one token added.
+
+    Attributes:
+        token_id: None for a finish that came without a token.
+        text: may be empty.
+        finish: set on the last one.
+        completion_tokens: tokens so far, this one included.
+    """
+
+    token_id: int | None
+    text: str
+    finish: Finish | None
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished request.
+
+    Attributes:
+        finish: on prefill "length" when decode goes on, as SGLang's prefill says.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish: Finish
+
+
+class Generation:
+    """A request under way.
+
+    Attributes:
+        cached_tokens: prompt tokens whose KV was cached; known with the first delta.
+    """
+
+    def __init__(self, engine: EnginePort, request: GenerateRequest) -> None:
+        self.request = request
+        self.cached_tokens = 0
+        self._engine = engine
+        self._is_prefill = engine.config.disaggregation_mode is Mode.PREFILL
+        self._started = time.monotonic()
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Length of the prompt."""
+        return len(self.request.prompt_ids)
+
+    @property
+    def seconds(self) -> float:
+        """Time since the request came."""
+        return time.monotonic() - self._started
+
+    async def deltas(self) -> AsyncIterator[list[Delta]]:
+        """Yields what each event of the engine added; must be closed (`aclosing`), which aborts the request.
+
+        Raises:
+            PdpanelError: the engine refused or aborted it.
+        """
+        text = TextStream(self._engine.tokenizer, self.request.sampling, self.request.prompt_ids)
+        events = self._engine.submit(self.request)
+        finished = False
+        try:
+            async for event in events:
+                if event.finish is not None and event.finish.kind is FinishKind.ABORT:
+                    raise AbortedByEngine(event.finish)
+                self.cached_tokens = max(self.cached_tokens, event.cached_tokens)
+                if finished:
+                    continue
+                deltas = _push(text, event)
+                finished = bool(deltas) and deltas[-1].finish is not None
+                if deltas:
+                    yield deltas
+                if finished and not self._is_prefill:
+                    break
+        finally:
+            close = getattr(events, "aclose", None)
+            if close is not None:
+                await close()
+        if not finished and not self._is_prefill:
+            raise AbortedByEngine(Finish(FinishKind.ABORT, message="The worker lost the request.", http_status=500))
+
+    async def outcome(self) -> Outcome:
+        """Returns the whole result.
+
+        Raises:
+            PdpanelError: the engine refused or aborted it.
+        """
+        texts: list[str] = []
+        ids: list[int] = []
+        finish: Finish | None = None
+        deltas = self.deltas()
+        try:
+            async for group in deltas:
+                for delta in group:
+                    texts.append(delta.text)
+                    ids += [] if delta.token_id is None else [delta.token_id]
+                    finish = delta.finish
+        finally:
+            await deltas.aclose()
+        return Outcome("".join(texts), tuple(ids), finish or Finish(FinishKind.LENGTH, matched=len(ids)))
+
+
+def _push(text: TextStream, event: TokenEvent) -> list[Delta]:
+    pieces = text.push(event.token_ids, event.finish)
+    ids: tuple[int | None, ...] = event.token_ids or (None,)
+    return [
+        Delta(token, piece.text, piece.finish, piece.completion_tokens)
+        for token, piece in zip(ids, pieces, strict=False)
+    ]

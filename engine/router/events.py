@@ -1,0 +1,83 @@
+"""Server-sent events as bytes: cut out of a stream of chunks, without their `id:` lines, and made for errors.
+
+No JSON is parsed: an event's number comes from its `id:` line. Pure; used by the relay for every chunk, so it copies
+as little as it can.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+__all__ = ["DONE", "Event", "EventCutter"]
+
+DONE = b"data: [DONE]\n\n"
+_ID_LINE = re.compile(rb"^id:[^\n]*(?:\n|\Z)", re.MULTILINE)
+
+
+class Event(NamedTuple):
+    """One event.
+
+    Attributes:
+        id: the number of its `id:` line; None without a (numeric) one.
+        payload: the event without `id:` lines, closed by an empty line.
+    """
+
+    id: int | None
+    payload: bytes
+
+    @property
+    def is_done(self) -> bool:
+        """True for the `[DONE]` that ends a stream."""
+        return self.payload.startswith(b"data:") and self.payload[5:].strip() == b"[DONE]"
+
+    @property
+    def is_error(self) -> bool:
+        """True when the data is an object whose first key is `error`, as workers write their errors."""
+        return self.payload.startswith((b'data: {"error"', b'data:{"error"'))
+
+    @property
+    def is_comment(self) -> bool:
+        """True for a keep-alive, which carries no data."""
+        return self.payload.startswith(b":") and b"\ndata:" not in self.payload
+
+    @property
+    def data(self) -> bytes:
+        """What follows the first `data:`."""
+        _, _, rest = self.payload.partition(b"data:")
+        return rest.partition(b"\n")[0].strip()
+
+
+def _event(block: bytes) -> Event:
+    if block.startswith(b"id:"):
+        line, _, rest = block.partition(b"\n")
+    elif b"\nid:" in block:
+        found = _ID_LINE.search(block)
+        line, rest = (found.group().rstrip(b"\n") if found else b"", block)
+    else:
+        return Event(None, block + b"\n\n")
+    if b"id:" in rest:
+        rest = _ID_LINE.sub(b"", rest).rstrip(b"\n")
+    digits = line[3:].strip()
+    return Event(int(digits) if digits.isdigit() else None, rest + b"\n\n")
+
+
+class EventCutter:
+    """Cuts a stream of chunks into events; keeps what is not complete yet."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    @property
+    def pending(self) -> bool:
+        """True when an event has begun and not ended."""
+        return bool(self._rest.strip())
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Returns the events that `chunk` completes, in order."""
+        buffer = self._rest + chunk if self._rest else chunk
+        if b"\r" in buffer:
+            buffer = buffer.replace(b"\r\n", b"\n")
+        blocks = buffer.split(b"\n\n")
+        self._rest = blocks.pop()
+        return [_event(stripped) for block in blocks if (stripped := block.strip(b"\n"))]

@@ -1,0 +1,84 @@
+"""What the router counts, as Prometheus text on /metrics.
+
+Workers' activity and health are read from the table when somebody asks; everything else is counted by the relay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from .admission import Admission
+from .workers import WorkerTable
+
+__all__ = ["METRICS_CONTENT_TYPE", "RouterMetrics"]
+
+METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_ADDED_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
+
+
+class _Workers(Collector):
+    def __init__(self, table: WorkerTable, admission: Admission) -> None:
+        self._table = table
+        self._admission = admission
+
+    def collect(self) -> Iterator[Metric]:
+        gauges = {
+            name: GaugeMetricFamily(f"pdpanel_router_worker_{name}", text, labels=("worker", "role"))
+            for name, text in (
+                ("active", "Requests on this worker now."),
+                ("healthy", "1 when the worker is healthy."),
+                ("requests", "Requests sent to this worker since the start."),
+                ("failures", "Requests that broke on this worker since the start."),
+            )
+        }
+        for worker in self._table.workers:
+            labels = (worker.url, worker.role.value)
+            gauges["active"].add_metric(labels, worker.active)
+            gauges["healthy"].add_metric(labels, float(worker.is_healthy))
+            gauges["requests"].add_metric(labels, worker.requests)
+            gauges["failures"].add_metric(labels, worker.failures)
+        yield from gauges.values()
+        for name, value in (("open", self._admission.open), ("queued", self._admission.waiting)):
+            yield GaugeMetricFamily(f"pdpanel_router_{name}_requests", f"Requests that are {name}.", value=value)
+
+
+class RouterMetrics:
+    """The registry of one router."""
+
+    def __init__(self, table: WorkerTable, admission: Admission) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_Workers(table, admission))
+        self._requests = Counter(
+            "pdpanel_router_requests", "Requests by how they ended.", ("route", "outcome"), registry=self._registry
+        )
+        self._retries = Counter(
+            "pdpanel_router_retries", "Tries after a first one that failed.", ("role",), registry=self._registry
+        )
+        self._added = Histogram(
+            "pdpanel_router_added_seconds",
+            "Time that the router itself adds: before it asks the workers, and to relay the first event.",
+            ("stage",),
+            buckets=_ADDED_BUCKETS,
+            registry=self._registry,
+        )
+
+    def ended(self, route: str, outcome: str) -> None:
+        """Counts one request."""
+        self._requests.labels(route, outcome).inc()
+
+    def retried(self, roles: Iterable[str]) -> None:
+        """Counts one more try, because of a worker of these roles."""
+        for role in roles:
+            self._retries.labels(role).inc()
+
+    def added(self, stage: str, seconds: float) -> None:
+        """Notes time spent in the router at one `stage` (dispatch or first_event)."""
+        self._added.labels(stage).observe(seconds)
+
+    def text(self) -> bytes:
+        """Returns everything in Prometheus' text format."""
+        return generate_latest(self._registry)
