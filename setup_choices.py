@@ -99,9 +99,7 @@ def choose_mooncake(machine: Machine) -> Choice:
         return Choice(package, f"the NVIDIA driver speaks CUDA {machine.cuda_major}")
     if machine.nvidia:
         spoken = "an unknown CUDA" if machine.cuda_major is None else f"CUDA {machine.cuda_major}"
-        return Choice(
-            f"{MOONCAKE}-non-cuda", f"the NVIDIA driver speaks {spoken} and the builds for it need 12 or 13"
-        )
+        return Choice(f"{MOONCAKE}-non-cuda", f"the NVIDIA driver speaks {spoken} and the builds for it need 12 or 13")
     if machine.rocm:
         return Choice(f"{MOONCAKE}-rocm", "there is an AMD compute driver")
     if machine.npu:

@@ -156,9 +156,7 @@ def find_python(asked: str) -> str:
         )
     if asked:
         raise SetupError(f"PYTHON={asked} is not a Python {spoken}: name one, or leave PYTHON out.")
-    raise SetupError(
-        f"No Python {spoken} is installed: install one, or name it: make run PYTHON=/path/to/python3.12."
-    )
+    raise SetupError(f"No Python {spoken} is installed: install one, or name it: make run PYTHON=/path/to/python3.12.")
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:

@@ -22,7 +22,7 @@ from .cores import build_core
 from .decode_core import DecodeCore
 from .errors import ConfigError
 from .exchange import DecodeExchange, PrefillExchange
-from .http.app import build_app
+from .http.app import build_app, make_runner
 from .http.port import ModelCard
 from .kv import KVCache
 from .log import Stopwatch, record
@@ -209,7 +209,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
-    runner = web.AppRunner(build_app(worker), access_log=None, handler_cancellation=True, shutdown_timeout=2.0)
+    runner = make_runner(build_app(worker), shutdown_timeout_s=2.0)
     await runner.setup()
     await web.SockSite(runner, listener, backlog=1024).start()
     watch.lap("http")

@@ -30,9 +30,7 @@ def rdma_none(host: Host) -> list[Finding]:
                 remedy="Let this user read /sys/class/infiniband.",
             )
         ]
-    active = [
-        f"{device.name}:{port.number}" for device in devices.value for port in device.ports if port.active
-    ]
+    active = [f"{device.name}:{port.number}" for device in devices.value for port in device.ports if port.active]
     if active:
         return []
     if not devices.value:
@@ -44,9 +42,7 @@ def rdma_none(host: Host) -> list[Finding]:
             Evidence(f"{devices.source}/{device.name}/ports/{port.number}/state", str(port.state))
             for device in devices.value
             for port in device.ports
-        ) or tuple(
-            Evidence(f"{devices.source}/{device.name}/ports", "lists no port") for device in devices.value
-        )
+        ) or tuple(Evidence(f"{devices.source}/{device.name}/ports", "lists no port") for device in devices.value)
         reason = "No RDMA port of this host is ACTIVE, so KV travels between workers over TCP."
         remedy = "Look at the cable and the switch port, and on InfiniBand at the subnet manager."
     return [Finding("rdma-none", Severity.INFO, "RDMA devices", evidence, reason, remedy)]
@@ -96,12 +92,8 @@ def mooncake_listens_everywhere(host: Host) -> list[Finding]:
         reason = "Each Mooncake worker listens on all addresses, and this host has none but its loopback."
     else:
         severity = Severity.UNKNOWN
-        reason = (
-            "Each Mooncake worker listens on all addresses, and the addresses of this host are not known."
-        )
-    no_address = tuple(
-        Evidence(netdev.name, netdev.addresses.reason or "loopback alone") for netdev in host.netdevs
-    )
+        reason = "Each Mooncake worker listens on all addresses, and the addresses of this host are not known."
+    no_address = tuple(Evidence(netdev.name, netdev.addresses.reason or "loopback alone") for netdev in host.netdevs)
     return [
         Finding(
             id="mooncake-listens-everywhere",

@@ -119,9 +119,7 @@ def _counts(files: HostFiles, cpuinfo: Reading[str]) -> dict[str, Reading[int]]:
 def _numa_nodes(files: HostFiles) -> tuple[NumaNode, ...]:
     folder = "sys/devices/system/node"
     numbers = [
-        int(name[4:])
-        for name in files.names(folder).otherwise(())
-        if name.startswith("node") and name[4:].isdecimal()
+        int(name[4:]) for name in files.names(folder).otherwise(()) if name.startswith("node") and name[4:].isdecimal()
     ]
     return tuple(
         NumaNode(

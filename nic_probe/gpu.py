@@ -68,9 +68,7 @@ def probe_gpus(files: HostFiles) -> Gpus:
 
 
 def _without_nvml(reason: str) -> Gpus:
-    return Gpus(
-        (), Reading.unreadable("NVML", reason), Reading.unreadable("NVML", reason), (f"NVML {reason}.",)
-    )
+    return Gpus((), Reading.unreadable("NVML", reason), Reading.unreadable("NVML", reason), (f"NVML {reason}.",))
 
 
 def _nvml_gpus() -> Gpus:
@@ -103,9 +101,7 @@ def _nvml_gpus() -> Gpus:
         return Gpus(
             devices=tuple(devices),
             driver_version=ask(lambda: _text(pynvml.nvmlSystemGetDriverVersion())),
-            cuda_version=cuda.convert(
-                lambda number: f"{number // 1000}.{number % 1000 // 10}", "a CUDA version"
-            ),
+            cuda_version=cuda.convert(lambda number: f"{number // 1000}.{number % 1000 // 10}", "a CUDA version"),
             notes=tuple(notes),
         )
     finally:

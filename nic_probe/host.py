@@ -61,15 +61,11 @@ def probe_host(root: Path = Path("/")) -> Host:
     return Host(
         live=files.live,
         name=files.text("proc/sys/kernel/hostname"),
-        kernel=Reading(platform.release(), "uname")
-        if files.live
-        else files.text("proc/sys/kernel/osrelease"),
+        kernel=Reading(platform.release(), "uname") if files.live else files.text("proc/sys/kernel/osrelease"),
         os=release.convert(_pretty_name, "the name of a system"),
         cpu=probe_cpu(files),
         memory=probe_memory(files),
-        netdevs=probe_netdevs(
-            files, _live_addresses() if files.live else Reading.unreadable("kernel", _NOT_LIVE)
-        ),
+        netdevs=probe_netdevs(files, _live_addresses() if files.live else Reading.unreadable("kernel", _NOT_LIVE)),
         rdma=probe_rdma(files),
         gpus=probe_gpus(files),
         ibverbs=_load("libibverbs.so.1") if files.live else Reading.unreadable("loader", _NOT_LIVE),

@@ -45,23 +45,17 @@ def probe_netdevs(files: HostFiles, addresses: Reading[Mapping[str, tuple[str, .
     folder = "sys/class/net"
     names = files.names(folder).otherwise(())
     # bonding_masters and its like are plain files between the interfaces.
-    return tuple(
-        _netdev(files, folder, name, addresses) for name in names if not files.is_plain(f"{folder}/{name}")
-    )
+    return tuple(_netdev(files, folder, name, addresses) for name in names if not files.is_plain(f"{folder}/{name}"))
 
 
-def _netdev(
-    files: HostFiles, folder: str, name: str, addresses: Reading[Mapping[str, tuple[str, ...]]]
-) -> Netdev:
+def _netdev(files: HostFiles, folder: str, name: str, addresses: Reading[Mapping[str, tuple[str, ...]]]) -> Netdev:
     place = f"{folder}/{name}"
     return Netdev(
         name=name,
         mac=files.text(f"{place}/address"),
         mtu=files.integer(f"{place}/mtu"),
         # -1 is how the kernel says that it does not know.
-        speed_mbps=files.integer(f"{place}/speed").convert(
-            lambda speed: speed if speed > 0 else None, "a speed"
-        ),
+        speed_mbps=files.integer(f"{place}/speed").convert(lambda speed: speed if speed > 0 else None, "a speed"),
         operstate=files.text(f"{place}/operstate"),
         addresses=addresses.convert(lambda known: known.get(name, ()), "a table of addresses"),
         driver=files.link_name(f"{place}/device/driver"),

@@ -84,7 +84,7 @@ class _Shown:
 
     def __init__(self) -> None:
         self._lines: dict[str, str] = {}
-        self._notice_at = 0.0
+        self._notice, self._stage, self._notice_at = "", "", 0.0
 
     def show(self, view: RunView) -> None:
         """Prints what has changed since the last call."""
@@ -101,8 +101,10 @@ class _Shown:
         # The first two words are the stage and the model; what follows them counts.
         stage = " ".join(notice.split()[:2])
         now = time.monotonic()
-        if notice and (stage != self._lines.get("") or now - self._notice_at >= _NOTICE_EVERY_S):
-            self._lines[""], self._notice_at = stage, now
+        if notice == self._notice or (stage == self._stage and now - self._notice_at < _NOTICE_EVERY_S):
+            return
+        self._notice, self._stage, self._notice_at = notice, stage, now
+        if notice:
             typer.echo(f"  {notice}")
 
 

@@ -168,7 +168,9 @@ def test_no_network_is_one_sentence(output: str) -> None:
 def test_any_other_failure_ends_with_the_last_error() -> None:
     output = "note\nERROR: first\nERROR: No matching distribution found for x\nhint\n"
     assert choices.failure("Installing x", output).endswith("was: No matching distribution found for x")
-    nested = "  error: subprocess-exited-with-error\n  x\n      error: no such folder\nerror: subprocess-exited-with-error\n"
+    nested = (
+        "  error: subprocess-exited-with-error\n  x\n      error: no such folder\nerror: subprocess-exited-with-error\n"
+    )
     assert choices.failure("Installing x", nested).endswith("was: no such folder")
     assert choices.failure("Installing x", "").endswith("was: nothing")
     assert len(choices.failure("Installing x", "y" * 9999)) < 400
@@ -193,18 +195,12 @@ def test_a_python_that_does_not_fit_is_named(tmp_path: Path, version: str) -> No
 
 
 def test_no_python_that_fits_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        setup_host, "_run", lambda command: subprocess.CompletedProcess(command, 127, stdout="")
-    )
-    with pytest.raises(
-        setup_host.SetupError, match=r"^No Python 3\.11, 3\.12, 3\.13 is installed: install one"
-    ):
+    monkeypatch.setattr(setup_host, "_run", lambda command: subprocess.CompletedProcess(command, 127, stdout=""))
+    with pytest.raises(setup_host.SetupError, match=r"^No Python 3\.11, 3\.12, 3\.13 is installed: install one"):
         setup_host.find_python("")
 
 
-def test_a_python_that_cannot_make_a_venv_names_the_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_python_that_cannot_make_a_venv_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python = _fake(tmp_path, "python", "echo 3 12; echo No module named ensurepip; exit 1")
     asked: list[list[str]] = []
     monkeypatch.setattr(setup_host, "install_packages", asked.append)
@@ -216,9 +212,7 @@ def test_a_python_that_cannot_make_a_venv_names_the_package(
 def test_without_root_the_one_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(setup_host.shutil, "which", lambda name: "/x" if name == "apt-get" else None)
-    monkeypatch.setattr(
-        setup_host, "_run", lambda command: subprocess.CompletedProcess(command, 1, stdout="")
-    )
+    monkeypatch.setattr(setup_host, "_run", lambda command: subprocess.CompletedProcess(command, 1, stdout=""))
     with pytest.raises(setup_host.SetupError) as caught:
         setup_host.install_packages(["ibverbs", "chromium"])
     assert str(caught.value) == (
@@ -238,9 +232,7 @@ def test_mooncake_is_needed_by_tests_and_not_by_the_panel(capsys: pytest.Capture
         raise setup_host.SetupError("It is not to be had.")
 
     assert setup_host._needed_by_tests(False, step) is False
-    assert (
-        "warning: It is not to be had. Until then workers use the tcp transport." in capsys.readouterr().out
-    )
+    assert "warning: It is not to be had. Until then workers use the tcp transport." in capsys.readouterr().out
     with pytest.raises(setup_host.SetupError):
         setup_host._needed_by_tests(True, step)
 
@@ -256,9 +248,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_stamp_covers_all_that_the_set_up_depends_on(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_stamp_covers_all_that_the_set_up_depends_on(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def key() -> str:
         return setup_host.stamp_key(Machine(), "3.11.7")
 
@@ -290,9 +280,7 @@ def test_the_stamp_covers_all_that_the_set_up_depends_on(
         ("half", False, False),
     ],
 )
-def test_a_stamp_counts_for_its_key_and_what_it_brought(
-    checkout: Path, stamp: str, run: bool, tests: bool
-) -> None:
+def test_a_stamp_counts_for_its_key_and_what_it_brought(checkout: Path, stamp: str, run: bool, tests: bool) -> None:
     assert setup_host.up_to_date("k", False) is False
     (checkout / ".venv" / "pdpanel-setup.json").write_text(stamp)
     assert setup_host.up_to_date("k", False) is run

@@ -1,7 +1,7 @@
 """Responses: JSON, and errors in OpenAI's shape.
 
-The one place that turns an exception into a status and a body, so that no traceback and no internal text reaches a
-client. Called by the routes, the streams and the app's outermost layer.
+The one place that turns an exception into a status and a body, so that no traceback and no internal text
+reaches a client. Called by the routes, the streams and the app's outermost layer.
 """
 
 from __future__ import annotations

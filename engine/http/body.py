@@ -1,7 +1,7 @@
 """The JSON object of a request body, read strictly and within bounds.
 
-Duplicate keys, NaN, lone surrogates, deep nesting and bodies that never end are refused, each with one sentence.
-Called by every POST route.
+Duplicate keys, NaN, lone surrogates, deep nesting and bodies that never end are refused, each with one
+sentence. Called by every POST route.
 """
 
 from __future__ import annotations
@@ -61,9 +61,7 @@ async def read_object(request: web.Request, *, may_be_empty: bool = False) -> di
 
 
 def _too_large() -> BodyError:
-    return BodyError(
-        f"more than {MAX_BODY_BYTES} bytes", "too large", f"send at most {MAX_BODY_BYTES} bytes", 413
-    )
+    return BodyError(f"more than {MAX_BODY_BYTES} bytes", "too large", f"send at most {MAX_BODY_BYTES} bytes", 413)
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:

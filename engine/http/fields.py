@@ -1,8 +1,8 @@
 """Which request fields exist, per route.
 
-A field is implemented (a reader of this package takes it), known (SGLang, vLLM or OpenAI clients and routers send
-it, and the bundled engine does what its neutral value asks for), or unknown. A known field with another value is
-refused by name, and so is an unknown one: nothing is ignored. Null is always neutral.
+A field is implemented (a reader of this package takes it), known (SGLang, vLLM or OpenAI clients and routers
+send it, and the bundled engine does what its neutral value asks for), or unknown. A known field with another
+value is refused by name, and so is an unknown one: nothing is ignored. Null is always neutral.
 """
 
 from __future__ import annotations
@@ -14,7 +14,17 @@ from typing import Any
 
 from ..errors import RequestError
 
-__all__ = ["ABORT", "CHAT", "COMPLETIONS", "FLUSH", "GENERATE", "SAMPLING", "STREAM_OPTIONS", "FieldTable", "shown_name"]
+__all__ = [
+    "ABORT",
+    "CHAT",
+    "COMPLETIONS",
+    "FLUSH",
+    "GENERATE",
+    "SAMPLING",
+    "STREAM_OPTIONS",
+    "FieldTable",
+    "shown_name",
+]
 
 _LONGEST_NAME = 64
 _ANY = ("any value",)  # compared by identity: labels that do not change the output
@@ -182,9 +192,7 @@ GENERATE = FieldTable(
 )
 
 _OPENAI = (
-    _BOOTSTRAP
-    | _SAMPLER
-    | {"model", "max_tokens", "min_tokens", "sampling_seed", "stream", "stream_options", "rid"}
+    _BOOTSTRAP | _SAMPLER | {"model", "max_tokens", "min_tokens", "sampling_seed", "stream", "stream_options", "rid"}
 )
 _OPENAI_NEUTRAL: dict[str, tuple[object, ...]] = {
     **_BOOTSTRAP_NEUTRAL,

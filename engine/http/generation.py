@@ -1,17 +1,18 @@
 """One request from its submission to its end, as text: what all generation routes have in common.
 
-Joins the engine's token events with the text stream (stop strings, detokenizing). A stop string ends the request
-here, before the engine knows; a prefill worker is read to its end all the same, because the KV still travels.
+Joins the engine's token events with the text stream (stop strings, detokenizing). A stop string ends the
+request here, before the engine knows; a prefill worker is read to its end all the same, because the KV still
+travels.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from ..config import Mode
-from ..errors import RequestError
 from ..request import Finish, FinishKind, GenerateRequest, TokenEvent
 from ..text.stream import TextStream
 from .answer import AbortedByEngine
@@ -74,7 +75,7 @@ class Generation:
         """Time since the request came."""
         return time.monotonic() - self._started
 
-    async def deltas(self) -> AsyncIterator[list[Delta]]:
+    async def deltas(self) -> AsyncGenerator[list[Delta], None]:
         """Yields what each event of the engine added; must be closed (`aclosing`), which aborts the request.
 
         Raises:
@@ -101,7 +102,8 @@ class Generation:
             if close is not None:
                 await close()
         if not finished and not self._is_prefill:
-            raise AbortedByEngine(Finish(FinishKind.ABORT, message="The worker lost the request.", http_status=500))
+            lost = Finish(FinishKind.ABORT, message="The worker lost the request.", http_status=500)
+            raise AbortedByEngine(lost)
 
     async def outcome(self) -> Outcome:
         """Returns the whole result.
@@ -112,15 +114,12 @@ class Generation:
         texts: list[str] = []
         ids: list[int] = []
         finish: Finish | None = None
-        deltas = self.deltas()
-        try:
-            async for group in deltas:
+        async with aclosing(self.deltas()) as groups:
+            async for group in groups:
                 for delta in group:
                     texts.append(delta.text)
                     ids += [] if delta.token_id is None else [delta.token_id]
                     finish = delta.finish
-        finally:
-            await deltas.aclose()
         return Outcome("".join(texts), tuple(ids), finish or Finish(FinishKind.LENGTH, matched=len(ids)))
 
 

@@ -1,8 +1,8 @@
 """Who may speak to a local server: a check of Host, Origin, Sec-Fetch-Site and content type.
 
-A web page that someone visits can make their browser send requests to addresses of this machine, under its own
-name if its DNS says so (rebinding). Programs send none of these headers wrongly, so nothing is lost by refusing.
-Pure; the workers, the router and the panel's ASGI guard call it.
+A web page that someone visits can make their browser send requests to addresses of this machine, under its
+own name if its DNS says so (rebinding). Programs send none of these headers wrongly, so nothing is lost by
+refusing. Pure; the workers, the router and the panel's ASGI guard call it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ __all__ = ["AllowedHosts", "GuardRefusal", "check_request"]
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_FOREIGN_PAGE = "pages of other sites may not use this server; open its own address"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -125,18 +126,11 @@ def check_request(
     if host_header is None or not allowed.accepts(host_header):
         return GuardRefusal(421, f"Host = {_shown(host_header)}: not a name of this server; use its address.")
     if origin is not None and not _is_own(origin, host_header):
-        return GuardRefusal(
-            403, f"Origin = {_shown(origin)}: pages of other sites may not use this server; use its own address."
-        )
+        return GuardRefusal(403, f"Origin = {_shown(origin)}: {_FOREIGN_PAGE}.")
     if sec_fetch_site is not None and sec_fetch_site.strip().lower() == "cross-site":
-        return GuardRefusal(
-            403,
-            "Sec-Fetch-Site = 'cross-site': pages of other sites may not use this server; open its own address.",
-        )
+        return GuardRefusal(403, f"Sec-Fetch-Site = {_shown(sec_fetch_site)}: {_FOREIGN_PAGE}.")
     if method.upper() not in _READING_METHODS and not _is_json(content_type):
-        return GuardRefusal(
-            415, f"Content-Type = {_shown(content_type)}: not JSON; send the body as application/json."
-        )
+        return GuardRefusal(415, f"Content-Type = {_shown(content_type)}: not JSON; send the body as application/json.")
     return None
 
 

@@ -1,4 +1,4 @@
-"""What the HTTP layer sees of a worker: an engine, its tokenizer and a card of its model.
+"""What the HTTP layer sees of a worker: an engine and a card of its model.
 
 The worker implements `EnginePort` without importing anything else of this package; routes are written against
 it and against nothing else, so tests drive them with scripted tokens.
@@ -6,16 +6,17 @@ it and against nothing else, so tests drive them with scripted tokens.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..config import ServerConfig
 from ..metrics import EngineMetrics
 from ..request import GenerateRequest, TokenEvent
 from ..statistics import EngineStatistics
+from ..text.tokenizer import Tokenizer
 
-__all__ = ["Detokenizer", "EnginePort", "ModelCard", "Tokenizer"]
+__all__ = ["EnginePort", "ModelCard"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,42 +40,6 @@ class ModelCard:
     context_length: int
     vocab_size: int
     eos_ids: tuple[int, ...]
-
-
-class Detokenizer(Protocol):
-    """Text from token ids, one at a time; see `engine.text.detokenizer`."""
-
-    def push(self, token_id: int) -> str:
-        """Returns the text that became final."""
-        ...
-
-    def flush(self) -> str:
-        """Returns what is still held."""
-        ...
-
-
-class Tokenizer(Protocol):
-    """The parts of `engine.text.tokenizer.Tokenizer` that requests need; called from several threads."""
-
-    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        """Returns the ids of `text`."""
-        ...
-
-    def detokenizer(self, skip_special_tokens: bool = True, after: Sequence[int] = ()) -> Detokenizer:
-        """Returns a fresh decoder for tokens that follow the ids `after`."""
-        ...
-
-    def render_chat(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        *,
-        add_generation_prompt: bool = True,
-        continue_final_message: bool = False,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        extra: Mapping[str, Any] | None = None,
-    ) -> str:
-        """Returns the prompt for `messages`; encode it without adding special tokens."""
-        ...
 
 
 class EnginePort(Protocol):

@@ -1,7 +1,7 @@
 """The prompt of a request as token ids.
 
-Text is rendered and encoded on a thread, so that a long prompt does not hold up the streams of others. Called by
-the routes; knows no sampling.
+Text is rendered and encoded on a thread, so that a long prompt does not hold up the streams of others. Called
+by the routes; knows no sampling.
 """
 
 from __future__ import annotations

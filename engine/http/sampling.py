@@ -43,7 +43,8 @@ class RequestedSampling:
         """Returns the parameters with a limit that fits the context behind the prompt.
 
         Raises:
-            RequestError: the prompt is empty or too long, or it and the numbers asked for do not fit together.
+            RequestError: the prompt is empty or too long, or it and the numbers asked for do not fit
+                together.
         """
         context = model.context_length
         if prompt_tokens == 0:
@@ -82,7 +83,8 @@ def read_sampling(body: Reader, model: ModelCard) -> RequestedSampling:
 def read_openai_sampling(body: Reader, model: ModelCard, *, chat: bool) -> RequestedSampling:
     """Returns what the sampling fields of an OpenAI request ask for.
 
-    Without a limit a chat goes on up to the context length and a completion for 16 tokens, as in OpenAI's API.
+    Without a limit a chat goes on up to the context length and a completion for 16 tokens, as in OpenAI's
+    API.
 
     Raises:
         RequestError: a field is of the wrong type or out of range.
@@ -118,6 +120,4 @@ def _read(
         skip_special_tokens=reader.boolean("skip_special_tokens", True),
         no_stop_trim=reader.boolean(keep_stop, False),
     )
-    return RequestedSampling(
-        params, reader.name(limit_field), reader.has(limit_field), reader.name(least_field)
-    )
+    return RequestedSampling(params, reader.name(limit_field), reader.has(limit_field), reader.name(least_field))

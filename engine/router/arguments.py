@@ -173,7 +173,10 @@ def _workers(given: argparse.Namespace) -> tuple[WorkerAddress, ...]:
         raise ConfigError(flag, worker.url, "needs --pd-disaggregation", "add it, or use --worker-urls")
     elif not unified:
         raise ConfigError(
-            "--worker-urls", "", "no worker is named", "give its URLs, or --pd-disaggregation with --prefill and --decode"
+            "--worker-urls",
+            "",
+            "no worker is named",
+            "give its URLs, or --pd-disaggregation with --prefill and --decode",
         )
     seen: set[str] = set()
     for worker in (workers := (*prefill, *decode, *unified)):
@@ -199,7 +202,9 @@ def parse_router_arguments(argv: Sequence[str]) -> RouterConfig:
     policy = given.policy or PolicyName.POWER_OF_TWO
     limit = given.max_concurrent_requests
     if limit == 0:
-        raise ConfigError("--max-concurrent-requests", 0, "nothing would be served", "give 1 or more, or -1 for no limit")
+        raise ConfigError(
+            "--max-concurrent-requests", 0, "nothing would be served", "give 1 or more, or -1 for no limit"
+        )
     return RouterConfig(
         workers=_workers(given),
         prefill_policy=given.prefill_policy or policy,

@@ -41,7 +41,8 @@ class Body:
         head: the JSON object without its closing brace.
         is_empty: whether the object has no fields.
         stream: whether the client asked for events.
-        rid: the client's own request id, empty without one.
+        rid: the client's own request id; empty without one, or when it is no string.
+        has_rid: whether the client gave any.
         batch: how many prompts or answers need a room each as a list; None for one scalar room.
         is_single: one prompt and one answer, so that workers can number the events.
     """
@@ -50,6 +51,7 @@ class Body:
     is_empty: bool
     stream: bool
     rid: str
+    has_rid: bool
     batch: int | None
     is_single: bool
 
@@ -134,13 +136,14 @@ def read_body(route: str, raw: bytes, *, disaggregated: bool) -> Body:
     if ours:
         for name in ours:
             del fields[name]
-        text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(fields, separators=(",", ":"))
     batch, is_single = _batch(route, fields)
     return Body(
-        head=text[:-1].encode("utf-8", "surrogatepass"),
+        head=text[:-1].encode(),
         is_empty=not fields,
         stream=fields.get("stream") is True,
         rid=rid if isinstance(rid, str) else "",
+        has_rid=bool(rid),
         batch=batch,
         is_single=is_single,
     )

@@ -2,7 +2,7 @@
 
     state       an answer of /health           no answer, or not 200        a request failed on it
     starting    healthy                        starting                     starting
-    healthy     healthy                        unhealthy at the threshold   suspected
+    healthy     healthy                        suspected                    suspected
     suspected   healthy                        unhealthy at the threshold   suspected
     unhealthy   healthy at the threshold       unhealthy                    unhealthy
 
@@ -139,8 +139,12 @@ class WorkerTable:
             worker.reason = reason
             if startup_over:
                 worker.health = Health.UNHEALTHY
-        elif worker.bad_polls >= self._health.failure_threshold:
-            worker.health, worker.reason = Health.UNHEALTHY, reason
+            return
+        worker.reason = reason
+        if worker.bad_polls >= self._health.failure_threshold:
+            worker.health = Health.UNHEALTHY
+        elif worker.health is Health.HEALTHY:
+            worker.health = Health.SUSPECTED
 
     def request_failed(self, worker: Worker, reason: str) -> None:
         """Notes that a request broke on `worker`, which makes a healthy one suspected at once."""

@@ -3,7 +3,8 @@
 Facts that shape this file (transports.md): every failure is an int, and -1 tells no causes apart, so a probe of the
 peer is reported beside it; an unregistered source is accepted and reported as success, so sources are checked here;
 the synchronous calls poll in a busy loop and cost a core, so writes are submitted and polled with a pause that grows;
-a time-out ends the wait, not the transfer, so such a write is not quiet. Both ports of an engine listen on all
+a time-out ends the wait, not the transfer, so such a write is not quiet; a submit that fails returns 0 or -1 by
+version, and asking for the status of such a job ends the process. Both ports of an engine listen on all
 addresses whatever is set. The only file that imports mooncake.
 """
 
@@ -15,26 +16,35 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 from ..errors import TransferError
+from .address import reachable_host
 from .api import EndpointInfo, TransferSettings
-from .plan import Segment
+from .plan import Segment, outside
 from .ticket import WriteTicket
 from .write_queue import WriteQueue
 
 __all__ = ["MooncakeEndpoint", "apply_environment", "mooncake_environment"]
 
-_RUNNING, _DONE = 0, 1
-# The first pauses are as short as a page takes on a fast link; a slow one is asked a few hundred times a second.
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 50e-6, 2e-3
+_RUNNING, _DONE, _TIMED_OUT = 0, 1, -2
+_NO_JOBS = (0, -1, (1 << 64) - 1)
+_NOT_STARTED = -1000  # ours
+_WORDS = {_RUNNING: "timed out", _TIMED_OUT: "timed out", _NOT_STARTED: "could not be started"}
+# A pause is an eighth of the time that the write has taken already: it ends at most an eighth late, and a slow one
+# is asked a few hundred times a second, where the synchronous call would spin.
+_PAUSE_SHARE, _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1 / 8, 20e-6, 2e-3
 
 
 def mooncake_environment(settings: TransferSettings, *, force_tcp: bool) -> dict[str, str]:
     """Returns the MC_* variables that an engine must be started with.
 
-    The pool is on because every transfer opens a connection without it, until ports run out (sglang#31208). Slices of
+    The two TCP limits, 30 s each by themselves, end a write to a peer that stands still; without them it would go on
+    long after our wait for it has ended. The pool is on because every transfer opens a connection without it, until ports run out (sglang#31208). Slices of
     1 MiB are up to twice as fast as the default 64 KiB for our block sizes (transports.md 8).
     """
+    seconds = str(max(5, round(settings.timeout_s)))
     values = {
-        "MC_TRANSFER_TIMEOUT": str(max(5, round(settings.timeout_s))),
+        "MC_TRANSFER_TIMEOUT": seconds,
+        "MC_TCP_PROGRESS_TIMEOUT_SEC": seconds,
+        "MC_TCP_STATUS_TIMEOUT_SEC": seconds,
         "MC_TCP_ENABLE_CONNECTION_POOL": "true",
         "MC_TCP_SLICE_SIZE": str(1 << 20),
         "MC_SLICE_SIZE": str(1 << 20),
@@ -59,44 +69,51 @@ class _MooncakeLink:
         self._settings = settings
         self._queue = WriteQueue(f"mooncake {info.session}", self._write)
 
+    @property
+    def closed(self) -> bool:
+        """True from the moment on when `close` was called."""
+        return self._queue.closed
+
     def write(self, segments: Sequence[Segment]) -> WriteTicket:
         """Starts writing; returns at once."""
         return self._queue.put(segments)
 
     def close(self) -> None:
-        """Ends the link after the write that runs."""
+        """Ends the link after the write that runs: the engine reads its memory until then."""
         self._queue.close()
+        self._engine = None
 
     def _write(self, segments: Sequence[Segment], ticket: WriteTicket) -> None:
+        if problem := outside(segments, self._source_length, self._info.length):
+            ticket.fail(problem, quiesced=True)
+            return
         for segment in segments:
-            if segment.source < 0 or segment.source + segment.length > self._source_length:
-                ticket.fail(f"{segment} lies outside of the registered source", quiesced=True)
-                return
-        deadline = time.monotonic() + self._settings.timeout_s + ticket.bytes * 1e-9
-        for segment in segments:
-            status = self._submit(segment, deadline)
+            status = self._write_segment(segment)
             if status != _DONE:
-                what = "timed out" if status in (_RUNNING, -2) else f"failed with code {status}"
+                what = _WORDS.get(status, f"failed with code {status}")
+                # Earlier segments are complete and later ones never began, but nobody says what this one left in
+                # flight.
                 error = f"Mooncake's write to {self._info.session} {what}; {self._probe()}"
-                # Refused at once is quiet only when this is the first segment: earlier ones were completed, later
-                # ones never began, but what a failed one left in flight is unknown.
                 ticket.fail(error, quiesced=False)
                 return
         ticket.done()
 
-    def _submit(self, segment: Segment, deadline: float) -> int:
+    def _write_segment(self, segment: Segment) -> int:
+        if not segment.length:
+            return _DONE
         target = self._info.base + segment.target
         job = self._engine.transfer_submit_write(
             self._info.session, self._source + segment.source, target, segment.length
         )
-        if job < 0:
-            return int(job)
-        pause = _FIRST_PAUSE_S
+        if job in _NO_JOBS:
+            return _NOT_STARTED
+        began = time.monotonic()
+        limit = self._settings.limit_s(segment.length)
         while (status := int(self._engine.transfer_check_status(job))) == _RUNNING:
-            if time.monotonic() > deadline:
+            elapsed = time.monotonic() - began
+            if elapsed > limit:
                 return _RUNNING
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+            time.sleep(min(max(elapsed * _PAUSE_SHARE, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S))
         return status
 
     def _probe(self) -> str:
@@ -124,8 +141,8 @@ class MooncakeEndpoint:
             raise TransferError(f"Mooncake cannot be imported: {error}", quiesced=True) from None
         self._engine: Any = module.TransferEngine()
         self._settings = settings
-        self._host = host
-        code = self._engine.initialize(host, "P2PHANDSHAKE", protocol, device)
+        self._host = reachable_host(host)
+        code = self._engine.initialize(self._host, "P2PHANDSHAKE", protocol, device)
         if code != 0:
             raise TransferError(f"Mooncake's engine does not start (code {code}).", quiesced=True)
         self._region = (0, 0)
@@ -148,13 +165,15 @@ class MooncakeEndpoint:
         if info.kind != self.kind:
             raise TransferError(f"The peer's transport is {info.kind}, ours is {self.kind}.", quiesced=True)
         link = _MooncakeLink(self._engine, self._region, info, self._settings)
-        self._links.append(link)
+        self._links = [*(known for known in self._links if not known.closed), link]
         return link
 
     def close(self) -> None:
-        """Ends all links and forgets the region."""
+        """Ends all links and the engine; its ports and threads go with the last reference to it."""
         for link in self._links:
             link.close()
+        self._links = []
         if self._region[1]:
             self._engine.unregister_memory(self._region[0])
             self._region = (0, 0)
+        self._engine = None

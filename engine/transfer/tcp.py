@@ -4,8 +4,8 @@ A connection opens with the endpoint's secret, without which it is closed. Then 
 offset, length; little-endian u64 each) and its bytes, received straight into the registered memory, and answered with
 one status byte. The listener is bound to the endpoint's host alone.
 
-Payloads pass in blocking calls with the kernel's own time limits (SO_SNDTIMEO, SO_RCVTIMEO, MSG_WAITALL): Python's
-time-outs wake the thread for every buffer that fills, and each time it waits for the GIL of a busy process.
+The limits on standing still are the kernel's (SO_SNDTIMEO, SO_RCVTIMEO): on the receiving side they hold within a
+payload, while a connection without one may be idle for ever. Socket buffers are left to the kernel, which grows them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 from collections.abc import Sequence
 
 from ..errors import TransferError
+from .address import reachable_host
 from .api import EndpointInfo, TransferSettings
 from .plan import Segment, outside
 from .ticket import WriteTicket
@@ -183,7 +184,7 @@ class TcpEndpoint:
             self._listener = socket.create_server((host, 0), family=family)
         except OSError as error:
             raise TransferError(f"Cannot listen on {host}: {error}", quiesced=True) from None
-        self._session = f"{host}:{self._listener.getsockname()[1]}"
+        self._session = f"{reachable_host(host)}:{self._listener.getsockname()[1]}"
         self._region = (0, 0)
         self._memory = memoryview(b"")
         self._links: list[_TcpLink] = []

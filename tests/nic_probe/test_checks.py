@@ -20,16 +20,13 @@ def host(grow: Grow) -> Host:
 
 def _with_addresses(host: Host, addresses: Mapping[str, tuple[str, ...]]) -> Host:
     netdevs = tuple(
-        dataclasses.replace(netdev, addresses=Reading(addresses[netdev.name], "psutil"))
-        for netdev in host.netdevs
+        dataclasses.replace(netdev, addresses=Reading(addresses[netdev.name], "psutil")) for netdev in host.netdevs
     )
     return dataclasses.replace(host, netdevs=netdevs)
 
 
 def test_an_address_beside_loopback_is_a_warning_with_that_address(host: Host) -> None:
-    found = mooncake_listens_everywhere(
-        _with_addresses(host, {"lo": ("127.0.0.1", "::1"), "eth0": ("192.0.2.7",)})
-    )
+    found = mooncake_listens_everywhere(_with_addresses(host, {"lo": ("127.0.0.1", "::1"), "eth0": ("192.0.2.7",)}))
     (finding,) = found
     assert finding.severity is Severity.WARNING
     assert [(evidence.source, evidence.value) for evidence in finding.evidence] == [("eth0", "192.0.2.7")]

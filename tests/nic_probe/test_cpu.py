@@ -30,9 +30,7 @@ def test_counts_sockets_cores_and_threads_that_are_on(grow: Grow) -> None:
 
 
 def test_without_topology_files_counts_cpuinfo(grow: Grow) -> None:
-    cpu = probe_cpu(
-        HostFiles(grow({"proc/cpuinfo": "processor : 0\nFeatures : asimd sve\n\nprocessor : 1\n"}))
-    )
+    cpu = probe_cpu(HostFiles(grow({"proc/cpuinfo": "processor : 0\nFeatures : asimd sve\n\nprocessor : 1\n"})))
     assert cpu.threads.value == 2
     assert cpu.sockets.reason == "has no topology files"
     assert cpu.model.reason == "names no model"

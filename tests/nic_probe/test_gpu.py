@@ -74,9 +74,7 @@ def test_a_call_that_the_driver_refuses_hides_nothing_else(one_gpu: pytest.Monke
     assert gpu.name.value == "NVIDIA H200"
 
 
-def test_a_gpu_that_does_not_open_is_a_note_and_stays_on_the_bus(
-    one_gpu: pytest.MonkeyPatch, grow: Grow
-) -> None:
+def test_a_gpu_that_does_not_open_is_a_note_and_stays_on_the_bus(one_gpu: pytest.MonkeyPatch, grow: Grow) -> None:
     one_gpu.setattr(pynvml, "nvmlDeviceGetHandleByIndex", _refuse)
     root = grow(
         {

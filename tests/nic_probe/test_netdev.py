@@ -61,9 +61,7 @@ def test_the_pci_device_of_an_auxiliary_device_is_its_parent(grow: Grow) -> None
 
 
 def test_an_interface_that_leads_nowhere_is_still_listed(grow: Grow) -> None:
-    (br0,) = probe_netdevs(
-        HostFiles(grow({"sys/class/net/br0": "-> ../../devices/virtual/net/br0"})), UNASKED
-    )
+    (br0,) = probe_netdevs(HostFiles(grow({"sys/class/net/br0": "-> ../../devices/virtual/net/br0"})), UNASKED)
     assert (br0.name, br0.mtu.reason) == ("br0", "does not exist")
 
 

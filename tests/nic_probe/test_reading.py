@@ -24,4 +24,5 @@ def test_an_unreadable_value_keeps_its_first_reason() -> None:
 
 def test_zero_and_empty_are_values() -> None:
     assert Reading(0).known
-    assert Reading(()).otherwise((1,)) == ()
+    empty: Reading[tuple[int, ...]] = Reading(())
+    assert empty.otherwise((1,)) == ()

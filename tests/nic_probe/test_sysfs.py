@@ -11,9 +11,7 @@ Grow = Callable[[Mapping[str, str]], Path]
 
 
 def test_reads_text_and_numbers(grow: Grow) -> None:
-    files = HostFiles(
-        grow({"sys/a": " 4: ACTIVE \n\n", "sys/lid": "0x3a4\n", "sys/node": "-1\n", "sys/zero": "007\n"})
-    )
+    files = HostFiles(grow({"sys/a": " 4: ACTIVE \n\n", "sys/lid": "0x3a4\n", "sys/node": "-1\n", "sys/zero": "007\n"}))
     assert files.text("sys/a").value == "4: ACTIVE"
     assert files.integer("sys/lid").value == 0x3A4
     assert files.integer("sys/node").value == -1
@@ -44,9 +42,7 @@ def test_a_pipe_does_not_hold_the_reader(grow: Grow) -> None:
 
 
 def test_names_come_in_natural_order(grow: Grow) -> None:
-    root = grow(
-        {f"sys/class/infiniband/{name}/x": "" for name in ("mlx5_10", "mlx5_2", "efa0", "mlx5_2a", ".hidden")}
-    )
+    root = grow({f"sys/class/infiniband/{name}/x": "" for name in ("mlx5_10", "mlx5_2", "efa0", "mlx5_2a", ".hidden")})
     assert HostFiles(root).names("sys/class/infiniband").value == ("efa0", "mlx5_2", "mlx5_2a", "mlx5_10")
 
 

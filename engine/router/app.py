@@ -1,0 +1,147 @@
+"""The router's HTTP surface: routes, who may call them, and the order in which its parts start and stop.
+
+No decision about a request is made here; the relay and `info` do that.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from ..errors import PdpanelError
+from .admission import Admission
+from .body import ROUTES
+from .config import RouterConfig
+from .failure import answer_for, error_answer
+from .guard import check_request
+from .health import HealthWatch
+from .info import Info
+from .metrics import METRICS_CONTENT_TYPE, RouterMetrics
+from .relay import Relay, respond
+from .upstream import Upstream
+from .workers import WorkerTable
+
+__all__ = ["Router"]
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_OPEN = frozenset({"/health", "/liveness", "/readiness", "/health_generate"})
+_ADMIN = frozenset({"/flush_cache", "/abort_request"})
+_log = logging.getLogger(__name__)
+
+
+class Router:
+    """One router: `app` serves it between `start` and `stop`.
+
+    Args:
+        rng: source of the policies' and the backoff's random numbers (rooms have their own).
+    """
+
+    def __init__(self, config: RouterConfig, rng: random.Random) -> None:
+        self._config = config
+        self.table = WorkerTable(config.workers, config.health, rng)
+        self.admission = Admission(config.max_concurrent_requests, config.queue_size, config.queue_timeout)
+        self.metrics = RouterMetrics(self.table, self.admission)
+        self._upstream = Upstream(config.api_key, config.admin_api_key)
+        self._health = HealthWatch(self.table, config.health, self._upstream)
+        self._relay = Relay(config, self.table, self._health, self._upstream, self.admission, self.metrics, rng)
+        self._info = Info(self.table, self._upstream, self.admission)
+        self.app = self._make_app()
+
+    async def start(self) -> None:
+        """Opens the client and begins to poll the workers."""
+        await self._upstream.open()
+        self._health.start()
+
+    async def stop(self) -> None:
+        """Ends open requests, telling their clients, and closes all connections to workers."""
+        await self._relay.stop()
+        await self._health.stop()
+        await self._upstream.close()
+
+    def metrics_app(self) -> web.Application:
+        """Returns an application with /metrics alone, for a port of its own."""
+        app = web.Application()
+        app.router.add_get("/metrics", self._metrics)
+        return app
+
+    def _make_app(self) -> web.Application:
+        app = web.Application(middlewares=[self._check], client_max_size=self._config.max_payload_bytes)
+        info, get, post = self._info, app.router.add_get, app.router.add_post
+        for route in ROUTES:
+            post(route, self._relay.serve)
+        get("/health", self._alive)
+        get("/liveness", self._alive)
+        get("/readiness", info.readiness)
+        get("/health_generate", info.readiness)
+        get("/workers", info.workers)
+        get("/server_info", info.server_info)
+        get("/get_server_info", info.server_info)
+        get("/get_loads", info.loads)
+        for route in ("/v1/models", "/model_info", "/get_model_info"):
+            get(route, info.from_one)
+        get("/metrics", self._metrics)
+        post("/flush_cache", self._flush)
+        post("/abort_request", self._abort)
+        return app
+
+    @web.middleware
+    async def _check(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Refuses what a web page of somebody else, or a client without the key, sends; errors get OpenAI's shape."""
+        refusal = check_request(
+            request.method, request.headers, bound_host=self._config.host, has_body=request.can_read_body
+        )
+        if refusal is not None:
+            return respond(error_answer(refusal.status, refusal.reason))
+        if request.path not in _OPEN and not self._may(request):
+            return respond(error_answer(401, "Authorization: missing or not the key; send it as a bearer token."))
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            if error.status == 405 and isinstance(error, web.HTTPMethodNotAllowed):
+                message = f"{request.method} {request.path}: use {' or '.join(sorted(error.allowed_methods))}."
+            else:
+                message = f"{request.method} {request.path}: {error.reason.lower()}; see the router's documentation."
+            return respond(error_answer(error.status, message))
+        except PdpanelError as error:
+            return respond(answer_for(error))
+        except Exception:
+            _log.exception("%s failed", request.path)
+            return respond(error_answer(500, "The router failed on this request; its log says why."))
+
+    def _may(self, request: web.Request) -> bool:
+        key = self._config.api_key
+        if request.path in _ADMIN:
+            key = self._config.admin_api_key or key
+        if not key:
+            return True
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), key.encode())
+
+    async def _alive(self, _: web.Request) -> web.Response:
+        return web.Response(text="OK")
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=self.metrics.text(), headers={"Content-Type": METRICS_CONTENT_TYPE})
+
+    async def _flush(self, request: web.Request) -> web.Response:
+        rows, worst = await self._info.to_all(request, "/flush_cache", None)
+        return web.json_response({"workers": rows}, status=worst if worst >= 400 else 200)
+
+    async def _abort(self, request: web.Request) -> web.Response:
+        raw = await request.read()
+        try:
+            body = json.loads(raw)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict) or not (isinstance(body.get("rid"), str) or body.get("abort_all") is True):
+            return respond(
+                error_answer(400, "body: no request is named; send rid or abort_all: true in a JSON object.")
+            )
+        rows, _ = await self._info.to_all(request, "/abort_request", raw)
+        found = self._relay.abort(str(body.get("rid", "")), everything=body.get("abort_all") is True)
+        return web.json_response({"router": found, "workers": rows})

@@ -1,0 +1,175 @@
+"""The router's connections to workers: one pooled HTTP client whose errors name the worker.
+
+The pool has no limit, since 100 connections (aiohttp's default) would block 64 pairs; streams have no time limit of
+their own, the relay has one for the whole request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+
+from .body import Room
+from .events import Event, EventCutter
+from .failure import Answer, WorkerError, event_failure, unreachable
+from .workers import Worker
+
+__all__ = ["Upstream"]
+
+_CONNECT_TIMEOUT_S = 5.0
+_ABORT_TIMEOUT_S = 1.0
+_KEEPALIVE_S = 10.0
+_BROKEN = (ClientError, OSError, TimeoutError)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).strip().rstrip(".") or type(error).__name__
+
+
+class Upstream:
+    """HTTP to all workers.
+
+    Args:
+        api_key: shown to workers instead of the client's own key; empty passes that on.
+        admin_api_key: shown for abort and flush; empty falls back to `api_key`.
+    """
+
+    def __init__(self, api_key: str = "", admin_api_key: str = "") -> None:
+        self._api_key = api_key
+        self._admin_api_key = admin_api_key or api_key
+        self._session: ClientSession | None = None
+
+    async def open(self) -> None:
+        """Makes the client ready; connects to nobody yet."""
+        self._session = ClientSession(
+            connector=TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
+            timeout=ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S),
+            cookie_jar=DummyCookieJar(),
+            skip_auto_headers=("Accept-Encoding", "User-Agent"),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    @property
+    def session(self) -> ClientSession:
+        """The pooled client, after `open`."""
+        assert self._session is not None
+        return self._session
+
+    def authorization(self, clients_own: str, *, admin: bool = False) -> dict[str, str]:
+        """Returns the header that shows a worker who asks; empty when nobody gave a key."""
+        key = self._admin_api_key if admin else self._api_key
+        value = f"Bearer {key}" if key else clients_own
+        return {"Authorization": value} if value else {}
+
+    @asynccontextmanager
+    async def posted(
+        self, worker: Worker, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> AsyncIterator[ClientResponse]:
+        """Posts `body` and holds the answer; leaving the block early closes the connection at once.
+
+        Raises:
+            WorkerError: the worker could not be reached, or its status is not 200.
+        """
+        try:
+            response = await self.session.post(worker.url + path, data=body, headers=headers, allow_redirects=False)
+        except _BROKEN as error:
+            raise unreachable(worker, _reason(error), began=False) from error
+        try:
+            if response.status != 200:
+                answer = await self.read(worker, response)
+                message = f"The {worker.role.value} worker at {worker.url} answered with status {answer.status}."
+                raise WorkerError(worker, message, answer)
+            yield response
+        finally:
+            response.close()
+
+    async def read(self, worker: Worker, response: ClientResponse) -> Answer:
+        """Returns the whole answer.
+
+        Raises:
+            WorkerError: the connection broke.
+        """
+        try:
+            body = await response.read()
+        except _BROKEN as error:
+            raise unreachable(worker, _reason(error), began=True) from error
+        kind = response.headers.get("Content-Type", "application/json")
+        return Answer(response.status, body, kind, response.headers.get("Retry-After", ""))
+
+    async def events(self, worker: Worker, response: ClientResponse) -> AsyncIterator[list[Event]]:
+        """Yields the events of each chunk, without `[DONE]`.
+
+        Raises:
+            WorkerError: the connection broke, an event was cut off, or the worker sent an error event.
+        """
+        cutter, content = EventCutter(), response.content
+        while True:
+            try:
+                chunk = await content.readany()
+            except _BROKEN as error:
+                raise unreachable(worker, _reason(error), began=True) from error
+            if not chunk:
+                if cutter.pending:
+                    raise unreachable(worker, "its last event is incomplete", began=True)
+                return
+            good: list[Event] = []
+            failure: WorkerError | None = None
+            for event in cutter.feed(chunk):
+                if event.is_error:
+                    failure = event_failure(worker, event)
+                    break
+                if not event.is_done:
+                    good.append(event)
+            if good:
+                yield good
+            if failure is not None:
+                raise failure
+
+    async def abort(self, workers: tuple[Worker, ...], rid: str, room: Room | None, clients_own: str) -> None:
+        """Asks `workers` to give up one attempt; waits at most a second and ignores what they say."""
+        headers = self.authorization(clients_own, admin=True)
+        timeout = ClientTimeout(total=_ABORT_TIMEOUT_S)
+
+        async def ask(worker: Worker) -> None:
+            body = {"rid": rid} if room is None else {"rid": rid, "room": room}
+            try:
+                url = worker.url + "/abort_request"
+                async with self.session.post(url, json=body, headers=headers, timeout=timeout):
+                    pass
+            except _BROKEN:
+                return  # It is gone, or its heartbeat will tell it: nothing more can be done from here.
+
+        await asyncio.gather(*(ask(worker) for worker in workers))
+
+    async def ask(
+        self,
+        worker: Worker,
+        method: str,
+        path: str,
+        *,
+        timeout: float,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+    ) -> Answer:
+        """Returns the whole answer to a small request, whatever its status.
+
+        Raises:
+            WorkerError: no answer in time.
+        """
+        sent = dict(headers) if body is None else {"Content-Type": "application/json", **headers}
+        limit = ClientTimeout(total=timeout, sock_connect=_CONNECT_TIMEOUT_S)
+        try:
+            async with self.session.request(
+                method, worker.url + path, headers=sent, data=body, timeout=limit, allow_redirects=False
+            ) as response:
+                return await self.read(worker, response)
+        except _BROKEN as error:
+            raise unreachable(worker, _reason(error), began=False) from error

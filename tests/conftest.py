@@ -1,0 +1,27 @@
+"""Fixtures that several folders share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pdpanel.engine.config import read_environment
+from pdpanel.engine.model.catalog import find_in_catalog
+from pdpanel.engine.model.fetch import fetch_catalog_model
+from pdpanel.engine.model.store import ResolvedModel, resolve_model
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf() -> Path:
+    """The default model's GGUF file, fetched once into the user's cache."""
+    entry = find_in_catalog(DEFAULT_MODEL)
+    assert entry is not None
+    return fetch_catalog_model(entry, read_environment().cache_dir, lambda progress: None)
+
+
+@pytest.fixture(scope="session")
+def smollm2(smollm2_gguf: Path) -> ResolvedModel:
+    """The default model, converted."""
+    return resolve_model(DEFAULT_MODEL, read_environment())
