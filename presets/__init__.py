@@ -40,7 +40,7 @@ class PresetAbout:
 
 def preset_names() -> list[str]:
     """Returns the names of all presets, sorted."""
-    files = resources.files(__package__).iterdir()
+    files = resources.files(__name__).iterdir()
     return sorted(file.name.removesuffix(_ENDING) for file in files if file.name.endswith(_ENDING))
 
 
@@ -71,4 +71,4 @@ def _read(name: str) -> dict[str, Any]:
     if name not in names:
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names
         raise PresetError(f"There is no preset {name[:60]!r}; the nearest are {', '.join(near)}.")
-    return yaml.safe_load((resources.files(__package__) / f"{name}{_ENDING}").read_text("utf-8"))
+    return yaml.safe_load((resources.files(__name__) / f"{name}{_ENDING}").read_text("utf-8"))

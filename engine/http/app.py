@@ -99,9 +99,9 @@ def _is_ours(record: logging.LogRecord) -> bool:
 
 
 @web.middleware
-async def _catch_errors(request: web.Request, route: _Route) -> web.StreamResponse:
+async def _catch_errors(request: web.Request, handler: _Route) -> web.StreamResponse:
     try:
-        return await route(request)
+        return await handler(request)
     except PdpanelError as error:
         if error.http_status >= 500:
             _log.warning("%s %s failed: %s", request.method, request.path, error)
@@ -133,7 +133,7 @@ def _served() -> str:
 
 def _guard(allowed: AllowedHosts) -> Callable[[web.Request, _Route], Awaitable[web.StreamResponse]]:
     @web.middleware
-    async def guard(request: web.Request, route: _Route) -> web.StreamResponse:
+    async def guard(request: web.Request, handler: _Route) -> web.StreamResponse:
         headers = request.headers
         content_type = _joined(request, "Content-Type")
         if content_type is None and request.path in _BODILESS_PATHS and not request.can_read_body:
@@ -148,7 +148,7 @@ def _guard(allowed: AllowedHosts) -> Callable[[web.Request, _Route], Awaitable[w
         )
         if refusal is not None:
             return json_response(error_body(refusal.message, refusal.status), refusal.status)
-        return await route(request)
+        return await handler(request)
 
     return guard
 
@@ -161,14 +161,14 @@ def _joined(request: web.Request, header: str) -> str | None:
 
 def _require_keys(api_key: str, admin_api_key: str) -> Callable[[web.Request, _Route], Awaitable[web.StreamResponse]]:
     @web.middleware
-    async def require_keys(request: web.Request, route: _Route) -> web.StreamResponse:
+    async def require_keys(request: web.Request, handler: _Route) -> web.StreamResponse:
         is_admin = request.path in _ADMIN_ROUTES
         key = (admin_api_key or api_key) if is_admin else api_key
         if key and request.path not in _OPEN_PATHS and not _carries(request, key):
             flag = "--admin-api-key" if is_admin and admin_api_key else "--api-key"
             message = f"Authorization: no valid key; send 'Authorization: Bearer KEY' with the {flag}."
             return json_response(error_body(message, 401), 401, {"WWW-Authenticate": "Bearer"})
-        return await route(request)
+        return await handler(request)
 
     return require_keys
 

@@ -14,11 +14,11 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from ..errors import PdpanelError
+from ..http.guard import AllowedHosts, check_request
 from .admission import Admission
 from .body import ROUTES
 from .config import RouterConfig
 from .failure import answer_for, error_answer
-from .guard import check_request
 from .health import HealthWatch
 from .info import Info
 from .metrics import METRICS_CONTENT_TYPE, RouterMetrics
@@ -29,9 +29,18 @@ from .workers import WorkerTable
 __all__ = ["Router"]
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_OPEN = frozenset({"/health", "/liveness", "/readiness", "/health_generate"})
+# As on the workers: probes and scrapers carry no key.
+_OPEN = frozenset({"/health", "/liveness", "/readiness", "/health_generate", "/metrics"})
 _ADMIN = frozenset({"/flush_cache", "/abort_request"})
+# Clients post this one without a body, and then without a content type.
+_BODILESS = frozenset({"/flush_cache"})
 _log = logging.getLogger(__name__)
+
+
+def _joined(request: web.Request, header: str) -> str | None:
+    """Returns the header; several of them joined, which no check accepts."""
+    values = request.headers.getall(header, [])
+    return ", ".join(values) if values else None
 
 
 class Router:
@@ -39,10 +48,12 @@ class Router:
 
     Args:
         rng: source of the policies' and the backoff's random numbers (rooms have their own).
+        port: where it listens, which is not the configuration's when that says 0.
     """
 
-    def __init__(self, config: RouterConfig, rng: random.Random) -> None:
+    def __init__(self, config: RouterConfig, rng: random.Random, *, port: int) -> None:
         self._config = config
+        self._allowed = AllowedHosts.of(config.host, port)
         self.table = WorkerTable(config.workers, config.health, rng)
         self.admission = Admission(config.max_concurrent_requests, config.queue_size, config.queue_timeout)
         self.metrics = RouterMetrics(self.table, self.admission)
@@ -92,23 +103,36 @@ class Router:
     @web.middleware
     async def _check(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Refuses what a web page of somebody else, or a client without the key, sends; errors get OpenAI's shape."""
+        content_type = _joined(request, "Content-Type")
+        if content_type is None and request.path in _BODILESS and not request.can_read_body:
+            content_type = "application/json"
         refusal = check_request(
-            request.method, request.headers, bound_host=self._config.host, has_body=request.can_read_body
+            _joined(request, "Host"),
+            _joined(request, "Origin"),
+            request.headers.get("Sec-Fetch-Site"),
+            request.method,
+            content_type,
+            self._allowed,
         )
         if refusal is not None:
-            return respond(error_answer(refusal.status, refusal.reason))
+            return respond(error_answer(refusal.status, refusal.message))
         if request.path not in _OPEN and not self._may(request):
             return respond(error_answer(401, "Authorization: missing or not the key; send it as a bearer token."))
         try:
             return await handler(request)
         except web.HTTPException as error:
             if error.status == 405 and isinstance(error, web.HTTPMethodNotAllowed):
-                message = f"{request.method} {request.path}: use {' or '.join(sorted(error.allowed_methods))}."
+                message = f"{request.method} {request.path[:80]}: use {' or '.join(sorted(error.allowed_methods))}."
             else:
-                message = f"{request.method} {request.path}: {error.reason.lower()}; see the router's documentation."
+                served = ", ".join(
+                    sorted({route.resource.canonical for route in self.app.router.routes() if route.resource})
+                )
+                message = f"{request.method} {request.path[:80]}: {error.reason.lower()}; the router serves {served}."
             return respond(error_answer(error.status, message))
         except PdpanelError as error:
             return respond(answer_for(error))
+        except ConnectionError:
+            raise  # The client has gone; aiohttp drops the connection.
         except Exception:
             _log.exception("%s failed", request.path)
             return respond(error_answer(500, "The router failed on this request; its log says why."))

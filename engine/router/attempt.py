@@ -118,7 +118,7 @@ class Attempt:
             answer = await (self._both(*tasks) if self.room is not None else tasks[0])
         except WorkerError:
             await _cancel(*tasks)
-            await self._upstream.abort(self._workers, self._job.rid, self.room, self._job.authorization)
+            await self._upstream.abort(self._workers, self._job.rid, self._job.authorization)
             raise
         except BaseException:
             await _cancel(*tasks)
@@ -142,7 +142,7 @@ class Attempt:
         fields: dict[str, object] = {}
         if self.room is not None:
             fields = self._job.body.bootstrap(self._workers[0].address, self.room)
-        if self._job.route == "/generate" and not self._job.body.has_rid and self._job.body.batch is None:
+        if not self._job.body.has_rid and self._job.body.batch is None:
             fields["rid"] = self._job.rid
         return self._job.body.with_fields(fields)
 

@@ -101,7 +101,7 @@ def _batch(route: str, fields: Mapping[str, object]) -> tuple[int | None, bool]:
         prompts = fields["prompt"]
     copies = _copies(sampling)
     if isinstance(prompts, list) and prompts:
-        return len(prompts), False
+        return len(prompts), len(prompts) == 1 and copies == 1
     if route == "/v1/chat/completions" and copies > 1:
         return min(copies, 1024), False
     return None, copies == 1
@@ -131,7 +131,7 @@ def read_body(route: str, raw: bytes, *, disaggregated: bool) -> Body:
     text, fields = _parse(raw)
     rid = fields.get("rid")
     ours = [name for name in _BOOTSTRAP if disaggregated and name in fields]
-    if route == "/generate" and "rid" in fields and not rid:
+    if "rid" in fields and not rid:
         ours.append("rid")
     if ours:
         for name in ours:

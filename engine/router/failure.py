@@ -31,9 +31,10 @@ _TYPES = {
     403: "permission_error",
     404: "not_found_error",
     429: "rate_limit_error",
-    499: "aborted",
-    503: "service_unavailable",
-    504: "timeout",
+    499: "aborted_error",
+    502: "peer_error",
+    503: "overloaded_error",
+    504: "timeout_error",
 }
 
 
@@ -66,17 +67,14 @@ class WorkerError(PdpanelError):
         message: one sentence that names the worker.
         lost: True when the worker could not be reached or its connection broke, False when it answered.
         answer: what the client gets when there is no other try.
-        retryable: whether another try may succeed; None decides by the status.
     """
 
-    def __init__(
-        self, worker: Worker, message: str, answer: Answer, *, lost: bool = False, retryable: bool | None = None
-    ) -> None:
+    def __init__(self, worker: Worker, message: str, answer: Answer, *, lost: bool = False) -> None:
         self.worker = worker
         self.answer = answer
         self.lost = lost
         self.http_status = answer.status
-        self.retryable = answer.status in _RETRYABLE if retryable is None else retryable
+        self.retryable = answer.status in _RETRYABLE
         super().__init__(message)
 
     @property
@@ -87,7 +85,7 @@ class WorkerError(PdpanelError):
 
 def error_answer(status: int, message: str, *, retry_after: str = "") -> Answer:
     """Returns an OpenAI-shaped error."""
-    kind = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "server_error")
+    kind = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "internal_error")
     body = json.dumps({"error": {"message": message, "type": kind, "code": status}}, ensure_ascii=False)
     return Answer(status, body.encode(), retry_after=retry_after)
 
@@ -121,18 +119,17 @@ def unreachable(worker: Worker, reason: str, *, began: bool) -> WorkerError:
 
 def event_failure(worker: Worker, event: Event) -> WorkerError:
     """Returns the failure that an error event of `worker` tells of."""
-    message, status, retryable = "an error without a message", 500, None
+    message, status = "an error without a message", 500
     try:
         error = json.loads(event.data)["error"]
         if isinstance(error, dict):
             message = str(error.get("message") or message)
             code = error.get("code")
             status = code if isinstance(code, int) and 400 <= code < 600 else 500
-            retryable = error["retryable"] if isinstance(error.get("retryable"), bool) else None
         else:
             message = str(error)
     except (ValueError, KeyError, TypeError):
         pass
     body = event.data if event.data.startswith(b"{") else b""
     answer = Answer(status, body) if body else error_answer(status, message)
-    return WorkerError(worker, f"{worker.role.value} {worker.url}: {message}", answer, retryable=retryable)
+    return WorkerError(worker, f"{worker.role.value} {worker.url}: {message}", answer)

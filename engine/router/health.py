@@ -69,7 +69,7 @@ class HealthWatch:
                 worker,
                 "GET",
                 self._config.endpoint,
-                timeout=self._config.timeout,
+                limit_s=self._config.timeout,
                 headers=self._upstream.authorization(""),
             )
         except WorkerError as error:
@@ -89,6 +89,7 @@ class HealthWatch:
                 "worker",
                 worker=worker.url,
                 role=worker.role.value,
-                **{"from": before.value, "to": worker.health.value},
+                state=worker.health.value,
+                was=before.value,
                 reason=worker.reason,
             )

@@ -15,7 +15,7 @@ from aiohttp import web
 from ..errors import CapacityError, PdpanelError
 from .admission import Admission
 from .config import Role
-from .failure import WorkerError, answer_for
+from .failure import Answer, WorkerError, answer_for
 from .relay import respond
 from .upstream import Upstream
 from .workers import Health, NoWorkerError, Worker, WorkerTable
@@ -23,6 +23,7 @@ from .workers import Health, NoWorkerError, Worker, WorkerTable
 __all__ = ["Info"]
 
 _TIMEOUT_S = 10.0
+_ADMIN_TIMEOUT_S = 90.0
 _SECRET = frozenset({"api_key", "admin_api_key"})
 
 
@@ -158,5 +159,5 @@ class Info:
     ):
         query = f"?{request.query_string}" if request.query_string else ""
         headers = self._upstream.authorization(_workers_own(request), admin=admin)
-        timeout = 90.0 if admin else _TIMEOUT_S
-        return await self._upstream.ask(worker, method, path + query, timeout=timeout, headers=headers, body=body)
+        limit_s = _ADMIN_TIMEOUT_S if admin else _TIMEOUT_S
+        return await self._upstream.ask(worker, method, path + query, limit_s=limit_s, headers=headers, body=body)

@@ -1,8 +1,8 @@
 """A client's POST from its first byte to its one end: admission, tries, and what the client is told.
 
 A request that failed before any byte reached the client is tried again with a new room, on other workers if there are
-any. What happens within one try is `attempt`'s; what each failure looks like is `failure`'s. A continued stream (replay)
-belongs into `_tries`: the stream's merge already keeps its place over attempts.
+any. What happens within one try is `attempt`'s; what each failure looks like is `failure`'s. A continued stream
+(replay) belongs into `_tries`: the stream's merge already keeps its place over attempts.
 """
 
 from __future__ import annotations
@@ -178,10 +178,8 @@ class Relay:
             try:
                 return await attempt.run()
             except WorkerError as failure:
-                # An earlier try of ours may still hold the rid; a client's own double is refused at its first try.
-                retryable = failure.retryable or (number > 1 and failure.http_status == 409)
                 started = job.stream is not None and job.stream.started
-                last = started or not retryable or number > self._config.retry.max_retries
+                last = started or not failure.retryable or number > self._config.retry.max_retries
                 self._note(job, attempt, failure, last=last)
                 if last:
                     raise

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
-from .body import Room
 from .events import Event, EventCutter
 from .failure import Answer, WorkerError, event_failure, unreachable
 from .workers import Worker
@@ -133,16 +132,15 @@ class Upstream:
             if failure is not None:
                 raise failure
 
-    async def abort(self, workers: tuple[Worker, ...], rid: str, room: Room | None, clients_own: str) -> None:
-        """Asks `workers` to give up one attempt; waits at most a second and ignores what they say."""
+    async def abort(self, workers: tuple[Worker, ...], rid: str, clients_own: str) -> None:
+        """Asks `workers` to give up request `rid`; waits at most a second and ignores what they say."""
         headers = self.authorization(clients_own, admin=True)
         timeout = ClientTimeout(total=_ABORT_TIMEOUT_S)
 
         async def ask(worker: Worker) -> None:
-            body = {"rid": rid} if room is None else {"rid": rid, "room": room}
             try:
                 url = worker.url + "/abort_request"
-                async with self.session.post(url, json=body, headers=headers, timeout=timeout):
+                async with self.session.post(url, json={"rid": rid}, headers=headers, timeout=timeout):
                     pass
             except _BROKEN:
                 return  # It is gone, or its heartbeat will tell it: nothing more can be done from here.
@@ -155,7 +153,7 @@ class Upstream:
         method: str,
         path: str,
         *,
-        timeout: float,
+        limit_s: float,
         headers: Mapping[str, str],
         body: bytes | None = None,
     ) -> Answer:
@@ -164,8 +162,8 @@ class Upstream:
         Raises:
             WorkerError: no answer in time.
         """
-        sent = dict(headers) if body is None else {"Content-Type": "application/json", **headers}
-        limit = ClientTimeout(total=timeout, sock_connect=_CONNECT_TIMEOUT_S)
+        sent = {"Content-Type": "application/json", **headers} if method == "POST" else headers
+        limit = ClientTimeout(total=limit_s, sock_connect=_CONNECT_TIMEOUT_S)
         try:
             async with self.session.request(
                 method, worker.url + path, headers=sent, data=body, timeout=limit, allow_redirects=False

@@ -118,8 +118,9 @@ def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PanelProcess]:
     process.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """Chromium for one module: while Playwright lives, no other test of the session could call asyncio.run."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         yield browser
@@ -166,9 +167,7 @@ def open_page(chromium: Browser, panel: PanelProcess, watched: Watched) -> Itera
     """Returns a function that opens a panel in a browser profile of its own and waits until it is live."""
     contexts: list[BrowserContext] = []
 
-    def open_(
-        width: int = 1440, height: int = 900, scheme: str = "light", process: PanelProcess = panel
-    ) -> Page:
+    def open_(width: int = 1440, height: int = 900, scheme: str = "light", process: PanelProcess = panel) -> Page:
         context = chromium.new_context(
             viewport={"width": width, "height": height},
             color_scheme=scheme,  # pyright: ignore[reportArgumentType]
@@ -182,7 +181,7 @@ def open_page(chromium: Browser, panel: PanelProcess, watched: Watched) -> Itera
         context.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def profile(chromium: Browser) -> Iterator[BrowserContext]:
     """One browser profile for most tests: its cache spares each of them the download of the page."""
     context = chromium.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")

@@ -1,4 +1,4 @@
-"""Hostile pages in the same browser profile as a signed-in panel: another port, another name, a rebound name."""
+"""Hostile pages beside a signed-in panel in one browser: another port, another name, a rebound name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 
 class _HostilePage(BaseHTTPRequestHandler):
@@ -36,11 +36,21 @@ def hostile_port() -> Iterator[int]:
 
 
 @pytest.fixture(params=["127.0.0.1", "localhost", "evil.test"])
-def hostile(request: pytest.FixtureRequest, open_page: Any, hostile_port: int) -> Page:
-    """A hostile page beside a signed-in panel."""
-    page: Page = open_page().context.new_page()
+def hostile(request: pytest.FixtureRequest, signed_in: BrowserContext, hostile_port: int) -> Iterator[Page]:
+    """A hostile page in the profile of a person who is signed in."""
+    page = signed_in.new_page()
     page.goto(f"http://{request.param}:{hostile_port}/")
-    return page
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def signed_in(chromium: Browser, panel: Any) -> Iterator[BrowserContext]:
+    context = chromium.new_context()
+    assert context.request.get(panel.login_url).ok
+    assert context.request.get(f"{panel.url}api/runs").ok
+    yield context
+    context.close()
 
 
 def is_untouched(panel: Any, run_id: str) -> bool:
@@ -66,9 +76,7 @@ FETCH = """async ([url, options]) => {
         {"body": "{}", "headers": {"Content-Type": "application/json"}},
     ],
 )
-def test_foreign_post_does_nothing(
-    hostile: Page, panel: Any, run_id: str, options: dict[str, object]
-) -> None:
+def test_foreign_post_does_nothing(hostile: Page, panel: Any, run_id: str, options: dict[str, object]) -> None:
     answer = hostile.evaluate(FETCH, [f"{panel.url}api/runs/{run_id}/stop", options])
     assert answer[0] in ("refused", "opaque")
     assert answer[2] == ""
@@ -140,8 +148,8 @@ def test_foreign_script_and_image_are_refused(hostile: Page, panel: Any) -> None
     assert loaded == [False, False]
 
 
-def test_rebound_name_is_refused(open_page: Any, panel: Any, run_id: str) -> None:
-    page: Page = open_page().context.new_page()
+def test_rebound_name_is_refused(signed_in: BrowserContext, panel: Any, run_id: str) -> None:
+    page = signed_in.new_page()
     base = f"http://rebind.test:{panel.port}/"
     response = page.goto(base)
     assert response is not None and response.status == 421
@@ -153,11 +161,11 @@ def test_rebound_name_is_refused(open_page: Any, panel: Any, run_id: str) -> Non
     assert is_untouched(panel, run_id)
 
 
-def test_without_the_token_there_is_no_panel(chromium: Any, panel: Any) -> None:
+def test_without_the_token_there_is_no_panel(chromium: Browser, panel: Any) -> None:
     context = chromium.new_context()
     page = context.new_page()
     response = page.goto(panel.url)
-    assert response.status == 401
+    assert response is not None and response.status == 401
     expect(page.locator("body")).to_contain_text("open the URL that the panel printed")
     context.close()
 
@@ -166,8 +174,8 @@ def test_token_leaves_the_address_bar_and_is_not_readable(open_page: Any, panel:
     page: Page = open_page()
     assert page.url == panel.url
     assert page.evaluate("() => document.cookie") == ""
-    (cookie,) = [one for one in page.context.cookies() if one["name"] == f"pdpanel-{panel.port}"]
-    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    (cookie,) = [one for one in page.context.cookies() if one.get("name") == f"pdpanel-{panel.port}"]
+    assert (cookie.get("httpOnly"), cookie.get("sameSite")) == (True, "Strict")
 
 
 def test_link_with_the_token_on_another_page_signs_in(chromium: Any, panel: Any, hostile_port: int) -> None:

@@ -45,9 +45,7 @@ def test_deploy_starts_the_chosen_run(page: Page, panel: Any) -> None:
     assert (run["mode"], run["model"], run["transport"]) == ("pd", "my-model", "tcp")
     card = page.locator(f'[data-run="{run_id}"]')
     for name in ("prefill-0", "prefill-1", "decode-0", "decode-1", "decode-2", "router"):
-        expect(card.locator(f'[data-process="{name}"]')).to_have_attribute(
-            "data-state", "ready", timeout=WAIT_MS
-        )
+        expect(card.locator(f'[data-process="{name}"]')).to_have_attribute("data-state", "ready", timeout=WAIT_MS)
     expect(card.get_by_test_id("run-state")).to_have_text("Ready")
     expect(page.get_by_test_id("processes-chip")).to_have_text("6 of 6 processes ready")
     expect(card.get_by_test_id("next-step")).to_be_visible()
@@ -135,9 +133,7 @@ def test_try_it_failure_is_one_sentence(open_page: Any, run_id: str) -> None:
     open_tab(page, "Try it")
     page.get_by_test_id("try-prompt").fill("fail")
     page.get_by_test_id("try-send").click()
-    expect(page.get_by_test_id("try-error")).to_have_text(
-        "The router answered with status 400: the prompt is too long"
-    )
+    expect(page.get_by_test_id("try-error")).to_have_text("The router answered with status 400: the prompt is too long")
 
 
 def test_model_output_is_text(page: Page, run_id: str) -> None:

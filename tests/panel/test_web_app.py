@@ -114,9 +114,7 @@ def test_deploy_starts_what_the_form_says(client: TestClient, source: DemoSource
         ({"command": "rm"}, "command"),
     ],
 )
-def test_bad_form_is_one_sentence(
-    client: TestClient, source: DemoSource, change: dict[str, Any], field: str
-) -> None:
+def test_bad_form_is_one_sentence(client: TestClient, source: DemoSource, change: dict[str, Any], field: str) -> None:
     body = {"mode": "pd", "model": "m", "prefill": 1, "decode": 1, "transport": "tcp", **change}
     answer = client.post("/api/runs", json=body)
     assert answer.status_code == 422
@@ -203,9 +201,7 @@ def test_try_streams_text_with_times(client: TestClient, source: DemoSource, cha
         ("garbage", "not JSON"),
     ],
 )
-def test_try_failure_is_one_sentence(
-    client: TestClient, source: DemoSource, prompt: str, reason: str
-) -> None:
+def test_try_failure_is_one_sentence(client: TestClient, source: DemoSource, prompt: str, reason: str) -> None:
     found = events(client, source.start(FORM), prompt=prompt)
     assert found[-1]["type"] == "error"
     assert reason in found[-1]["reason"]
@@ -220,9 +216,7 @@ def test_try_without_a_router_is_one_sentence(client: TestClient, tmp_path: Path
     assert found[-1]["reason"].startswith("The router at http://127.0.0.1:1 cannot be reached")
 
 
-@pytest.mark.parametrize(
-    "body", [{"prompt": ""}, {"max_tokens": 0}, {"temperature": -1}, {"max_tokens": None}]
-)
+@pytest.mark.parametrize("body", [{"prompt": ""}, {"max_tokens": 0}, {"temperature": -1}, {"max_tokens": None}])
 def test_bad_try_is_refused(client: TestClient, source: DemoSource, body: dict[str, object]) -> None:
     run = source.start(FORM)
     answer = client.post(f"/api/runs/{run}/try", json={"prompt": "x", **body})

@@ -46,6 +46,10 @@ export function topology() {
   const picture = svg("svg", { role: "img", class: "pd-topology-svg" });
   const node = document.createElement("div");
   node.className = "pd-topology";
+  // On a narrow screen the picture scrolls inside its box, which the keyboard must reach.
+  node.tabIndex = 0;
+  node.setAttribute("role", "group");
+  node.setAttribute("aria-label", "Picture of the run");
   node.append(picture);
   let shape = "";
   let current = null;
