@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         run(config)
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 

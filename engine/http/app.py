@@ -55,7 +55,7 @@ _ADMIN_ROUTES: dict[str, _EngineRoute] = {
 }
 # As in SGLang: probes and scrapers carry no key.
 _OPEN_PATHS = ("/health", "/ready", "/health_generate", "/metrics")
-# SGLang's and vLLM's clients post these without a body, and then without a content type.
+# SGLang's clients and routers post these without a body.
 _BODILESS_PATHS = ("/flush_cache",)
 
 
@@ -92,7 +92,7 @@ def make_runner(app: web.Application, *, shutdown_timeout_s: float = 5.0) -> web
 def _is_ours(record: logging.LogRecord) -> bool:
     """False for the traceback that aiohttp logs when somebody, such as a gRPC probe, sends no HTTP/1.1."""
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError):
+    if isinstance(error, HttpProcessingError | web.RequestPayloadError):
         _log.debug("refused what is not HTTP/1.1: %s", type(error).__name__)
         return False
     return True
@@ -136,8 +136,8 @@ def _guard(allowed: AllowedHosts) -> Callable[[web.Request, _Route], Awaitable[w
     async def guard(request: web.Request, handler: _Route) -> web.StreamResponse:
         headers = request.headers
         content_type = _joined(request, "Content-Type")
-        if content_type is None and request.path in _BODILESS_PATHS and not request.can_read_body:
-            content_type = "application/json"
+        if request.path in _BODILESS_PATHS and not request.can_read_body:
+            content_type = "application/json"  # no body has no type
         refusal = check_request(
             _joined(request, "Host"),
             _joined(request, "Origin"),

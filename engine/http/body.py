@@ -11,7 +11,6 @@ import json
 from typing import Any, NoReturn
 
 from aiohttp import web
-from aiohttp.client_exceptions import ClientPayloadError
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ..errors import RequestError
@@ -53,7 +52,7 @@ async def read_object(request: web.Request, *, may_be_empty: bool = False) -> di
         raise BodyError(
             "incomplete", "it did not arrive in time", f"send it within {_READ_TIMEOUT_S:.0f} s", 408
         ) from error
-    except (ClientPayloadError, HttpProcessingError, web.HTTPException) as error:
+    except (web.RequestPayloadError, HttpProcessingError, web.HTTPException) as error:
         raise BodyError("broken", "its encoding or length is wrong", "send it plain or gzipped") from error
     if may_be_empty and not raw:
         return {}
@@ -70,7 +69,7 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     Raises:
         RequestError: it is something else.
     """
-    shown = repr(raw[:40].decode("utf-8", "replace")) if raw else "empty"
+    shown = raw[:40].decode("utf-8", "replace")
     try:
         value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:

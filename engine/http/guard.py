@@ -8,13 +8,14 @@ refusing. Pure; the workers, the router and the panel's ASGI guard call it.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 __all__ = ["AllowedHosts", "GuardRefusal", "check_request"]
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_AUTHORITY = re.compile(r"(?:\[(?P<address>[0-9a-f:.%]+)\]|(?P<name>[a-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?")
 _READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _FOREIGN_PAGE = "pages of other sites may not use this server; open its own address"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -80,16 +81,13 @@ class AllowedHosts:
 
 def split_authority(authority: str) -> tuple[str, int | None] | None:
     """Returns host (without brackets) and port of `host[:port]`; None when it is malformed."""
-    if not authority or any(c.isspace() or c in "/@?#,\\" for c in authority):
+    match = _AUTHORITY.fullmatch(authority.lower())
+    if match is None:
         return None
-    try:
-        parts = urlsplit("//" + authority)
-        host, port = parts.hostname, parts.port
-    except ValueError:
+    port = int(match["port"]) if match["port"] else None
+    if port is not None and not 0 < port < 65536:
         return None
-    if not host or authority.endswith(":"):
-        return None
-    return host.lower().removesuffix("."), port
+    return (match["address"] or match["name"]).removesuffix("."), port
 
 
 def _plain(host: str) -> str:

@@ -8,9 +8,10 @@ what the messages mean.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Protocol
 
-from aiohttp import ClientWebSocketResponse, WSMsgType, web
+from aiohttp import ClientWebSocketResponse, WSMessage, WSMsgType, web
 
 from ..errors import RemoteProtocolError
 from .messages import Hello, Message, Refused, check_hello, decode_message, encode_message
@@ -21,6 +22,21 @@ MAX_MESSAGE_BYTES = 1 << 20
 # A peer that answers no ping within half of this is lost (aiohttp's rule).
 HEARTBEAT_S = 2.0
 _HELLO_TIMEOUT_S = 5.0
+_ENDED = frozenset({WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR})
+
+Socket = web.WebSocketResponse | ClientWebSocketResponse
+
+
+def _read(frame: WSMessage) -> Message:
+    if frame.type is not WSMsgType.BINARY:
+        raise RemoteProtocolError("The peer sent a text frame where messages are binary.")
+    return decode_message(frame.data)
+
+
+async def _refuse(socket: Socket, reason: str) -> None:
+    """Tells a peer why the connection ends, if it still listens."""
+    with contextlib.suppress(ConnectionError):
+        await socket.send_bytes(encode_message(Refused(reason)))
 
 
 class PeerListener(Protocol):
@@ -46,13 +62,13 @@ class Channel:
         hello: what the peer said of itself.
     """
 
-    def __init__(self, socket: web.WebSocketResponse | ClientWebSocketResponse, hello: Hello) -> None:
+    def __init__(self, socket: Socket, hello: Hello) -> None:
         self.hello = hello
         self._socket = socket
         self._outbox: asyncio.Queue[Message] = asyncio.Queue()
 
     @classmethod
-    async def greet(cls, socket: web.WebSocketResponse | ClientWebSocketResponse, ours: Hello) -> Channel:
+    async def greet(cls, socket: Socket, ours: Hello) -> Channel:
         """Exchanges hellos.
 
         Raises:
@@ -63,21 +79,28 @@ class Channel:
             frame = await socket.receive(timeout=_HELLO_TIMEOUT_S)
         except TimeoutError:
             raise RemoteProtocolError(f"The peer said nothing for {_HELLO_TIMEOUT_S:g} s.") from None
-        if frame.type is not WSMsgType.BINARY:
+        if frame.type in _ENDED:
             raise RemoteProtocolError("The peer ended the connection before its hello.")
-        theirs = decode_message(frame.data)
-        if isinstance(theirs, Refused):
-            raise RemoteProtocolError(f"The peer refused this worker: {theirs.reason}.")
-        if not isinstance(theirs, Hello):
-            raise RemoteProtocolError("The peer's first message is no hello.")
-        if (problem := check_hello(ours, theirs)) is not None:
-            await socket.send_bytes(encode_message(Refused(problem)))
-            raise RemoteProtocolError(f"The workers do not fit: {problem}.")
+        try:
+            theirs = _read(frame)
+            if isinstance(theirs, Refused):
+                raise RemoteProtocolError(f"The peer refused this worker: {theirs.reason}.")
+            if not isinstance(theirs, Hello):
+                raise RemoteProtocolError("The peer's first message is no hello.")
+            if (problem := check_hello(ours, theirs)) is not None:
+                raise RemoteProtocolError(f"The workers do not fit: {problem}.")
+        except RemoteProtocolError as error:
+            await _refuse(socket, str(error))
+            raise
         return cls(socket, theirs)
 
     def post(self, message: Message) -> None:
         """Queues a message; messages arrive in order or the channel is lost."""
         self._outbox.put_nowait(message)
+
+    async def close(self) -> None:
+        """Ends the connection; `run` returns."""
+        await self._socket.close()
 
     async def run(self, peer: str, listener: PeerListener) -> str:
         """Sends and receives until the connection ends; returns why it ended."""
@@ -85,17 +108,17 @@ class Channel:
         try:
             while True:
                 frame = await self._socket.receive()
-                if frame.type is WSMsgType.BINARY:
-                    message = decode_message(frame.data)
-                    if isinstance(message, Refused):
-                        return message.reason
-                    listener.peer_said(peer, message)
-                elif frame.type is WSMsgType.ERROR:
+                if frame.type is WSMsgType.ERROR:
                     return str(self._socket.exception() or "connection error")
-                else:
+                if frame.type in _ENDED:
                     return "the connection ended"
+                message = _read(frame)
+                if isinstance(message, Refused):
+                    return message.reason.rstrip(".")
+                listener.peer_said(peer, message)
         except RemoteProtocolError as error:
-            return str(error)
+            await _refuse(self._socket, str(error))
+            return str(error).rstrip(".")
         finally:
             sender.cancel()
             await self._socket.close()

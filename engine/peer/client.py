@@ -55,22 +55,34 @@ class PeerClient:
             self._tasks[peer] = asyncio.create_task(self._serve(peer), name=f"peer {peer}")
 
     async def _serve(self, peer: str) -> None:
-        assert self._session is not None
         try:
-            async with self._session.ws_connect(
-                f"http://{peer}/peer", max_msg_size=MAX_MESSAGE_BYTES, heartbeat=HEARTBEAT_S, compress=0
-            ) as connected:
-                channel = await Channel.greet(connected, self._hello)
-                self._channels[peer] = channel
-                self._listener.peer_joined(peer, channel.hello)
-                for message in self._pending.pop(peer, []):
-                    channel.post(message)
-                reason = await channel.run(peer, self._listener)
+            reason = await self._talk(peer)
         except RemoteProtocolError as error:
-            reason = str(error)
-        except (ClientError, OSError, TimeoutError) as error:
+            reason = str(error).rstrip(".")
+        except TimeoutError:
+            reason = f"cannot connect (no answer within {_CONNECT_TIMEOUT_S:g} s)"
+        except (ClientError, OSError) as error:
             reason = f"cannot connect ({error or type(error).__name__})"
-        self._channels.pop(peer, None)
-        self._pending.pop(peer, None)
-        self._tasks.pop(peer, None)
-        self._listener.peer_lost(peer, f"The prefill worker at {peer} went away: {reason.rstrip('.')}.")
+        except Exception as error:  # a bug of this worker's; the peer's rooms must still end
+            reason = f"this worker failed ({error!r})"
+        finally:
+            self._channels.pop(peer, None)
+            self._pending.pop(peer, None)
+            self._tasks.pop(peer, None)
+        self._listener.peer_lost(peer, f"The prefill worker at {peer} went away: {reason}.")
+
+    async def _talk(self, peer: str) -> str:
+        assert self._session is not None
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            connected = await self._session.ws_connect(
+                f"http://{peer}/peer", max_msg_size=MAX_MESSAGE_BYTES, heartbeat=HEARTBEAT_S, compress=0
+            )
+        try:
+            channel = await Channel.greet(connected, self._hello)
+            self._channels[peer] = channel
+            self._listener.peer_joined(peer, channel.hello)
+            for message in self._pending.pop(peer, []):
+                channel.post(message)
+            return await channel.run(peer, self._listener)
+        finally:
+            await connected.close()

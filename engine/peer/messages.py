@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from ..errors import RemoteProtocolError
 from ..pages import Run, Runs
@@ -26,6 +29,9 @@ __all__ = [
 ]
 
 PROTOCOL = 1
+
+Room = Annotated[int, Meta(ge=0, lt=1 << 63)]
+Count = Annotated[int, Meta(ge=0)]
 
 
 class Geometry(msgspec.Struct, frozen=True):
@@ -65,9 +71,9 @@ class Refused(msgspec.Struct, frozen=True, tag_field="t", tag="refused"):
 class Grant(msgspec.Struct, frozen=True, tag_field="t", tag="grant"):
     """Decode to prefill: these staging pages are yours to write, as (first page, count) runs in prompt order."""
 
-    room: int
-    runs: tuple[tuple[int, int], ...]
-    prompt_tokens: int
+    room: Room
+    runs: tuple[tuple[Count, Annotated[int, Meta(ge=1)]], ...]
+    prompt_tokens: Count
 
     @property
     def pages(self) -> Runs:
@@ -82,31 +88,31 @@ class Commit(msgspec.Struct, frozen=True, tag_field="t", tag="commit"):
         writes: data writes that carried them.
     """
 
-    room: int
-    first_token: int
-    pages: int
-    bytes: int
-    writes: int
+    room: Room
+    first_token: Count
+    pages: Count
+    bytes: Count
+    writes: Count
 
 
 class Ack(msgspec.Struct, frozen=True, tag_field="t", tag="ack"):
     """Decode to prefill: the commit was taken, or the room is unknown here."""
 
-    room: int
+    room: Room
     known: bool
 
 
 class Abort(msgspec.Struct, frozen=True, tag_field="t", tag="abort"):
     """Either way: the room is given up."""
 
-    room: int
+    room: Room
     reason: str
 
 
 class Drained(msgspec.Struct, frozen=True, tag_field="t", tag="drained"):
     """Prefill to decode: no write into the room's pages can happen any more."""
 
-    room: int
+    room: Room
 
 
 Message = Hello | Refused | Grant | Commit | Ack | Abort | Drained
@@ -136,6 +142,8 @@ def check_hello(ours: Hello, theirs: Hello) -> str | None:
     """Returns why the two workers cannot exchange KV, or None when they can."""
     if theirs.protocol != ours.protocol:
         return f"the peer speaks protocol {theirs.protocol} where this worker speaks {ours.protocol}"
+    if theirs.role == ours.role:
+        return f"both are {ours.role} workers"
     if theirs.endpoint.kind != ours.endpoint.kind:
         return f"the peer's transport is {theirs.endpoint.kind} where this worker's is {ours.endpoint.kind}"
     return check_geometry(ours.geometry, theirs.geometry)

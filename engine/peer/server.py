@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Mapping
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from ..errors import RemoteProtocolError
+from ..log import record
 from .channel import HEARTBEAT_S, MAX_MESSAGE_BYTES, Channel, PeerListener
 from .messages import Hello, Message
 
@@ -35,6 +38,14 @@ def topology(hello: Hello, http_port: int) -> dict[str, object]:
     }
 
 
+@web.middleware
+async def _refuse_browsers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Pages of other sites have no business here; a person who opens the address directly has."""
+    if "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") != "none":
+        return web.Response(status=403, text="Requests from web pages are refused.")
+    return await handler(request)
+
+
 class PeerServer:
     """Accepts decode workers.
 
@@ -50,10 +61,11 @@ class PeerServer:
         self._channels: dict[str, Channel] = {}
         self._runner: web.AppRunner | None = None
         self._sockets: set[web.WebSocketResponse] = set()
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def start(self, listening: socket.socket) -> None:
         """Serves on a bound socket."""
-        app = web.Application()
+        app = web.Application(middlewares=[_refuse_browsers])
         app.router.add_get("/health", self._health)
         app.router.add_get("/route", self._answer_route)
         app.router.add_get("/peer", self._accept)
@@ -82,27 +94,31 @@ class PeerServer:
         return web.json_response(self._route)
 
     async def _accept(self, request: web.Request) -> web.StreamResponse:
-        if "Origin" in request.headers:
-            return web.Response(status=403, text="Browsers have no business here.")
         accepted = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, heartbeat=HEARTBEAT_S, compress=False)
         await accepted.prepare(request)
         self._sockets.add(accepted)
         try:
             channel = await Channel.greet(accepted, self._hello)
-        except RemoteProtocolError:
-            await accepted.close()
-            return accepted
+            await self._talk(channel)
+        except (RemoteProtocolError, ConnectionError) as error:
+            record("peer_refused", level=logging.WARNING, remote=request.remote, reason=str(error))
         finally:
             self._sockets.discard(accepted)
-        self._sockets.add(accepted)
-        peer = channel.hello.address
-        if peer in self._channels:  # the peer lost its end and came back, or was restarted
-            self._listener.peer_lost(peer, "the peer connected anew")
-        self._channels[peer] = channel
-        self._listener.peer_joined(peer, channel.hello)
-        reason = await channel.run(peer, self._listener)
-        self._sockets.discard(accepted)
-        if self._channels.get(peer) is channel:
-            del self._channels[peer]
-            self._listener.peer_lost(peer, f"The decode worker at {peer} went away: {reason}.")
+            await accepted.close()
         return accepted
+
+    async def _talk(self, channel: Channel) -> None:
+        peer = channel.hello.address
+        if (known := self._channels.get(peer)) is not None:  # the peer lost its end and came back, or was restarted
+            self._listener.peer_lost(peer, f"The decode worker at {peer} connected anew.")
+            self._closing.add(closing := asyncio.create_task(known.close()))
+            closing.add_done_callback(self._closing.discard)
+        self._channels[peer] = channel
+        reason = "this worker failed to read a message"
+        try:
+            self._listener.peer_joined(peer, channel.hello)
+            reason = await channel.run(peer, self._listener)
+        finally:
+            if self._channels.get(peer) is channel:
+                del self._channels[peer]
+                self._listener.peer_lost(peer, f"The decode worker at {peer} went away: {reason}.")

@@ -32,7 +32,7 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # As on the workers: probes and scrapers carry no key.
 _OPEN = frozenset({"/health", "/liveness", "/readiness", "/health_generate", "/metrics"})
 _ADMIN = frozenset({"/flush_cache", "/abort_request"})
-# Clients post this one without a body, and then without a content type.
+# Clients post this one without a body, and then with any content type or none.
 _BODILESS = frozenset({"/flush_cache"})
 _log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class Router:
     async def _check(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Refuses what a web page of somebody else, or a client without the key, sends; errors get OpenAI's shape."""
         content_type = _joined(request, "Content-Type")
-        if content_type is None and request.path in _BODILESS and not request.can_read_body:
+        if request.path in _BODILESS and not request.can_read_body:
             content_type = "application/json"
         refusal = check_request(
             _joined(request, "Host"),

@@ -112,7 +112,7 @@ def error_event(error: PdpanelError) -> bytes:
 
 def unreachable(worker: Worker, reason: str, *, began: bool) -> WorkerError:
     """Returns the failure of a worker whose connection could not be made, or broke after the answer `began`."""
-    problem = "broke off its answer" if began else "cannot be reached"
+    problem = "broke off its answer" if began else "gave no answer"
     message = f"The {worker.role.value} worker at {worker.url} {problem} ({reason})."
     return WorkerError(worker, message, error_answer(502, message), lost=True)
 

@@ -156,7 +156,7 @@ class Info:
         *,
         body: bytes | None = None,
         admin: bool = False,
-    ):
+    ) -> Answer:
         query = f"?{request.query_string}" if request.query_string else ""
         headers = self._upstream.authorization(_workers_own(request), admin=admin)
         limit_s = _ADMIN_TIMEOUT_S if admin else _TIMEOUT_S

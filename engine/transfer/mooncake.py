@@ -4,13 +4,16 @@ Facts that shape this file (transports.md): every failure is an int, and -1 tell
 peer is reported beside it; an unregistered source is accepted and reported as success, so sources are checked here;
 the synchronous calls poll in a busy loop and cost a core, so writes are submitted and polled with a pause that grows;
 a time-out ends the wait, not the transfer, so such a write is not quiet; a submit that fails returns 0 or -1 by
-version, and asking for the status of such a job ends the process. Both ports of an engine listen on all
+version, and asking for the status of such a job ends the process; the first write to a peer that accepts connections
+but does not answer blocks the writes to all peers for a minute, so a peer is probed, off the link's thread, before it.
+Both ports of an engine listen on all
 addresses whatever is set. The only file that imports mooncake.
 """
 
 from __future__ import annotations
 
 import importlib
+import threading
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
@@ -27,6 +30,7 @@ __all__ = ["MooncakeEndpoint", "apply_environment", "mooncake_environment"]
 _RUNNING, _DONE, _TIMED_OUT = 0, 1, -2
 _NO_JOBS = (0, -1, (1 << 64) - 1)
 _NOT_STARTED = -1000  # ours
+_LATE_PROBE_S = _GRACE_S = 1.0
 _WORDS = {_RUNNING: "timed out", _TIMED_OUT: "timed out", _NOT_STARTED: "could not be started"}
 # A pause is an eighth of the time that the write has taken already: it ends at most an eighth late, and a slow one
 # is asked a few hundred times a second, where the synchronous call would spin.
@@ -67,6 +71,8 @@ class _MooncakeLink:
         self._source, self._source_length = source
         self._info = info
         self._settings = settings
+        self._met = False
+        self._abandoned: list[int] = []
         self._queue = WriteQueue(f"mooncake {info.session}", self._write)
 
     @property
@@ -81,20 +87,37 @@ class _MooncakeLink:
     def close(self) -> None:
         """Ends the link after the write that runs: the engine reads its memory until then."""
         self._queue.close()
+
+    def is_still(self, deadline: float) -> bool:
+        """Waits until the engine has ended the writes that were given up; False when it has not at the deadline."""
+        while self._abandoned:
+            job = self._abandoned[-1]
+            while int(self._engine.transfer_check_status(job)) == _RUNNING:
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(_LONGEST_PAUSE_S)
+            self._abandoned.pop()
         self._engine = None
+        return True
 
     def _write(self, segments: Sequence[Segment], ticket: WriteTicket) -> None:
         if problem := outside(segments, self._source_length, self._info.length):
             ticket.fail(problem, quiesced=True)
             return
+        if not self._met:
+            if problem := self._probe(self._settings.timeout_s):
+                ticket.fail(f"Mooncake's peer {self._info.session} cannot be reached: {problem}", quiesced=True)
+                return
+            self._met = True
         for segment in segments:
             status = self._write_segment(segment)
             if status != _DONE:
                 what = _WORDS.get(status, f"failed with code {status}")
                 # Earlier segments are complete and later ones never began, but nobody says what this one left in
                 # flight.
-                error = f"Mooncake's write to {self._info.session} {what}; {self._probe()}"
-                ticket.fail(error, quiesced=False)
+                self._met = False
+                probed = self._probe(_LATE_PROBE_S) or "it answers a probe"
+                ticket.fail(f"Mooncake's write to {self._info.session} {what}; {probed}", quiesced=False)
                 return
         ticket.done()
 
@@ -108,17 +131,33 @@ class _MooncakeLink:
         if job in _NO_JOBS:
             return _NOT_STARTED
         began = time.monotonic()
-        limit = self._settings.limit_s(segment.length)
+        # Mooncake's own limit is a little shorter, and ends the job itself.
+        limit = self._settings.limit_s(segment.length) + _GRACE_S
         while (status := int(self._engine.transfer_check_status(job))) == _RUNNING:
             elapsed = time.monotonic() - began
             if elapsed > limit:
+                self._abandoned.append(job)
                 return _RUNNING
             time.sleep(min(max(elapsed * _PAUSE_SHARE, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S))
         return status
 
-    def _probe(self) -> str:
-        code = int(self._engine.send_probe(self._info.session))
-        return "the peer answers a probe" if code == 0 else f"the peer answers no probe (code {code})"
+    def _probe(self, timeout_s: float) -> str:
+        """Returns why the peer does not answer, empty when it does.
+
+        A probe of a process that stands still takes a minute whatever is set: it is left to itself.
+        """
+        codes: list[int] = []
+        probe = threading.Thread(
+            target=lambda engine, session: codes.append(int(engine.send_probe(session))),
+            args=(self._engine, self._info.session),
+            name="mooncake probe",
+            daemon=True,
+        )
+        probe.start()
+        probe.join(timeout_s)
+        if not codes:
+            return f"it answered no probe within {timeout_s:g} s"
+        return f"it answers no probe (code {codes[0]})" if codes[0] else ""
 
 
 class MooncakeEndpoint:
@@ -165,13 +204,20 @@ class MooncakeEndpoint:
         if info.kind != self.kind:
             raise TransferError(f"The peer's transport is {info.kind}, ours is {self.kind}.", quiesced=True)
         link = _MooncakeLink(self._engine, self._region, info, self._settings)
-        self._links = [*(known for known in self._links if not known.closed), link]
+        self._links.append(link)
         return link
 
     def close(self) -> None:
-        """Ends all links and the engine; its ports and threads go with the last reference to it."""
+        """Ends all links and the engine; its ports and threads go with the last reference to it.
+
+        An engine that still reads or writes at the hard timeout is left as it is: without its memory it would take
+        the process down.
+        """
         for link in self._links:
             link.close()
+        deadline = time.monotonic() + self._settings.hard_timeout_s
+        if not all([link.is_still(deadline) for link in self._links]):
+            return
         self._links = []
         if self._region[1]:
             self._engine.unregister_memory(self._region[0])

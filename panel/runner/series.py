@@ -150,7 +150,9 @@ class Translator:
 
     def _of_worker(self, name: str, measured: Iterable[Measured], t: float) -> dict[str, float]:
         sums: dict[str, float] = {}
-        counters: dict[str, float] = {}
+        # A counter appears with its first event. A link of a worker that answers has moved nothing until then: without
+        # the zero, the first transfer would have no rate.
+        counters = {f"link/{name}>{peer}/kv_bytes_per_s": 0.0 for peer in self._receivers(name)}
         for line in measured:
             match line.name:
                 case "sglang:num_running_reqs":
@@ -171,6 +173,11 @@ class Translator:
                         _add(counters, f"link/{name}>{peer}/kv_bytes_per_s", line.value)
         rates = ((key, self._rate((name, key), value, t)) for key, value in counters.items())
         return sums | {key: rate for key, rate in rates if rate is not None}
+
+    def _receivers(self, name: str) -> list[str]:
+        if self._roles[name] is not Role.PREFILL:
+            return []
+        return [other for other, role in self._roles.items() if role is Role.DECODE]
 
     def _peer(self, address: str) -> str:
         port = address.rpartition(":")[2]

@@ -136,9 +136,7 @@ class DemoSource:
             run = self._run(run_id)
             (old,) = [process for process in run.view.processes if process.name == name]
             pid = (old.pid or run.number * 100) + 1000
-            self._set(
-                run, name, state="starting", pid=pid, started_s=self._clock(), restarts=old.restarts + 1
-            )
+            self._set(run, name, state="starting", pid=pid, started_s=self._clock(), restarts=old.restarts + 1)
 
     def samples(self, run_id: str, since: int) -> SampleBatch:
         """Returns made-up samples."""
@@ -251,14 +249,10 @@ class DemoSource:
             found.append(SeriesView(f"{key}/running", process.name, "requests", "", 1.0, "simulated"))
             if process.role != "prefill":
                 found.append(
-                    SeriesView(
-                        f"{key}/generated_tokens_per_s", process.name, "tokens", "tokens/s", 1.0, "simulated"
-                    )
+                    SeriesView(f"{key}/generated_tokens_per_s", process.name, "tokens", "tokens/s", 1.0, "simulated")
                 )
         found.append(SeriesView("run/running", "total", "requests", "", 1.0, "simulated", True))
-        found.append(
-            SeriesView("run/generated_tokens_per_s", "total", "tokens", "tokens/s", 1.0, "simulated", True)
-        )
+        found.append(SeriesView("run/generated_tokens_per_s", "total", "tokens", "tokens/s", 1.0, "simulated", True))
         return tuple(found)
 
     def _log(self, run: _DemoRun, now: float) -> None:

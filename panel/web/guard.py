@@ -157,9 +157,7 @@ class Guard:
                 await self._app(scope, receive, send)
             else:
                 await receive()
-                await send(
-                    {"type": "websocket.close", "code": 4000 + refusal.status, "reason": refusal.reason}
-                )
+                await send({"type": "websocket.close", "code": 4000 + refusal.status, "reason": refusal.reason})
             return
         if (refusal is None or refusal.status == 401) and await self._take_token(scope, send):
             return

@@ -38,9 +38,7 @@ def _fact(label: str, value: str) -> dict[str, str]:
     return {"label": label, "value": value}
 
 
-def _table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str
-) -> dict[str, object]:
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> dict[str, object]:
     return {"title": title, "columns": list(columns), "rows": [list(row) for row in rows], "empty": empty}
 
 

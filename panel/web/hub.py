@@ -61,9 +61,7 @@ class Subscriber:
 class Hub:
     """Polls a `Source` and tells the subscribers."""
 
-    def __init__(
-        self, source: Source, interval_s: float = 0.5, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, source: Source, interval_s: float = 0.5, clock: Callable[[], float] = time.time) -> None:
         self._source = source
         self._interval_s = interval_s
         self._clock = clock

@@ -32,10 +32,12 @@ async def _first_of(*jobs: Coroutine[object, object, None]) -> None:
     finally:
         for task in tasks:
             task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception) and not isinstance(result, (WebSocketDisconnect, RuntimeError)):
-            raise result
+        # Not gather: on its own cancellation it loses the message by which anyio knows its cancel scope.
+        await asyncio.wait(tasks)
+    for task in tasks:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, WebSocketDisconnect | RuntimeError):
+            raise error
 
 
 async def _listen(socket: WebSocket, subscriber: Subscriber, hub: Hub) -> None:

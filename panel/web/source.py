@@ -21,6 +21,7 @@ __all__ = ["RunsSource", "to_series"]
 
 _GROUPS = {"kv_bytes_per_s": "kv", "running": "requests", "generated_tokens_per_s": "tokens"}
 _SCALES = {"kv": ("MB/s", 1e-6), "requests": ("", 1.0), "tokens": ("tokens/s", 1.0)}
+_ROLES = ("prefill", "decode", "unified", "router")
 _SHARE = re.compile(r"\b(\d+(?:\.\d+)?) of (\d+(?:\.\d+)?) [kMG]?B\b")
 
 
@@ -62,9 +63,9 @@ def _to_process(process: RunProcess) -> ProcessView:
 
 
 def _to_run(run: RealRun) -> RunView:
+    ordered = sorted(run.processes, key=lambda process: _ROLES.index(str(process.role)))
     of_role = {
-        role: [process.name for process in run.processes if str(process.role) == role]
-        for role in ("prefill", "decode")
+        role: [process.name for process in run.processes if str(process.role) == role] for role in ("prefill", "decode")
     }
     return RunView(
         id=run.id,
@@ -74,7 +75,7 @@ def _to_run(run: RealRun) -> RunView:
         transport=run.transport,
         router_url=run.router_url.rstrip("/"),
         created_s=run.created_at,
-        processes=tuple(_to_process(process) for process in run.processes),
+        processes=tuple(_to_process(process) for process in ordered),
         links=tuple((one, two) for one in of_role["prefill"] for two in of_role["decode"]),
         other_logs=("model", "runner"),
         notice=run.notice,
@@ -125,9 +126,7 @@ class RunsSource:
         batch = self._runs.samples(run_id, since)
         series = tuple(view for info in batch.series.values() if (view := to_series(info)) is not None)
         keys = {view.key for view in series}
-        rows = tuple(
-            (row.t, {key: value for key, value in row.values.items() if key in keys}) for row in batch.rows
-        )
+        rows = tuple((row.t, {key: value for key, value in row.values.items() if key in keys}) for row in batch.rows)
         return SampleBatch(batch.last_seq, series, rows)
 
     def log_path(self, run_id: str, name: str) -> Path:

@@ -85,7 +85,7 @@ def test_row_stop_and_restart(page: Page, run_id: str) -> None:
     expect(card.get_by_test_id("run-state")).to_have_text("Degraded")
     row.get_by_role("button", name="Restart decode-1").click()
     expect(row).to_have_attribute("data-state", "ready", timeout=WAIT_MS)
-    expect(row).to_contain_text("restarted 1 time")
+    expect(row).to_contain_text("restarted once")
     expect(card.locator('[data-process="decode-0"]')).to_have_attribute("data-state", "ready")
 
 

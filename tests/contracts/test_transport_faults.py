@@ -202,6 +202,20 @@ def test_a_peer_that_stands_still_fails_the_write_within_its_limit(endpoint: End
     settle(endpoint.connect(target.info).write([Segment(0, 0, SIZE)]), TicketState.DONE)
 
 
+def test_a_peer_that_answers_nothing_keeps_no_other_peer_waiting(
+    endpoint: Endpoint, backend: str, target: Target, memory: np.ndarray
+) -> None:
+    """Mooncake's first write to such a peer holds a lock for a minute that every write of the process needs."""
+    silent = Target(backend)
+    os.kill(silent.process.pid, signal.SIGSTOP)
+    stuck = endpoint.connect(silent.info).write([Segment(0, 0, SIZE)])
+    settle(endpoint.connect(target.info).write([Segment(0, 0, SIZE)]), TicketState.DONE)
+    assert target.checksum() == zlib.crc32(memory)
+    assert stuck.state is TicketState.PENDING
+    settle(stuck, TicketState.FAILED)
+    silent.kill()
+
+
 def test_closing_a_link_settles_every_ticket(endpoint: Endpoint, target: Target) -> None:
     link = endpoint.connect(target.info)
     tickets = [link.write([Segment(0, 0, SIZE)]) for _ in range(50)]

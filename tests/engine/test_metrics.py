@@ -21,9 +21,7 @@ def scrape(metrics: EngineMetrics) -> Series:
 
 def value(metrics: EngineMetrics, name: str, **labels: str) -> float:
     found = [
-        number
-        for (series, have), number in scrape(metrics).items()
-        if series == name and set(labels.items()) <= have
+        number for (series, have), number in scrape(metrics).items() if series == name and set(labels.items()) <= have
     ]
     assert len(found) == 1, (name, labels, found)
     return found[0]
@@ -48,12 +46,16 @@ def test_counters_carry_sglang_names_and_labels(metrics: EngineMetrics) -> None:
 
 
 def test_a_transfer_is_counted_on_both_sides_and_timed_on_prefill(metrics: EngineMetrics) -> None:
-    metrics.transfer("10.0.0.2:30001", "sent", bytes=1 << 30, pages=40, writes=3, seconds=0.5, ok=True)
-    metrics.transfer("10.0.0.2:30001", "received", bytes=10, pages=2, writes=0, seconds=0.5, ok=True)
+    peer = "10.0.0.2:30001"
+    metrics.kv_moved(direction="sent", peer=peer, size=1 << 29, pages=10, writes=1)
+    metrics.kv_moved(direction="sent", peer=peer, size=1 << 29, pages=30, writes=2)
+    metrics.transfer_ended(direction="sent", peer=peer, size=1 << 30, seconds=0.5, ok=True)
+    metrics.kv_moved(direction="received", peer=peer, size=10, pages=2, writes=1)
+    metrics.transfer_ended(direction="received", peer=peer, size=10, seconds=0.5, ok=True)
     assert value(metrics, "pdpanel_kv_bytes_total", direction="sent", peer="10.0.0.2:30001") == 1 << 30
     assert value(metrics, "pdpanel_kv_bytes_total", direction="received", peer="10.0.0.2:30001") == 10
     assert value(metrics, "pdpanel_kv_pages_total", direction="sent") == 40
-    assert value(metrics, "pdpanel_kv_writes_total", peer="10.0.0.2:30001") == 3
+    assert value(metrics, "pdpanel_kv_writes_total", direction="sent", peer=peer) == 3
     assert value(metrics, "pdpanel_kv_transfers_total", direction="sent", outcome="ok") == 1
     assert value(metrics, "sglang:kv_transfer_speed_gb_s_sum") == pytest.approx(2)
     assert value(metrics, "sglang:kv_transfer_latency_ms_sum") == pytest.approx(500)
@@ -62,14 +64,14 @@ def test_a_transfer_is_counted_on_both_sides_and_timed_on_prefill(metrics: Engin
 
 
 def test_a_failed_transfer_is_no_speed(metrics: EngineMetrics) -> None:
-    metrics.transfer("p:1", "sent", bytes=5, pages=1, writes=1, seconds=9.0, ok=False)
+    metrics.transfer_ended(direction="sent", peer="p:1", size=5, seconds=9.0, ok=False)
     assert value(metrics, "pdpanel_kv_transfers_total", outcome="failed") == 1
     assert value(metrics, "sglang:num_transfer_failed_reqs_total") == 1
     assert value(metrics, "sglang:kv_transfer_speed_gb_s_count") == 0
 
 
 def test_a_transfer_of_no_time_has_no_speed(metrics: EngineMetrics) -> None:
-    metrics.transfer("p:1", "sent", bytes=5, pages=1, writes=1, seconds=0.0, ok=True)
+    metrics.transfer_ended(direction="sent", peer="p:1", size=5, seconds=0.0, ok=True)
     assert value(metrics, "sglang:kv_transfer_speed_gb_s_count") == 0
     assert value(metrics, "sglang:kv_transfer_latency_ms_count") == 1
 
@@ -120,11 +122,7 @@ def test_statistics_become_gauges(metrics: EngineMetrics) -> None:
 def test_a_unified_worker_has_no_staging_pool() -> None:
     metrics = EngineMetrics(CollectorRegistry(), "tiny", "unified")
     metrics.set_statistics(EngineStatistics(slot=PoolStatistics(1, 1, 0, 0)))
-    assert not [
-        labels
-        for name, labels in scrape(metrics)
-        if name == "pdpanel_pages" and ("pool", "staging") in labels
-    ]
+    assert not [labels for name, labels in scrape(metrics) if name == "pdpanel_pages" and ("pool", "staging") in labels]
 
 
 def test_two_workers_in_one_process_do_not_meet_and_names_are_escaped() -> None:

@@ -72,9 +72,7 @@ def peak_rss_mb(pid: int) -> float:
 @pytest.fixture(scope="module")
 def run(cli: Cli) -> dict[str, Any]:
     cli.run("up", "--name", "first")
-    runs = cli.status()
-    assert len(runs) == 1
-    return runs[0]
+    return next(r for r in cli.status() if r["id"].startswith("first"))
 
 
 def test_status_has_the_promised_shape(run: dict[str, Any]) -> None:
@@ -117,7 +115,7 @@ def test_memory_stays_within_its_budget_under_eight_long_sequences(run: dict[str
 
 
 def test_the_log_says_where_the_start_went(cli: Cli, run: dict[str, Any]) -> None:
-    log = cli.run("logs", "prefill-0").stdout
+    log = cli.run("logs", "prefill-0", "--run", run["id"]).stdout
     phases = [json.loads(line)["phase"] for line in log.splitlines() if '"started"' in line]
     assert phases == [
         "import torch",
@@ -165,7 +163,10 @@ def test_an_unknown_model_is_one_sentence_and_leaves_nothing(cli: Cli, run: dict
     assert [r["state"] for r in cli.status() if r["id"] != run["id"]] == ["failed"]
 
 
-def test_down_leaves_no_process_and_no_port(cli: Cli, run: dict[str, Any]) -> None:
+def test_down_leaves_no_process_and_no_port(cli: Cli) -> None:
+    cli.run("up", "--name", "second", "--transport", "tcp")
+    run = next(r for r in cli.status() if r["id"].startswith("second"))
+    assert generate(run["router_url"], [1, 2, 3], 2)["meta_info"]["completion_tokens"] == 2
     pids = [process["pid"] for process in run["processes"]]
     ports = [process["port"] for process in run["processes"]]
     runner = psutil.Process(pids[0]).ppid()

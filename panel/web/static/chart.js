@@ -5,6 +5,8 @@ import { clock, number } from "./format.js";
 import { store } from "./store.js";
 
 const GAP_S = 3;
+const SHORTEST_S = 60;
+const TIME_STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
 
 /** A colour of the theme in force: `index` < 0 is the total. */
 function colour(index) {
@@ -97,6 +99,7 @@ export class Chart {
           ticks: { show: false },
           values: timeLabels,
           space: 70,
+          incrs: TIME_STEPS_S,
           size: 32,
           font: "12px 'IBM Plex Sans', sans-serif",
         },
@@ -104,7 +107,7 @@ export class Chart {
           stroke: themed("--pd-chart-text"),
           grid: { stroke: themed("--pd-chart-grid"), width: 1 },
           ticks: { show: false },
-          values: (u, splits) => splits.map((split) => number(split)),
+          values: (u, splits) => splits.map((split) => number(split).replace(/(\.\d)0$/, "$1")),
           size: 52,
           font: "12px 'IBM Plex Sans', sans-serif",
         },
@@ -155,11 +158,17 @@ export class Chart {
       this.plot.setData(columns(this.rows, this.series), false);
     }
     const end = this.view.zoom ? this.view.zoom[1] : (this.view.heldAt ?? store.now());
-    const start = this.view.zoom ? this.view.zoom[0] : end - this.view.windowS;
+    const start = this.view.zoom ? this.view.zoom[0] : this.begin(end);
     this.plot.setScale("x", { min: start, max: end });
     this.readOut();
     const none = this.rows.length === 0 || series.length === 0;
     setText(this.note, this.emptyText || (none ? "No samples yet: they come as soon as the workers answer." : ""));
+  }
+
+  /** Where the window begins: a young run fills its chart instead of standing at the right edge. */
+  begin(end) {
+    const first = this.rows.length > 0 ? this.rows[0][0] : end;
+    return Math.max(end - this.view.windowS, Math.min(first, end - SHORTEST_S));
   }
 
   /** The range of the x axis, for tests and for the other charts. */

@@ -70,7 +70,7 @@ export function header(island) {
       runs,
       (run) => run.id,
       (run) => el("option", { value: run.id }),
-      (option, run) => setText(option, `${shortModel(run.model)} · ${stateLabel(run.state)} · ${run.id}`),
+      (option, run) => setText(option, `${shortModel(run.model)} · ${stateLabel(run.state)} · ${run.id.split("-").pop()}`),
     );
     if (store.selected !== null) picker.value = store.selected;
     const run = store.run();

@@ -61,7 +61,7 @@ function updateRow(row, process) {
   const [, state, pid, port, , cpu, memory, buttons] = row.children;
   setText(state.firstChild, stateLabel(process.state));
   state.firstChild.dataset.state = process.state;
-  const again = process.restarts > 0 ? `restarted ${process.restarts} times` : "";
+  const again = process.restarts > 0 ? `restarted ${process.restarts === 1 ? "once" : `${process.restarts} times`}` : "";
   const about = process.state === "ready" ? again : process.message || process.stage || again;
   setText(state.lastChild, about);
   setText(pid, process.pid ?? "–");

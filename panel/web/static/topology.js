@@ -4,7 +4,10 @@ import { setText, svg } from "./dom.js";
 import { number, stateLabel } from "./format.js";
 import { store } from "./store.js";
 
-const BOX = { width: 150, height: 46, gapX: 130, gapY: 16 };
+const BOX = { width: 150, height: 46 };
+// Between columns of a wide picture and rows of a narrow one; `side` is between boxes of one role.
+const GAP = { wide: 130, narrow: 46, side: 16 };
+const NARROW_PX = 520;
 const KV_KEY = (from, to) => `link/${from}>${to}/kv_bytes_per_s`;
 
 function columns(run) {
@@ -13,33 +16,34 @@ function columns(run) {
   return found.filter((column) => column.length > 0);
 }
 
-function place(run) {
+/** Where each process stands: roles from left to right, or from top to bottom where the page is narrow. */
+function place(run, narrow) {
   const all = columns(run);
-  const tallest = Math.max(1, ...all.map((column) => column.length));
-  const height = tallest * (BOX.height + BOX.gapY) + 8;
+  const most = Math.max(1, ...all.map((column) => column.length));
+  const [along, across] = narrow ? ["height", "width"] : ["width", "height"];
+  const step = BOX[along] + (narrow ? GAP.narrow : GAP.wide);
+  const next = BOX[across] + GAP.side;
   const places = new Map();
-  all.forEach((column, x) => {
-    const top = (height - column.length * (BOX.height + BOX.gapY) + BOX.gapY) / 2;
-    column.forEach((process, y) => {
-      places.set(process.name, {
-        process,
-        x: x * (BOX.width + BOX.gapX) + 1,
-        y: top + y * (BOX.height + BOX.gapY),
-      });
+  all.forEach((column, depth) => {
+    column.forEach((process, number) => {
+      const forward = depth * step + 1;
+      const aside = ((most - column.length) / 2 + number) * next + 1;
+      const [x, y] = narrow ? [aside, forward] : [forward, aside + 12];
+      places.set(process.name, { process, x, y });
     });
   });
-  return { places, width: all.length * (BOX.width + BOX.gapX) - BOX.gapX + 2, height };
+  const length = all.length * step - (step - BOX[along]) + 2;
+  const breadth = most * next - GAP.side + 2;
+  return { places, width: narrow ? breadth : length, height: narrow ? length : breadth + 14 };
 }
 
-function line(from, to, kind) {
-  const x1 = from.x + BOX.width;
-  const y1 = from.y + BOX.height / 2;
-  const y2 = to.y + BOX.height / 2;
-  const bend = (to.x - x1) / 2;
-  return svg("path", {
-    d: `M${x1} ${y1} C${x1 + bend} ${y1} ${to.x - bend} ${y2} ${to.x} ${y2}`,
-    class: `pd-wire pd-wire-${kind}`,
-  });
+function line(from, to, kind, narrow) {
+  const [x1, y1] = narrow ? [from.x + BOX.width / 2, from.y + BOX.height] : [from.x + BOX.width, from.y + BOX.height / 2];
+  const [x2, y2] = narrow ? [to.x + BOX.width / 2, to.y] : [to.x, to.y + BOX.height / 2];
+  const d = narrow
+    ? `M${x1} ${y1} C${x1} ${(y1 + y2) / 2} ${x2} ${(y1 + y2) / 2} ${x2} ${y2}`
+    : `M${x1} ${y1} C${(x1 + x2) / 2} ${y1} ${(x1 + x2) / 2} ${y2} ${x2} ${y2}`;
+  return svg("path", { d, class: `pd-wire pd-wire-${kind}` });
 }
 
 export function topology() {
@@ -52,12 +56,13 @@ export function topology() {
   node.setAttribute("aria-label", "Picture of the run");
   node.append(picture);
   let shape = "";
+  let narrow = false;
   let current = null;
   let boxes = new Map();
   let wires = [];
 
   function draw(run) {
-    const { places, width, height } = place(run);
+    const { places, width, height } = place(run, narrow);
     picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
     picture.style.maxWidth = `${width}px`;
     picture.replaceChildren();
@@ -66,21 +71,24 @@ export function topology() {
     const router = [...places.values()].find((spot) => spot.process.role === "router");
     if (router) {
       for (const spot of places.values()) {
-        if (["prefill", "unified"].includes(spot.process.role)) picture.append(line(router, spot, "request"));
+        if (["prefill", "unified"].includes(spot.process.role)) picture.append(line(router, spot, "request", narrow));
       }
     }
     const labels = [];
     for (const [from, to] of run.links) {
       const [start, end] = [places.get(from), places.get(to)];
       if (!start || !end) continue;
-      const wire = line(start, end, "kv");
+      const wire = line(start, end, "kv", narrow);
       picture.append(wire);
       wires.push({ wire, key: KV_KEY(from, to) });
     }
     if (wires.length > 0) {
       // One label for all links: at their middle the lines cross, and a label on each would cover the next.
-      const x = places.get(run.links[0][0]).x + BOX.width + BOX.gapX / 2;
-      const label = svg("text", { x, y: 12, class: "pd-wire-label", "text-anchor": "middle" });
+      const from = places.get(run.links[0][0]);
+      const at = narrow
+        ? { x: width - 2, y: from.y + BOX.height + GAP.narrow / 2 + 4, "text-anchor": "end" }
+        : { x: from.x + BOX.width + GAP.wide / 2, y: 12, "text-anchor": "middle" };
+      const label = svg("text", { ...at, class: "pd-wire-label" });
       labels.push(label);
     }
     picture.append(...labels);
@@ -100,11 +108,12 @@ export function topology() {
     }
   }
 
-  return {
+  const view = {
     node,
     update(run) {
       current = run;
-      const wanted = run.processes.map((process) => process.name).join(" ");
+      narrow = node.clientWidth > 0 ? node.clientWidth < NARROW_PX : narrow;
+      const wanted = `${narrow} `.concat(run.processes.map((process) => process.name).join(" "));
       if (wanted !== shape) {
         shape = wanted;
         draw(run);
@@ -132,4 +141,8 @@ export function topology() {
       setText(label, total === null ? "KV" : `KV ${number(total / 1e6)} MB/s`);
     },
   };
+  new ResizeObserver(() => {
+    if (current !== null) view.update(current);
+  }).observe(node);
+  return view;
 }

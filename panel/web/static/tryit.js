@@ -127,7 +127,7 @@ export function tryIt(island) {
     const now = new Date();
     tries.unshift([
       now.toTimeString().slice(0, 8),
-      `${modeLabel(run.mode)} · ${run.id}`,
+      `${modeLabel(run.mode)} · ${run.id.split("-").pop()}`,
       text.length > 60 ? `${text.slice(0, 60)}…` : text,
       milliseconds(result.ttft),
       milliseconds(result.itl),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,6 +71,7 @@ class FakeEngine:
     ended: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     aborts: list[str] = field(default_factory=list)
+    accepted: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -80,6 +81,7 @@ class FakeEngine:
 
     def submit(self, request: GenerateRequest) -> AsyncIterator[TokenEvent]:
         self.requests.append(request)
+        self.accepted.set()
         if self.refusal is not None:
             raise self.refusal
         return self._events(request)
@@ -198,7 +200,7 @@ def parse_event(event: str) -> tuple[int | None, Any]:
 async def serve(engine: FakeEngine) -> AsyncIterator[tuple[aiohttp.ClientSession, int]]:
     """A client and the port of a server for `engine`."""
     # asyncio objects belong to the running loop.
-    engine.changed, engine.release = asyncio.Event(), asyncio.Event()
+    engine.accepted, engine.changed, engine.release = asyncio.Event(), asyncio.Event(), asyncio.Event()
     runner = make_runner(build_app(engine, AllowedHosts.of("127.0.0.1", None)), shutdown_timeout_s=0.1)
     await runner.setup()
     try:
@@ -266,13 +268,13 @@ def engine(make_engine: MakeEngine) -> FakeEngine:
 
 @pytest.fixture
 def serving() -> Callable[[FakeEngine], Any]:
-    """`async with serving(engine) as (session, port)`."""
+    """Gives a context of (session, port) for an engine."""
     return serve
 
 
 @pytest.fixture
 def live() -> Callable[[FakeEngine], Any]:
-    """`with live(engine) as url`: the server in a thread, for clients that block."""
+    """Gives a context with the URL of a server in a thread, for clients that block."""
 
     @contextmanager
     def run(engine: FakeEngine) -> Iterator[str]:
@@ -297,7 +299,3 @@ def live() -> Callable[[FakeEngine], Any]:
             loop.close()
 
     return run
-
-
-def joined(texts: Sequence[str]) -> str:
-    return "".join(texts)

@@ -160,9 +160,7 @@ def test_a_prefill_worker_answers_whole_with_one_token(make_engine: MakeEngine, 
 
 def test_a_stop_string_does_not_cut_a_transfer_short(make_engine: MakeEngine, ask: Ask) -> None:
     engine = make_engine(Mode.PREFILL)
-    events = ask(
-        engine, "/generate", {**PROMPT, **PAIR, "stream": True, "sampling_params": {"stop": "H"}}
-    ).data
+    events = ask(engine, "/generate", {**PROMPT, **PAIR, "stream": True, "sampling_params": {"stop": "H"}}).data
     assert events[-1]["meta_info"]["finish_reason"] == {"type": "stop", "matched": "H"}
     assert len(engine.ended) == 1
     assert not engine.dropped
@@ -247,9 +245,7 @@ def test_a_client_that_hangs_up_aborts_its_request_at_once(
                 response.close()
             else:
                 task = asyncio.create_task(session.post("/generate", json=body))
-                async with asyncio.timeout(10):
-                    while not engine.requests:
-                        await asyncio.sleep(0.01)
+                await asyncio.wait_for(engine.accepted.wait(), 10)
                 task.cancel()
             await asyncio.wait_for(engine.changed.wait(), 10)
 
