@@ -30,7 +30,7 @@ __all__ = [
 
 PROTOCOL = 1
 
-Room = Annotated[int, Meta(ge=0, lt=1 << 63)]
+Room = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Count = Annotated[int, Meta(ge=0)]
 
 

@@ -111,11 +111,13 @@ class Attempt:
         Raises:
             WorkerError: a half failed. What was sent to the client until then, its stream knows.
         """
-        tasks = [self._start(self._workers[-1], self._last(self._workers[-1]))]
-        if self.room is not None:
-            tasks.insert(0, self._start(self._workers[0], self._first(self._workers[0])))
+        first, last = self._workers[0], self._workers[-1]
+        # Prefill's half is sent first: the client waits for its token.
+        prefill = self._start(first, self._first(first)) if self.room is not None else None
+        decode = self._start(last, self._last(last))
+        tasks = [decode] if prefill is None else [prefill, decode]
         try:
-            answer = await (self._both(*tasks) if self.room is not None else tasks[0])
+            answer = await (decode if prefill is None else self._both(prefill, decode))
         except WorkerError:
             await _cancel(*tasks)
             await self._upstream.abort(self._workers, self._job.rid, self._job.authorization)
@@ -123,8 +125,8 @@ class Attempt:
         except BaseException:
             await _cancel(*tasks)
             raise
-        if self.room is not None:
-            self._background.adopt(tasks[0])
+        if prefill is not None:
+            self._background.adopt(prefill)
         return answer
 
     def _start(self, worker: Worker, half: Coroutine[Any, Any, Answer | None]) -> asyncio.Task[Answer | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -76,7 +77,7 @@ class Relay:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answers one POST; its path is the route."""
-        received = asyncio.get_running_loop().time()
+        received = time.perf_counter()
         job: Job | None = None
         request_id = self._name(request)
         task, entry = asyncio.current_task(), _Open(request_id)
@@ -174,7 +175,7 @@ class Relay:
             workers = tuple(self._table.choose(role, self._config.policy(role), avoid) for role in self._config.roles)
             attempt = Attempt(self._upstream, self._background, job, workers, number)
             if number == 1:
-                self._metrics.added("dispatch", asyncio.get_running_loop().time() - received)
+                self._metrics.added("dispatch", time.perf_counter() - received)
             try:
                 return await attempt.run()
             except WorkerError as failure:

@@ -7,6 +7,7 @@ another way.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from aiohttp import web
@@ -83,12 +84,12 @@ class ClientStream:
             if self.started:
                 await self.response.write(payload)
                 return
-            arrived = asyncio.get_running_loop().time()
+            arrived = time.perf_counter()
             async with self._opening:
                 if not self.started:
                     await self.response.prepare(self._request)
                     self.started = True
                 await self.response.write(payload)
-            self._on_first(asyncio.get_running_loop().time() - arrived)
+            self._on_first(time.perf_counter() - arrived)
         except ConnectionError as error:
             raise ClientGoneError("The client closed its connection.") from error

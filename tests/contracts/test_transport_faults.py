@@ -141,7 +141,8 @@ def test_the_peer_itself_refuses_what_lies_outside_of_its_memory(
 
 def test_tcp_tells_a_refusal_from_a_broken_connection(memory: np.ndarray) -> None:
     """A refused writer used to find its connection reset while it still sent, and could not call itself quiet."""
-    source, sink = open_source("tcp", memory), open_source("tcp", np.zeros(4096, np.uint8))
+    own = np.zeros(4096, np.uint8)
+    source, sink = open_source("tcp", memory), open_source("tcp", own)
     forged = msgspec.structs.replace(sink.describe(), length=SIZE)
     ticket = settle(source.connect(forged).write([Segment(0, 0, SIZE)]), TicketState.FAILED)
     assert "refused" in ticket.error and ticket.quiesced
@@ -271,7 +272,8 @@ def test_closing_an_endpoint_ends_its_threads_and_ports(backend: str, memory: np
 
 
 def test_tcp_closing_ends_the_connections_of_its_peers(memory: np.ndarray) -> None:
-    source, sink = open_source("tcp", memory), open_source("tcp", np.zeros(4096, np.uint8))
+    own = np.zeros(4096, np.uint8)
+    source, sink = open_source("tcp", memory), open_source("tcp", own)
     threads = {thread for thread in threading.enumerate() if thread.name == "tcp receive"}
     link = source.connect(sink.describe())
     settle(link.write([Segment(0, 0, 4096)]), TicketState.DONE)
@@ -283,7 +285,7 @@ def test_tcp_closing_ends_the_connections_of_its_peers(memory: np.ndarray) -> No
 
 
 def test_tcp_hangs_up_on_a_stranger(memory: np.ndarray) -> None:
-    endpoint = open_source("tcp", memory.copy())
+    endpoint = open_source("tcp", memory)
     host, _, port = endpoint.describe().session.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=10) as stranger:
         stranger.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: y\r\n\r\n")

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
 from pdpanel.engine.errors import LocalProtocolError
 from pdpanel.engine.pages import Owner, PagePool, Run, Runs
 

@@ -168,7 +168,9 @@ def test_a_half_that_fails_before_the_first_byte_is_retried_with_a_new_room(bad:
         good = decode_script if role is Role.PREFILL else prefill_script
         return await (hang if others == 1 else good)(call)
 
-    scripts = {"prefill": [once], "decode": [other]} if role is Role.PREFILL else {"prefill": [other], "decode": [once]}
+    scripts: Any = (
+        {"prefill": [once], "decode": [other]} if role is Role.PREFILL else {"prefill": [other], "decode": [once]}
+    )
 
     async def test() -> None:
         async with cluster(**scripts) as c, c.generate(stream=stream) as response:
@@ -245,7 +247,7 @@ def test_a_refusal_is_relayed_as_it_is_and_not_retried(role: Role, stream: bool)
     async def no(call: Call) -> web.StreamResponse:
         return refuse(400, "temperature = 9: out of range; use 0 to 2.")
 
-    scripts = {"prefill": [no], "decode": [hang]} if role is Role.PREFILL else {"prefill": [hang], "decode": [no]}
+    scripts: Any = {"prefill": [no], "decode": [hang]} if role is Role.PREFILL else {"prefill": [hang], "decode": [no]}
 
     async def test() -> None:
         async with cluster(**scripts) as c, c.generate(stream=stream) as response:

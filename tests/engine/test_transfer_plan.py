@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from pdpanel.engine.pages import Run, Runs
 from pdpanel.engine.transfer.plan import Segment, merge_runs, outside, slice_runs
 
@@ -64,7 +65,7 @@ def test_neighbouring_segments_break_where_a_side_breaks(
 ) -> None:
     source, target, _ = prompt
     segments = merge_runs(source, target, 3)
-    for a, b in zip(segments, segments[1:], strict=False):
+    for a, b in pairwise(segments):
         assert a.source + a.length != b.source or a.target + a.length != b.target
 
 

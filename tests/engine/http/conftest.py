@@ -52,6 +52,7 @@ class FakeEngine:
         hold_after: after so many tokens it waits until `release`.
         fail_after: after so many tokens it raises or aborts with `failure`.
         refusal: what `submit` raises.
+        late_finish: the finish comes as an event of its own.
         ended: rids that were read to their end; `dropped`: those that were not.
     """
 
@@ -67,7 +68,9 @@ class FakeEngine:
     refusal: Exception | None = None
     alive: bool = True
     busy_flushes: int = 0
+    late_finish: bool = False
     requests: list[GenerateRequest] = field(default_factory=list)
+    iterators: list[AsyncIterator[TokenEvent]] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     aborts: list[str] = field(default_factory=list)
@@ -84,7 +87,9 @@ class FakeEngine:
         self.accepted.set()
         if self.refusal is not None:
             raise self.refusal
-        return self._events(request)
+        # Kept, so that only an explicit close ends one early, and no garbage collection.
+        self.iterators.append(self._events(request))
+        return self.iterators[-1]
 
     async def _events(self, request: GenerateRequest) -> AsyncIterator[TokenEvent]:
         done = False
@@ -130,7 +135,10 @@ class FakeEngine:
         step = 1 if self.config.disaggregation_mode is Mode.PREFILL else self.per_event
         for start in range(0, len(ids), step):
             group = tuple(ids[start : start + step])
-            yield TokenEvent(request.rid, group, end if start + step >= len(ids) else None, cached_tokens=3)
+            is_last = start + step >= len(ids) and not self.late_finish
+            yield TokenEvent(request.rid, group, end if is_last else None, cached_tokens=3)
+        if self.late_finish:
+            yield TokenEvent(request.rid, (), end)
 
     def abort(self, rid: str) -> bool:
         self.aborts.append(rid)

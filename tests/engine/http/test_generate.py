@@ -67,6 +67,14 @@ def test_events_carry_numbers_only_for_a_router(engine: FakeEngine, ask: Ask) ->
     assert engine.last.attempt == "a-1"
 
 
+def test_a_finish_without_a_token_has_a_number_of_its_own(make_engine: MakeEngine, ask: Ask) -> None:
+    body = {**PROMPT, "stream": True, "sampling_params": {"max_new_tokens": 2}}
+    reply = ask(make_engine(late_finish=True), "/generate", body, headers={"x-pdpanel-attempt": "a-1"})
+    assert [number for number, _ in reply.events] == [1, 2, 3]
+    last = reply.data[-1]
+    assert (last["text"], last["meta_info"]["finish_reason"]) == ("He", {"type": "length", "length": 2})
+
+
 def test_token_ids_as_prompt(engine: FakeEngine, ask: Ask) -> None:
     assert ask(engine, "/generate", {"input_ids": [1, 2, 3]}).json["meta_info"]["prompt_tokens"] == 3
     assert engine.last.prompt_ids == (1, 2, 3)
