@@ -65,13 +65,15 @@ class WorkerError(PdpanelError):
 
     Args:
         message: one sentence that names the worker.
+        reason: what went wrong in a few words; by default the message.
         lost: True when the worker could not be reached or its connection broke, False when it answered.
         answer: what the client gets when there is no other try.
     """
 
-    def __init__(self, worker: Worker, message: str, answer: Answer, *, lost: bool = False) -> None:
+    def __init__(self, worker: Worker, message: str, answer: Answer, *, reason: str = "", lost: bool = False) -> None:
         self.worker = worker
         self.answer = answer
+        self.reason = reason or message
         self.lost = lost
         self.http_status = answer.status
         self.retryable = answer.status in _RETRYABLE
@@ -114,7 +116,7 @@ def unreachable(worker: Worker, reason: str, *, began: bool) -> WorkerError:
     """Returns the failure of a worker whose connection could not be made, or broke after the answer `began`."""
     problem = "broke off its answer" if began else "gave no answer"
     message = f"The {worker.role.value} worker at {worker.url} {problem} ({reason})."
-    return WorkerError(worker, message, error_answer(502, message), lost=True)
+    return WorkerError(worker, message, error_answer(502, message), reason=reason, lost=True)
 
 
 def event_failure(worker: Worker, event: Event) -> WorkerError:

@@ -73,7 +73,7 @@ class HealthWatch:
                 headers=self._upstream.authorization(""),
             )
         except WorkerError as error:
-            return str(error.__cause__ or error) or "no answer"
+            return error.reason
         return "" if answer.status == 200 else f"{self._config.endpoint} says {answer.status}"
 
     def _interval(self, worker: Worker) -> float:

@@ -193,7 +193,7 @@ class Relay:
 
     def _note(self, job: Job, attempt: Attempt, failure: WorkerError, *, last: bool) -> None:
         if failure.is_suspicious:
-            self._health.suspect(failure.worker, str(failure))
+            self._health.suspect(failure.worker, failure.reason)
         record(
             "attempt failed",
             rid=job.rid,

@@ -7,6 +7,7 @@ their own, the relay has one for the whole request.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -25,6 +26,8 @@ _BROKEN = (ClientError, OSError, TimeoutError)
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
     return str(error).strip().rstrip(".") or type(error).__name__
 
 

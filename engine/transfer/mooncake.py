@@ -41,8 +41,9 @@ def mooncake_environment(settings: TransferSettings, *, force_tcp: bool) -> dict
     """Returns the MC_* variables that an engine must be started with.
 
     The two TCP limits, 30 s each by themselves, end a write to a peer that stands still; without them it would go on
-    long after our wait for it has ended. The pool is on because every transfer opens a connection without it, until ports run out (sglang#31208). Slices of
-    1 MiB are up to twice as fast as the default 64 KiB for our block sizes (transports.md 8).
+    long after our wait for it has ended. The pool is on because every transfer opens a connection without it, until
+    ports run out (sglang#31208). Slices of 1 MiB are up to twice as fast as the default 64 KiB for our block sizes
+    (transports.md 8).
     """
     seconds = str(max(5, round(settings.timeout_s)))
     values = {
@@ -67,7 +68,7 @@ def apply_environment(values: Mapping[str, str], environ: MutableMapping[str, st
 
 class _MooncakeLink:
     def __init__(self, engine: Any, source: tuple[int, int], info: EndpointInfo, settings: TransferSettings) -> None:
-        self._engine = engine
+        self._engine: Any = engine
         self._source, self._source_length = source
         self._info = info
         self._settings = settings

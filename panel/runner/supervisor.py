@@ -27,6 +27,8 @@ from .state import ProcessRecord, RunRecord, encode_record
 
 __all__ = ["Supervisor"]
 
+_REAP_TIMEOUT_S = 5.0
+
 
 class Supervisor:
     """Supervises the processes of one run.
@@ -118,6 +120,9 @@ class Supervisor:
                 left.append(ProcessRecord(MODEL_STEP, self._plan.processes[0].role, {}, "model.log", 1.0))
             await self._end(left, progress)
             if all(process.state in ENDED for process in self._record.processes):
+                # Reaped here, not left as zombies to an init that may be slow or none.
+                if self._children:
+                    await asyncio.wait([child.ended for child in self._children.values()], timeout=_REAP_TIMEOUT_S)
                 self.ended.set()
 
     async def stop_process(self, name: str, progress: Callable[[str], None]) -> None:
@@ -202,10 +207,10 @@ class Supervisor:
 
     async def _watch_end(self, spec: ProcessSpec, child: Child) -> None:
         code = await child.ended
-        self._probes[spec.name].cancel()
         self._journal.say("exit", process=spec.name, pid=child.pid, code=code, since_start_s=self._age())
         if self._children.get(spec.name) is not child:
-            return
+            return  # restarted already: the probe is the new child's
+        self._probes[spec.name].cancel()
         before = self._process(spec.name).state
         if before not in {ProcessState.STARTING, ProcessState.READY}:
             self._apply(spec.name, ProcessEvent.EXIT)

@@ -88,6 +88,18 @@ def test_a_stop_string_ends_the_text_and_aborts_the_request(engine: FakeEngine, 
     assert engine.dropped == ["r"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stop_string_aborts_before_the_answer_ends(engine: FakeEngine, serving: Any, stream: bool) -> None:
+    async def main() -> list[str]:
+        async with serving(engine) as (session, _):
+            body = {**PROMPT, "rid": "r", "stream": stream, "sampling_params": {"stop": "ll"}}
+            async with session.post("/generate", json=body) as response:
+                await response.read()
+            return list(engine.dropped)
+
+    assert asyncio.run(main()) == ["r"]
+
+
 def test_a_stop_string_within_one_event_cuts_ids_too(make_engine: MakeEngine, ask: Ask) -> None:
     engine = make_engine(per_event=6)
     answer = ask(engine, "/generate", {**PROMPT, "sampling_params": {"stop": ["ell"]}}).json
