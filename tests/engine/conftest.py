@@ -166,8 +166,10 @@ def write_gguf() -> WriteGguf:
             if key != "tokenizer.ggml.pre":
                 writer.add_string(key, text)
         for key, number in (numbers or {}).items():
-            add = writer.add_uint32 if isinstance(number, int) else writer.add_float32
-            add(key, number)
+            if isinstance(number, int):
+                writer.add_uint32(key, number)
+            else:
+                writer.add_float32(key, number)
         kind = gguf.GGMLQuantizationType[quant]
         for name, weight in model.weights.items():
             stored = _gguf_name(name)
@@ -228,9 +230,7 @@ def write_hf() -> Callable[..., Path]:
         generation: Mapping[str, Any] | None = None,
     ) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
-        tensors = {
-            name: torch.from_numpy(weight).to(getattr(torch, dtype)) for name, weight in model.weights.items()
-        }
+        tensors = {name: torch.from_numpy(weight).to(getattr(torch, dtype)) for name, weight in model.weights.items()}
         names = sorted(tensors)
         files = [f"model-{i + 1:05}-of-{shards:05}.safetensors" for i in range(shards)]
         if shards == 1:

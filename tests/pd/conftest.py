@@ -129,7 +129,9 @@ class Cluster:
         deadline = time.monotonic() + 10
         while True:
             pages = self.pages()
-            held = {n: p for n, p in pages.items() if any(pool and pool["free"] != pool["total"] for pool in p.values())}
+            held = {
+                n: p for n, p in pages.items() if any(pool and pool["free"] != pool["total"] for pool in p.values())
+            }
             if not held:
                 return
             assert time.monotonic() < deadline, held

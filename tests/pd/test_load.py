@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import http.client
+import itertools
 import json
 import socket
 from typing import Any
@@ -70,7 +71,7 @@ def test_a_stream_is_cumulative_and_counts_every_token_once(pair) -> None:
     events = stream(pair.url, "/generate", body)
     counts = [event["meta_info"]["completion_tokens"] for event in events]
     assert counts == sorted(set(counts)) and counts[0] == 1 and counts[-1] <= 9
-    for before, after in zip(events, events[1:], strict=False):
+    for before, after in itertools.pairwise(events):
         assert after["text"].startswith(before["text"])
     assert events[-1]["meta_info"]["finish_reason"]["type"] in ("stop", "length")
 
