@@ -176,7 +176,7 @@ def _build_parser() -> _Parser:
             metavar="TYPE",
             help=f"type of {what}: {', '.join(DTYPES)} [auto]",
         )
-    number("--random-seed", "seed of requests that bring none", 0)
+    number("--random-seed", "where the seeds of requests that bring none come from; 0 draws it", 0)
     number("--num-reserved-decode-tokens", "places reserved for the output of each running request", 0)
     add("--chat-template", default="", metavar="FILE", help="Jinja chat template [the model's]")
     add("--api-key", default="", metavar="KEY", help="required as bearer token on the API")

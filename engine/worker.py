@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
+import random
 import signal
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from collections.abc import Sequence as Many
 from dataclasses import replace
 from functools import partial
@@ -68,6 +68,9 @@ class _RequestMeter:
         if event.finish is not None and event.finish.kind is FinishKind.ABORT:
             self._aborted = True
 
+    def abort(self) -> None:
+        self._aborted = True
+
     def end(self) -> None:
         if self._aborted:
             self._metrics.request_aborted()
@@ -105,6 +108,7 @@ class Worker:
         self._streams = Streams(config.max_running_requests + config.max_queued_requests)
         self._sequences: dict[int, Sequence] = {}
         self._loop = asyncio.get_running_loop()
+        self._seeds = random.Random(config.random_seed or None)
         self._steps = StepLoop(core, llama, kv, self, self._observe)
         self._generated: deque[tuple[float, int]] = deque()
         self.dead = ""
@@ -136,7 +140,7 @@ class Worker:
         if self._selection is not None:
             await asyncio.to_thread(self._selection.endpoint.close)
 
-    async def submit(self, request: GenerateRequest) -> AsyncIterator[TokenEvent]:
+    async def submit(self, request: GenerateRequest) -> AsyncGenerator[TokenEvent, None]:
         """Yields the request's events; ends after its finish, or on prefill after the hand-over.
 
         Raises:
@@ -153,12 +157,13 @@ class Worker:
             while (event := await stream.events.get()) is not None:
                 meter.take(event, len(request.prompt_ids))
                 yield event
+        except asyncio.CancelledError:
+            meter.abort()  # its client left; a listener that has enough (a stop string) closes the iterator instead
+            raise
         finally:
             if not stream.ended:
                 self._abort(stream.key)
-                self.metrics.request_aborted()
-            else:
-                meter.end()
+            meter.end()
             self._streams.close(stream)
             self._sequences.pop(stream.key, None)
 
@@ -172,7 +177,7 @@ class Worker:
             key=stream.key,
             request=request,
             cycle=cycle,
-            seed=secrets.randbits(63) if sampling.seed is None else sampling.seed,
+            seed=self._seeds.getrandbits(63) if sampling.seed is None else sampling.seed,
             limit=min(len(request.prompt_ids) + output, self.model.context_length),
             stop_ids=frozenset(sampling.stop_token_ids)
             | (frozenset() if sampling.ignore_eos else frozenset(self.model.eos_ids)),

@@ -98,9 +98,7 @@ class Generation:
                 if finished and not self._is_prefill:
                     break
         finally:
-            close = getattr(events, "aclose", None)
-            if close is not None:
-                await close()
+            await events.aclose()
         if not finished and not self._is_prefill:
             lost = Finish(FinishKind.ABORT, message="The worker lost the request.", http_status=500)
             raise AbortedByEngine(lost)

@@ -6,7 +6,7 @@ it and against nothing else, so tests drive them with scripted tokens.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -70,7 +70,7 @@ class EnginePort(Protocol):
         """True while it can take requests: loaded, and its step loop runs."""
         ...
 
-    def submit(self, request: GenerateRequest) -> AsyncIterator[TokenEvent]:
+    def submit(self, request: GenerateRequest) -> AsyncGenerator[TokenEvent, None]:
         """Starts a request.
 
         The iterator ends after the event with the finish; on a prefill worker it ends after the KV transfer,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,7 +70,7 @@ class FakeEngine:
     busy_flushes: int = 0
     late_finish: bool = False
     requests: list[GenerateRequest] = field(default_factory=list)
-    iterators: list[AsyncIterator[TokenEvent]] = field(default_factory=list)
+    iterators: list[AsyncGenerator[TokenEvent, None]] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     aborts: list[str] = field(default_factory=list)
@@ -82,7 +82,7 @@ class FakeEngine:
     def last(self) -> GenerateRequest:
         return self.requests[-1]
 
-    def submit(self, request: GenerateRequest) -> AsyncIterator[TokenEvent]:
+    def submit(self, request: GenerateRequest) -> AsyncGenerator[TokenEvent, None]:
         self.requests.append(request)
         self.accepted.set()
         if self.refusal is not None:
@@ -91,7 +91,7 @@ class FakeEngine:
         self.iterators.append(self._events(request))
         return self.iterators[-1]
 
-    async def _events(self, request: GenerateRequest) -> AsyncIterator[TokenEvent]:
+    async def _events(self, request: GenerateRequest) -> AsyncGenerator[TokenEvent, None]:
         done = False
         try:
             produced = 0
