@@ -7,13 +7,11 @@ when their value asks for nothing special (`--tp-size 1`). Turns argv into a `Se
 from __future__ import annotations
 
 import argparse
-import math
-import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from .config import Mode, ServerConfig
 from .errors import ConfigError
+from .flags import FlagParser, choice, real, refuse_unknown, whole
 
 __all__ = ["parse_server_arguments"]
 
@@ -53,55 +51,8 @@ _NEUTRAL_SWITCHES = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse with errors as ConfigError and without prefix matching."""
-
-    def error(self, message: str) -> NoReturn:
-        flag, _, problem = message.removeprefix("argument ").partition(": ")
-        if not problem:
-            flag, problem = "command line", message
-        raise ConfigError(flag.split("/")[0], " ".join(sys.argv[1:]), problem, "see --help for the flags")
-
-
-def _whole(flag: str, low: int, high: int | None = None) -> type[int]:
-    def convert(text: str) -> int:
-        allowed = f"give a whole number from {low} to {high}" if high else f"give a whole number of {low} or more"
-        try:
-            value = int(text)
-        except ValueError:
-            raise ConfigError(flag, text, "not a whole number", allowed) from None
-        if value < low or (high is not None and value > high):
-            raise ConfigError(flag, value, "out of range", allowed)
-        return value
-
-    return convert  # type: ignore[return-value]  # argparse takes any callable
-
-
-def _fraction(flag: str) -> type[float]:
-    def convert(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not 0 < value <= 1:
-            raise ConfigError(flag, text, "not a share", "give a number above 0 and up to 1")
-        return value
-
-    return convert  # type: ignore[return-value]  # argparse takes any callable
-
-
-def _choice(flag: str, choices: Sequence[str], aliases: dict[str, str] | None = None) -> type[str]:
-    def convert(text: str) -> str:
-        value = (aliases or {}).get(text, text)
-        if value not in choices:
-            raise ConfigError(flag, text, "not served by the bundled engine", f"use one of {', '.join(choices)}")
-        return value
-
-    return convert  # type: ignore[return-value]  # argparse takes any callable
-
-
-def _build_parser() -> _Parser:
-    parser = _Parser(
+def _build_parser() -> FlagParser:
+    parser = FlagParser(
         prog="python -m pdpanel.engine.launch_server",
         description="A prefill, decode or unified worker of pdpanel's bundled engine. Flags are SGLang's.",
         allow_abbrev=False,
@@ -114,7 +65,7 @@ def _build_parser() -> _Parser:
         add(
             flag,
             *names,
-            type=_whole(flag, low, high),
+            type=whole(flag, low, high),
             default=value,
             metavar="N",
             help=f"{help_text} [{value}]",
@@ -133,7 +84,7 @@ def _build_parser() -> _Parser:
     modes = tuple(mode.value for mode in Mode)
     add(
         "--disaggregation-mode",
-        type=_choice("--disaggregation-mode", modes),
+        type=choice("--disaggregation-mode", modes),
         default="null",
         metavar="MODE",
         help="null (unified), prefill or decode [null]",
@@ -141,7 +92,7 @@ def _build_parser() -> _Parser:
     number("--disaggregation-bootstrap-port", "where decode workers reach this prefill worker", 1, 65535)
     add(
         "--disaggregation-transfer-backend",
-        type=_choice("--disaggregation-transfer-backend", TRANSFER_BACKENDS),
+        type=choice("--disaggregation-transfer-backend", TRANSFER_BACKENDS),
         default=default.disaggregation_transfer_backend,
         metavar="NAME",
         help=f"{', '.join(TRANSFER_BACKENDS)} [mooncake]",
@@ -154,14 +105,14 @@ def _build_parser() -> _Parser:
     number("--page-size", "tokens per KV page", 1, 1024)
     add(
         "--mem-fraction-static",
-        type=_fraction("--mem-fraction-static"),
+        type=real("--mem-fraction-static", 0, above=True, high=1),
         default=default.mem_fraction_static,
         metavar="F",
         help="share of the memory for weights and KV; on a CPU the pool is --max-total-tokens",
     )
     add(
         "--context-length",
-        type=_whole("--context-length", 2),
+        type=whole("--context-length", 2),
         metavar="N",
         help="tokens per request [the model's]",
     )
@@ -171,7 +122,7 @@ def _build_parser() -> _Parser:
     ):
         add(
             flag,
-            type=_choice(flag, DTYPES, _DTYPE_ALIASES),
+            type=choice(flag, DTYPES, _DTYPE_ALIASES),
             default="auto",
             metavar="TYPE",
             help=f"type of {what}: {', '.join(DTYPES)} [auto]",
@@ -182,9 +133,9 @@ def _build_parser() -> _Parser:
     add("--api-key", default="", metavar="KEY", help="required as bearer token on the API")
     add("--admin-api-key", default="", metavar="KEY", help="required for flush and abort")
     levels = ("debug", "info", "warning", "error")
-    add("--log-level", type=_choice("--log-level", levels), default="info", metavar="LEVEL", help="[info]")
+    add("--log-level", type=choice("--log-level", levels), default="info", metavar="LEVEL", help="[info]")
     for flag, values in _NEUTRAL.items():
-        add(flag, type=_choice(flag, values), help=argparse.SUPPRESS)
+        add(flag, type=choice(flag, values), help=argparse.SUPPRESS)
     for flag in _NEUTRAL_SWITCHES:
         add(flag, action="store_true", help=argparse.SUPPRESS)
     return parser
@@ -198,10 +149,7 @@ def parse_server_arguments(argv: Sequence[str]) -> ServerConfig:
     """
     parser = _build_parser()
     known, unknown = parser.parse_known_args(list(argv))
-    if unknown:
-        flag, _, value = unknown[0].partition("=")
-        shown = value or (unknown[1] if len(unknown) > 1 and not unknown[1].startswith("-") else "")
-        raise ConfigError(flag, shown, "the bundled engine does not implement this flag", "leave it out")
+    refuse_unknown(unknown, "engine")
     values = vars(known)
     fields = {name: values[name] for name in ServerConfig.__dataclass_fields__ if name in values}
     fields["disaggregation_mode"] = Mode(fields["disaggregation_mode"])

@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
 from ..errors import ConfigError
+from ..flags import FlagParser, real, whole
 from .config import HealthConfig, PolicyName, RetryConfig, Role, RouterConfig, WorkerAddress, parse_worker_url
 
 __all__ = ["parse_router_arguments"]
@@ -19,47 +19,6 @@ __all__ = ["parse_router_arguments"]
 _LEVELS = {"debug": "debug", "info": "info", "warn": "warning", "warning": "warning", "error": "error"}
 _POLICIES = {policy.value: policy for policy in PolicyName}
 _FOREIGN_POLICIES = {"cache_aware", "manual", "bucket"}
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse with errors as ConfigError and without prefix matching."""
-
-    def error(self, message: str) -> NoReturn:
-        flag, _, problem = message.removeprefix("argument ").partition(": ")
-        if not problem:
-            flag, problem = "command line", message
-        raise ConfigError(flag.split("/")[0], "", problem, "see --help for the flags")
-
-
-def _whole(flag: str, low: int, high: int | None = None) -> Callable[[str], int]:
-    allowed = f"give a whole number from {low} to {high}" if high else f"give a whole number of {low} or more"
-
-    def convert(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise ConfigError(flag, text, "not a whole number", allowed) from None
-        if value < low or (high is not None and value > high):
-            raise ConfigError(flag, value, "out of range", allowed)
-        return value
-
-    return convert
-
-
-def _real(flag: str, low: float, *, above: bool = False, high: float = math.inf) -> Callable[[str], float]:
-    allowed = f"give a number {'above' if above else 'of at least'} {low:g}"
-    allowed += f" and up to {high:g}" if high < math.inf else ""
-
-    def convert(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise ConfigError(flag, text, "not a number", allowed) from None
-        if not math.isfinite(value) or value < low or value > high or (above and value == low):
-            raise ConfigError(flag, text, "out of range", allowed)
-        return value
-
-    return convert
 
 
 def _policy(flag: str) -> Callable[[str], PolicyName]:
@@ -78,8 +37,8 @@ def _level(text: str) -> str:
     return _LEVELS[text]
 
 
-def _build_parser() -> _Parser:
-    parser = _Parser(
+def _build_parser() -> FlagParser:
+    parser = FlagParser(
         prog="python -m pdpanel.engine.launch_router",
         description="The router of pdpanel's bundled engine: one address in front of prefill and decode workers, "
         "or of unified ones. Flags are sglang_router's.",
@@ -88,11 +47,11 @@ def _build_parser() -> _Parser:
     add = parser.add_argument
     router, health, retry = RouterConfig(()), HealthConfig(), RetryConfig()
 
-    def whole(flag: str, default: int, text: str, low: int = 0, high: int | None = None) -> None:
-        add(flag, type=_whole(flag, low, high), default=default, metavar="N", help=f"{text} [{default}]")
+    def number(flag: str, default: int, text: str, low: int = 0, high: int | None = None) -> None:
+        add(flag, type=whole(flag, low, high), default=default, metavar="N", help=f"{text} [{default}]")
 
     def seconds(flag: str, default: float, text: str) -> None:
-        add(flag, type=_real(flag, 0, above=True), default=default, metavar="S", help=f"{text} [{default:g}]")
+        add(flag, type=real(flag, 0, above=True), default=default, metavar="S", help=f"{text} [{default:g}]")
 
     add("--pd-disaggregation", action="store_true", help="prefill and decode run on separate workers")
     add(
@@ -110,35 +69,35 @@ def _build_parser() -> _Parser:
     for flag in ("--prefill-policy", "--decode-policy"):
         add(flag, type=_policy(flag), metavar="NAME", help="the same for one role [--policy]")
     add("--host", default=router.host, help="address to listen on [127.0.0.1: reached from this host alone]")
-    whole("--port", router.port, "port to listen on; 0 takes a free one", 0, 65535)
+    number("--port", router.port, "port to listen on; 0 takes a free one", 0, 65535)
     add("--api-key", default="", metavar="KEY", help="asked of clients and shown to workers")
     add("--admin-api-key", default="", metavar="KEY", help="the same for flush and abort [--api-key]")
     seconds("--request-timeout-secs", router.request_timeout, "a request's time, retries and waiting included")
     flag = "--max-concurrent-requests"
-    add(flag, type=_whole(flag, -1), default=-1, metavar="N", help="requests served at once; -1 has no limit [-1]")
-    whole("--queue-size", router.queue_size, "requests that may wait; more are refused with 503")
+    add(flag, type=whole(flag, -1), default=-1, metavar="N", help="requests served at once; -1 has no limit [-1]")
+    number("--queue-size", router.queue_size, "requests that may wait; more are refused with 503")
     seconds("--queue-timeout-secs", router.queue_timeout, "longest wait in that queue")
-    whole("--max-payload-size", router.max_payload_bytes, "longest request body in bytes", 1)
-    whole("--retry-max-retries", retry.max_retries, "tries after the first, before any byte is sent")
-    whole("--retry-initial-backoff-ms", retry.initial_backoff_ms, "wait before the first retry")
-    whole("--retry-max-backoff-ms", retry.max_backoff_ms, "longest wait before a retry")
+    number("--max-payload-size", router.max_payload_bytes, "longest request body in bytes", 1)
+    number("--retry-max-retries", retry.max_retries, "tries after the first, before any byte is sent")
+    number("--retry-initial-backoff-ms", retry.initial_backoff_ms, "wait before the first retry")
+    number("--retry-max-backoff-ms", retry.max_backoff_ms, "longest wait before a retry")
     for flag, default, low, high in (
         ("--retry-backoff-multiplier", retry.multiplier, 1, math.inf),
         ("--retry-jitter-factor", retry.jitter, 0, 1),
     ):
-        add(flag, type=_real(flag, low, high=high), default=default, metavar="F", help=f"[{default}]")
+        add(flag, type=real(flag, low, high=high), default=default, metavar="F", help=f"[{default}]")
     add("--disable-retries", action="store_true", help="the same as --retry-max-retries 0")
     add("--disable-circuit-breaker", action="store_true", help="accepted: there is none")
     seconds("--health-check-interval-secs", health.interval, "between polls of a healthy worker")
     seconds("--health-check-timeout-secs", health.timeout, "longest wait for a poll's answer")
     add("--health-check-endpoint", default=health.endpoint, metavar="PATH", help="what is polled [/health]")
-    whole("--health-failure-threshold", health.failure_threshold, "failed polls until a worker is unhealthy", 1)
-    whole("--health-success-threshold", health.success_threshold, "good polls until it is healthy again", 1)
+    number("--health-failure-threshold", health.failure_threshold, "failed polls until a worker is unhealthy", 1)
+    number("--health-success-threshold", health.success_threshold, "good polls until it is healthy again", 1)
     seconds("--worker-startup-timeout-secs", health.startup_timeout, "how long readiness waits for every worker")
     seconds("--worker-startup-check-interval", health.startup_interval, "between polls of a starting worker")
     add("--log-level", type=_level, default="info", metavar="LEVEL", help="debug, info, warning or error [info]")
     add("--prometheus-host", default=router.prometheus_host, help="address of --prometheus-port [127.0.0.1]")
-    whole("--prometheus-port", 0, "a second port with /metrics alone; 0 has none", 0, 65535)
+    number("--prometheus-port", 0, "a second port with /metrics alone; 0 has none", 0, 65535)
     return parser
 
 
@@ -147,7 +106,7 @@ def _prefill(words: list[str]) -> WorkerAddress:
         raise ConfigError("--prefill", " ".join(words), "more than a URL and a bootstrap port", "repeat --prefill")
     bootstrap = None
     if len(words) == 2 and words[1].lower() != "none":
-        bootstrap = _whole("--prefill (bootstrap port)", 1, 65535)(words[1])
+        bootstrap = whole("--prefill (bootstrap port)", 1, 65535)(words[1])
     return parse_worker_url("--prefill", words[0], Role.PREFILL, bootstrap)
 
 
@@ -193,10 +152,7 @@ def parse_router_arguments(argv: Sequence[str]) -> RouterConfig:
         ConfigError: a flag is unknown or not implemented, or its value cannot be used.
     """
     given, unknown = _build_parser().parse_known_args(list(argv))
-    if unknown:
-        flag, _, value = unknown[0].partition("=")
-        shown = value or (unknown[1] if len(unknown) > 1 and not unknown[1].startswith("-") else "")
-        raise ConfigError(flag, shown, "the bundled router does not implement this flag", "leave it out")
+    refuse_unknown(unknown, "router")
     if not given.health_check_endpoint.startswith("/"):
         raise ConfigError("--health-check-endpoint", given.health_check_endpoint, "no path", "begin it with /")
     policy = given.policy or PolicyName.POWER_OF_TWO
