@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from ..errors import ConfigError
-from ..flags import FlagParser, real, whole
+from ..flags import FlagParser, real, refuse_unknown, whole
 from .config import HealthConfig, PolicyName, RetryConfig, Role, RouterConfig, WorkerAddress, parse_worker_url
 
 __all__ = ["parse_router_arguments"]
