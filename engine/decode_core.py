@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence as Tokens
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .actions import Action, Emit, ImportPages, SendAbort, SendAck, SendGrant
 from .lifecycle import Event, State
 from .pages import Owner, PagePool
+from .pulse import LONGEST_GAP_S, Pulse
 from .request import Finish, FinishKind
 from .schedule import Schedule, Step, pages_for
 from .sequence import Sequence
@@ -65,6 +66,7 @@ class DecodeCore:
         self._staging_limit = max(1, int(staging.total * staging_share))
         self._waiting_timeout_s = waiting_timeout_s
         self._fence_s = fence_s
+        self._pulse = Pulse(LONGEST_GAP_S)
 
     def submit(self, sequence: Sequence, now: float) -> None:
         """Takes a new request and grants pages when there are any."""
@@ -176,6 +178,8 @@ class DecodeCore:
 
     def tick(self, now: float) -> None:
         """Ends grants whose time is over and fences whose writer provably stopped."""
+        if lost := self._pulse.lost(now):  # what was sent to us meanwhile lands only now
+            self.fences = {room: replace(fence, until=fence.until + lost) for room, fence in self.fences.items()}
         for sequence in [s for s in self.granted.values() if now >= s.deadline]:
             self.abort(
                 sequence,

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from .actions import Action, Emit, ExportPages, SendAbort, SendCommit, SendDrained
 from .lifecycle import Event, State
 from .pages import Owner, PagePool, Runs
+from .pulse import LONGEST_GAP_S, Pulse
 from .request import Finish, FinishKind
 from .schedule import Schedule, Step, pages_for
 from .sequence import Sequence
@@ -59,6 +60,7 @@ class PrefillCore:
         self._aborted: OrderedDict[int, str] = OrderedDict()
         self._bootstrap_timeout_s = bootstrap_timeout_s
         self._hard_timeout_s = hard_timeout_s
+        self._pulse = Pulse(LONGEST_GAP_S)
 
     def count(self, *states: State) -> int:
         """Returns how many requests are in any of the states."""
@@ -181,7 +183,9 @@ class PrefillCore:
         for sequence in [s for s in self.rooms.values() if s.state is State.AWAIT_GRANT and now >= s.deadline]:
             message = f"No decode worker granted pages within {self._bootstrap_timeout_s:g} s."
             self.abort(sequence, Finish(FinishKind.ABORT, message=message, http_status=504), now)
+        lost = self._pulse.lost(now)  # our transport slept, too, and goes on with its writes only now
         for sequence in [s for s in self.rooms.values() if s.state is State.DRAINING]:
+            sequence.quiet_at += lost if sequence.quiet_at else 0.0
             if not sequence.writes_pending and now >= sequence.quiet_at:
                 self._drained(sequence)
 

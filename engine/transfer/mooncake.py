@@ -6,8 +6,7 @@ the synchronous calls poll in a busy loop and cost a core, so writes are submitt
 a time-out ends the wait, not the transfer, so such a write is not quiet; a submit that fails returns 0 or -1 by
 version, and asking for the status of such a job ends the process; the first write to a peer that accepts connections
 but does not answer blocks the writes to all peers for a minute, so a peer is probed, off the link's thread, before it.
-Both ports of an engine listen on all
-addresses whatever is set. The only file that imports mooncake.
+Both ports of an engine listen on all addresses whatever is set. The only file that imports mooncake.
 """
 
 from __future__ import annotations
