@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def prompts(smollm2) -> dict[int, list[int]]:
 
 
 @pytest.fixture(scope="module")
-def expected(prompts, smollm2_gguf: Path) -> Iterator[dict[int, tuple[list[int], list[float]]]]:
+def expected(prompts, smollm2_gguf: Path) -> dict[int, tuple[list[int], list[float]]]:
     """Transformers' greedy output and, for each token, the gap between its two best logits."""
     from transformers import AutoModelForCausalLM
 
@@ -50,20 +51,21 @@ def expected(prompts, smollm2_gguf: Path) -> Iterator[dict[int, tuple[list[int],
     ).eval()
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 2
-    results = {}
+    longest = max(prompts)
+    ids = torch.tensor([[2] * (longest - length) + prompt for length, prompt in prompts.items()])
+    mask = torch.tensor([[0] * (longest - length) + [1] * length for length in prompts])
     with torch.inference_mode():
-        for length, ids in prompts.items():
-            made = model.generate(
-                torch.tensor([ids]),
-                attention_mask=torch.ones((1, length), dtype=torch.long),
-                max_new_tokens=OUTPUT,
-                do_sample=False,
-                output_logits=True,
-                return_dict_in_generate=True,
-            )
-            best = torch.stack(made.logits)[:, 0].topk(2, dim=-1).values
-            results[length] = (made.sequences[0, length:].tolist(), (best[:, 0] - best[:, 1]).tolist())
-    yield results
+        made = model.generate(
+            ids,
+            attention_mask=mask,
+            max_new_tokens=OUTPUT,
+            do_sample=False,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+    best = torch.stack(made.logits, dim=1).topk(2, dim=-1).values  # [prompts, tokens, 2]
+    tokens, gaps = made.sequences[:, longest:].tolist(), (best[..., 0] - best[..., 1]).tolist()
+    return {length: (tokens[row], gaps[row]) for row, length in enumerate(prompts)}
 
 
 def get_json(url: str) -> dict:
@@ -71,52 +73,76 @@ def get_json(url: str) -> dict:
         return json.load(response)
 
 
-def run_all(cluster, prompts) -> dict[int, list[int]]:
-    outputs = {}
+@dataclass(frozen=True)
+class Outcome:
+    """What one deployment said and moved.
+
+    Attributes:
+        moved: on prefill, by length of the prompt: bytes, pages and writes.
+        received: bytes, on decode.
+    """
+
+    outputs: dict[int, list[int]]
+    moved: dict[int, dict[str, float]]
+    received: float
+    transport: dict[str, Any]
+
+
+def run_one(cluster, prompts: dict[int, list[int]]) -> Outcome:
+    """Sends the prompts one by one, so that each runs in batches of one, and waits until all pages are free."""
+    pair = "prefill-0" in cluster.processes
+    names = ("bytes", "pages", "writes")
+    outputs, moved = {}, {}
+    before = dict.fromkeys(names, 0.0)
     for length, ids in prompts.items():
         outputs[length] = cluster.generate(ids, temperature=0, max_new_tokens=OUTPUT, ignore_eos=True)
-        assert len(outputs[length]) == OUTPUT
-    return outputs
+        if pair:
+            after = {name: cluster.metric("prefill-0", f"pdpanel_kv_{name}_total") for name in names}
+            moved[length] = {name: after[name] - before[name] for name in names}
+            before = after
+    cluster.wait_idle()
+    if not pair:
+        return Outcome(outputs, {}, 0.0, {})
+    transport = get_json(cluster.processes["prefill-0"].url + "/server_info")["transfer"]
+    return Outcome(outputs, moved, cluster.metric("decode-0", "pdpanel_kv_bytes_total"), transport)
 
 
 @pytest.fixture(scope="module")
-def unified(make_cluster, prompts, tmp_path_factory) -> dict[int, list[int]]:
-    """The unified worker's outputs."""
-    with make_cluster(tmp_path_factory.mktemp("unified"), EXACT, unified=1) as one:
-        outputs = run_all(one, prompts)
-        one.wait_idle()
-    return outputs
+def outcomes(make_cluster, prompts, tmp_path_factory) -> dict[str, Outcome]:
+    """Of unified and of 1P1D over each transport; the deployments run side by side, each with one thread a worker."""
+    roles = {"unified": {"unified": 1}, "mooncake": {"prefill": 1, "decode": 1}, "tcp": {"prefill": 1, "decode": 1}}
+
+    def run(name: str) -> Outcome:
+        transfer = [] if name == "unified" else ["--disaggregation-transfer-backend", name]
+        with make_cluster(folders[name], [*EXACT, *transfer], **roles[name]) as cluster:
+            return run_one(cluster, prompts)
+
+    folders = {name: tmp_path_factory.mktemp(name) for name in roles}
+    with ThreadPoolExecutor(len(roles)) as pool:
+        return dict(zip(roles, pool.map(run, roles), strict=True))
 
 
-@pytest.fixture(scope="module", params=["mooncake", "tcp"])
-def pair(request, make_cluster, tmp_path_factory):
-    """A 1P1D deployment over the transport."""
-    arguments = [*EXACT, "--disaggregation-transfer-backend", request.param]
-    with make_cluster(tmp_path_factory.mktemp(request.param), arguments, prefill=1, decode=1) as made:
-        from_worker = get_json(made.processes["prefill-0"].url + "/server_info")["transfer"]
-        assert (from_worker["backend"], from_worker["notice"]) == (request.param, "")
-        yield made
-
-
-def test_unified_equals_transformers(unified, expected) -> None:
+def test_unified_equals_transformers(outcomes, expected) -> None:
     for length, (tokens, gaps) in expected.items():
-        for index, (ours, theirs) in enumerate(zip(unified[length], tokens, strict=True)):
-            if ours != theirs:
-                assert gaps[index] < 1e-4, f"prompt of {length}: token {index} differs, gap {gaps[index]}"
-                break  # from here on the two continue different texts
+        ours = outcomes["unified"].outputs[length]
+        assert len(ours) == OUTPUT
+        differing = [index for index in range(OUTPUT) if ours[index] != tokens[index]]
+        if differing:  # after the first one the two continue different texts
+            assert gaps[differing[0]] < 1e-4, f"prompt of {length}: token {differing[0]}, gap {gaps[differing[0]]}"
 
 
-def test_pd_equals_unified_and_moves_exactly_the_pages_of_the_prompt(pair, unified, prompts) -> None:
-    for length, ids in prompts.items():
-        before = {
-            name: pair.metric("prefill-0", f"pdpanel_kv_{name}_total") if length != LENGTHS[0] else 0.0
-            for name in ("bytes", "pages", "writes")
-        }
-        assert pair.generate(ids, temperature=0, max_new_tokens=OUTPUT, ignore_eos=True) == unified[length]
+@pytest.mark.parametrize("transport", ["mooncake", "tcp"])
+def test_pd_equals_unified(outcomes, transport: str) -> None:
+    assert outcomes[transport].outputs == outcomes["unified"].outputs
+
+
+@pytest.mark.parametrize("transport", ["mooncake", "tcp"])
+def test_exactly_the_pages_of_the_prompt_move_in_few_writes(outcomes, transport: str) -> None:
+    outcome = outcomes[transport]
+    assert (outcome.transport["backend"], outcome.transport["notice"]) == (transport, "")
+    for length, moved in outcome.moved.items():
         pages, chunks = -(-length // PAGE), -(-length // CHUNK)
-        moved = {name: pair.metric("prefill-0", f"pdpanel_kv_{name}_total") - before[name] for name in before}
         assert moved["pages"] == pages
         assert moved["bytes"] == pages * PAGE * BYTES_PER_TOKEN
         assert moved["writes"] <= chunks + 1, "one contiguous grant takes at most one write per chunk and one more"
-    assert pair.metric("decode-0", "pdpanel_kv_bytes_total") == pair.metric("prefill-0", "pdpanel_kv_bytes_total")
-    pair.wait_idle()
+    assert outcome.received == sum(moved["bytes"] for moved in outcome.moved.values())
