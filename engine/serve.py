@@ -61,6 +61,7 @@ def _card(config: ServerConfig, model: ResolvedModel) -> ModelCard:
     return ModelCard(
         served_name=config.served_model_name or model.name,
         path=str(model.source),
+        tokenizer_path=str(model.tokenizer_json.parent),
         architectures=(shape.architecture,),
         model_type=shape.architecture.removesuffix("ForCausalLM").lower(),
         context_length=min(config.context_length or shape.context_length, shape.context_length, pool),

@@ -103,7 +103,7 @@ async def model_info(engine: EnginePort, request: web.Request) -> web.StreamResp
         {
             "model_path": model.path,
             "served_model_name": model.served_name,
-            "tokenizer_path": model.path,
+            "tokenizer_path": model.tokenizer_path,
             "is_generation": True,
             "preferred_sampling_params": None,
             "weight_version": "default",
@@ -132,7 +132,7 @@ async def server_info(engine: EnginePort, request: web.Request) -> web.StreamRes
         {
             **arguments,
             "model_path": model.path,
-            "tokenizer_path": model.path,
+            "tokenizer_path": model.tokenizer_path,
             "served_model_name": model.served_name,
             "context_length": model.context_length,
             "tp_size": 1,

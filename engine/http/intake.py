@@ -94,7 +94,8 @@ async def take(
 
 def _check_model(body: Reader, model: ModelCard) -> None:
     name = body.text("model", "")
-    if name not in _NO_MODEL_NAMES and name not in (model.served_name, model.path):
+    known = name == model.path or name.casefold() == model.served_name.casefold()
+    if name not in _NO_MODEL_NAMES and not known:
         remedy = f"set it to {model.served_name!r} or leave it out"
         raise NotFoundError("model", name, "this worker does not serve it", remedy)
 

@@ -26,6 +26,7 @@ class ModelCard:
     Attributes:
         served_name: the name that clients use.
         path: the local directory or file it was loaded from.
+        tokenizer_path: a directory with its tokenizer.json, for clients and routers that count tokens themselves.
         architectures: as in the model's config.json, such as ("LlamaForCausalLM",).
         context_length: prompt and output tokens per request at most, after --context-length and the KV pool's
             size.
@@ -35,6 +36,7 @@ class ModelCard:
 
     served_name: str
     path: str
+    tokenizer_path: str
     architectures: tuple[str, ...]
     model_type: str
     context_length: int

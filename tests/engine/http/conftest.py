@@ -261,7 +261,14 @@ def make_engine(tokenizer: Tokenizer) -> MakeEngine:
         eos = tokenizer.token_id("<|im_end|>")
         assert eos is not None
         card = ModelCard(
-            "tiny", "/models/tiny", ("LlamaForCausalLM",), "llama", context_length, tokenizer.vocab_size, (eos,)
+            "tiny",
+            "/models/tiny",
+            "/models/tiny",
+            ("LlamaForCausalLM",),
+            "llama",
+            context_length,
+            tokenizer.vocab_size,
+            (eos,),
         )
         metrics = EngineMetrics(CollectorRegistry(), "tiny", mode.role)
         return FakeEngine(config, card, tokenizer, metrics, **options)
