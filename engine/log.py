@@ -1,6 +1,6 @@
 """Log lines of the engine's processes: one JSON object per line on stderr, so that people and the panel read the same.
 
-`record` is for state changes (`{"t": ..., "level": ..., "event": ..., fields}`); ordinary `logging` calls of ours and
+`record` is for state changes (`{"t": time, "level": ..., "event": ..., fields}`); ordinary `logging` calls of ours and
 of libraries come out in the same form with their text under "message".
 """
 
@@ -10,15 +10,20 @@ import json
 import logging
 import sys
 import time
+from datetime import datetime
 
-__all__ = ["configure_logging", "record"]
+__all__ = ["Stopwatch", "configure_logging", "record"]
 
 _log = logging.getLogger("pdpanel")
 
 
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, object] = {"t": round(record.created, 3), "level": record.levelname.lower()}
+        moment = datetime.fromtimestamp(record.created).astimezone()
+        line: dict[str, object] = {
+            "t": moment.isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+        }
         fields = getattr(record, "fields", None)
         if fields is None:
             line["logger"] = record.name

@@ -7,6 +7,7 @@ calls. `launch_server` builds it; `http` sees it as an `EnginePort`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import signal
@@ -218,7 +219,7 @@ class Worker:
     def fatal(self, reason: str) -> None:
         """The step loop is dead: tells every client, then ends the process so that its runner sees it."""
         self.dead = reason
-        record("fatal", reason=reason)
+        record("fatal", level=logging.ERROR, reason=reason)
         self._loop.call_soon_threadsafe(self._die)
 
     def _die(self) -> None:

@@ -59,9 +59,27 @@ def tail_lines(path: Path, count: int) -> list[str]:
 
 
 def last_meaningful_line(path: Path) -> str:
-    """Returns the line that most likely says why the process ended: the last error, else the last line."""
-    lines = tail_lines(path, 40)
-    for line in reversed(lines):
-        if _ERROR.search(line):
-            return line
-    return lines[-1] if lines else ""
+    """Returns the line that most likely says why the process ended: the last error, else the last line.
+
+    Lines that are JSON objects, as our own processes write them, speak for themselves: one below "error" explains
+    nothing, and of an error its text is shown.
+    """
+    others: list[str] = []
+    for line in reversed(tail_lines(path, 40)):
+        entry = _json_entry(line)
+        if entry is None:
+            if _ERROR.search(line):
+                return line
+            others.append(line)
+        elif entry.get("level") in {"error", "critical"}:
+            return str(entry.get("reason") or entry.get("message") or line)
+    return others[0] if others else ""
+
+
+def _json_entry(line: str) -> dict[str, object] | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        return msgspec.json.decode(line, type=dict[str, object])
+    except msgspec.DecodeError:
+        return None

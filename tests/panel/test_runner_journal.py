@@ -53,3 +53,15 @@ def test_only_the_end_of_a_long_log_is_read(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe" + b"x" * 100_000 + b"\nlast\n")
     assert tail_lines(path, 1) == ["last"]
     assert tail_lines(tmp_path / "none", 3) == []
+
+
+def test_our_own_lines_explain_an_end_only_when_they_are_errors(tmp_path: Path) -> None:
+    """A worker that is killed has said nothing about it: its last line, a peer that joined, is no reason."""
+    path = tmp_path / "worker.log"
+    joined = '{"t": "12:00:01", "level": "info", "event": "peer_joined", "peer": "127.0.0.1:8998"}\n'
+    path.write_text(joined)
+    assert last_meaningful_line(path) == ""
+    path.write_text('{"t": "12:00:00", "level": "error", "event": "fatal", "reason": "it broke"}\n' + joined)
+    assert last_meaningful_line(path) == "it broke"
+    path.write_text("terminate called without an active exception\n" + joined)
+    assert last_meaningful_line(path) == "terminate called without an active exception"
