@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -96,3 +99,30 @@ print(json.dumps({
 def test_the_command_starts_from_the_wheel(installed: tuple[Path, dict[str, str], Path]) -> None:
     folder, environment, place = installed
     assert "Usage" in _run(folder / "pdpanel", "--help", cwd=place, environment=environment)
+
+
+@pytest.mark.timeout(200)
+def test_the_panel_serves_every_asset_from_the_wheel(installed: tuple[Path, dict[str, str], Path]) -> None:
+    folder, environment, place = installed
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    panel = subprocess.Popen(
+        [folder / "pdpanel", "--no-browser", "--port", str(port)],
+        cwd=place,
+        env={**environment, "PDPANEL_STATE_DIR": str(place / "state")},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert panel.stdout is not None
+        urls = (re.search(r"panel at (http://\S+?)/?\?token=(\S+)", line) for line in panel.stdout)
+        address, token = next(found for found in urls if found).groups()
+        for asset in (ROOT / "panel" / "web" / "static").iterdir():
+            path = f"{address}/static-pdpanel/{asset.name}"
+            request = urllib.request.Request(path, headers={"Authorization": f"Bearer {token}"})
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                assert answer.read() == asset.read_bytes(), asset.name
+    finally:
+        panel.terminate()
+        panel.communicate(timeout=20)
