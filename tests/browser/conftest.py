@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import shutil
 import socket
@@ -63,6 +64,7 @@ class PanelProcess:
         script = Path(__file__).with_name("panel_process.py")
         self.process = subprocess.Popen(
             [sys.executable, str(script), str(self.folder), str(self.port), self.token],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "support")},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

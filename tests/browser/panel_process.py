@@ -13,8 +13,8 @@ from pathlib import Path
 
 from aiohttp import web
 from pdpanel.panel.config import read_config
-from pdpanel.panel.web.demo import DemoSource
 from pdpanel.panel.web.serve import serve
+from simulated_source import SimulatedSource
 
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
 
@@ -63,7 +63,7 @@ def start_router() -> int:
 def main() -> None:
     """Serves until SIGTERM."""
     folder, port, token = sys.argv[1:]
-    source = DemoSource(Path(folder), f"http://127.0.0.1:{start_router()}", ready_after_s=0.5)
+    source = SimulatedSource(Path(folder), f"http://127.0.0.1:{start_router()}", ready_after_s=0.5)
     serve(read_config(state_dir=Path(folder)), port=int(port), open_browser=False, source=source, token=token)
 
 

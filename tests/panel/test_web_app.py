@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 from pdpanel.panel.web.app import build_api
-from pdpanel.panel.web.demo import DemoSource
 from pdpanel.panel.web.guard import Access, Guard
 from pdpanel.panel.web.port import DeployForm
+from simulated_source import SimulatedSource
 from starlette.testclient import TestClient
 
 TOKEN = "t0ken"
@@ -72,12 +72,12 @@ def router_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def source(tmp_path: Path, router_url: str) -> DemoSource:
-    return DemoSource(tmp_path, router_url, ready_after_s=0)
+def source(tmp_path: Path, router_url: str) -> SimulatedSource:
+    return SimulatedSource(tmp_path, router_url, ready_after_s=0)
 
 
 @pytest.fixture
-def client(source: DemoSource) -> Iterator[TestClient]:
+def client(source: SimulatedSource) -> Iterator[TestClient]:
     access = Access(
         hosts=frozenset({"testserver"}),
         origins=frozenset({"http://testserver"}),
@@ -89,7 +89,7 @@ def client(source: DemoSource) -> Iterator[TestClient]:
         yield client
 
 
-def test_deploy_starts_what_the_form_says(client: TestClient, source: DemoSource) -> None:
+def test_deploy_starts_what_the_form_says(client: TestClient, source: SimulatedSource) -> None:
     body = {"mode": "pd", "model": "m", "prefill": 2, "decode": 3, "transport": "tcp"}
     answer = client.post("/api/runs", json=body)
     assert answer.status_code == 202
@@ -114,7 +114,9 @@ def test_deploy_starts_what_the_form_says(client: TestClient, source: DemoSource
         ({"command": "rm"}, "command"),
     ],
 )
-def test_bad_form_is_one_sentence(client: TestClient, source: DemoSource, change: dict[str, Any], field: str) -> None:
+def test_bad_form_is_one_sentence(
+    client: TestClient, source: SimulatedSource, change: dict[str, Any], field: str
+) -> None:
     body = {"mode": "pd", "model": "m", "prefill": 1, "decode": 1, "transport": "tcp", **change}
     answer = client.post("/api/runs", json=body)
     assert answer.status_code == 422
@@ -132,7 +134,7 @@ def test_refusal_of_the_runs_is_told(client: TestClient) -> None:
     )
 
 
-def test_actions_name_a_run_and_a_process(client: TestClient, source: DemoSource) -> None:
+def test_actions_name_a_run_and_a_process(client: TestClient, source: SimulatedSource) -> None:
     run = source.start(FORM)
     source.calls.clear()
     for path in ("processes/decode-0/stop", "processes/decode-0/restart", "stop"):
@@ -154,14 +156,14 @@ def test_actions_name_a_run_and_a_process(client: TestClient, source: DemoSource
         "/api/runs/demo-1/processes/decode-0/kill",
     ],
 )
-def test_unknown_names_do_nothing(client: TestClient, source: DemoSource, path: str) -> None:
+def test_unknown_names_do_nothing(client: TestClient, source: SimulatedSource, path: str) -> None:
     source.start(FORM)
     source.calls.clear()
     assert client.post(path, json={}).status_code in (404, 422)
     assert source.calls == []
 
 
-def test_action_that_is_not_json_does_nothing(client: TestClient, source: DemoSource) -> None:
+def test_action_that_is_not_json_does_nothing(client: TestClient, source: SimulatedSource) -> None:
     run = source.start(FORM)
     source.calls.clear()
     answer = client.post(f"/api/runs/{run}/stop", content=b"x", headers={"Content-Type": "text/plain"})
@@ -169,7 +171,7 @@ def test_action_that_is_not_json_does_nothing(client: TestClient, source: DemoSo
     assert source.calls == []
 
 
-def test_samples_of_a_run(client: TestClient, source: DemoSource) -> None:
+def test_samples_of_a_run(client: TestClient, source: SimulatedSource) -> None:
     run = source.start(FORM)
     source.remember(run, 30)
     batch = client.get(f"/api/runs/{run}/samples").json()
@@ -184,7 +186,7 @@ def events(client: TestClient, run: str, **body: object) -> list[dict[str, Any]]
 
 
 @pytest.mark.parametrize("chat", [True, False])
-def test_try_streams_text_with_times(client: TestClient, source: DemoSource, chat: bool) -> None:
+def test_try_streams_text_with_times(client: TestClient, source: SimulatedSource, chat: bool) -> None:
     run = source.start(FORM)
     found = events(client, run, chat=chat)
     assert [event["text"] for event in found[:-1]] == ["served-name", "hello", "world"]
@@ -201,14 +203,14 @@ def test_try_streams_text_with_times(client: TestClient, source: DemoSource, cha
         ("garbage", "not JSON"),
     ],
 )
-def test_try_failure_is_one_sentence(client: TestClient, source: DemoSource, prompt: str, reason: str) -> None:
+def test_try_failure_is_one_sentence(client: TestClient, source: SimulatedSource, prompt: str, reason: str) -> None:
     found = events(client, source.start(FORM), prompt=prompt)
     assert found[-1]["type"] == "error"
     assert reason in found[-1]["reason"]
 
 
 def test_try_without_a_router_is_one_sentence(client: TestClient, tmp_path: Path) -> None:
-    source = DemoSource(tmp_path, "http://127.0.0.1:1")
+    source = SimulatedSource(tmp_path, "http://127.0.0.1:1")
     access = Access(frozenset({"testserver"}), frozenset(), TOKEN, "c")
     app = Guard(build_api(source), access)
     with TestClient(app, headers={"Authorization": f"Bearer {TOKEN}"}) as lonely:  # type: ignore[arg-type]
@@ -217,7 +219,7 @@ def test_try_without_a_router_is_one_sentence(client: TestClient, tmp_path: Path
 
 
 @pytest.mark.parametrize("body", [{"prompt": ""}, {"max_tokens": 0}, {"temperature": -1}, {"max_tokens": None}])
-def test_bad_try_is_refused(client: TestClient, source: DemoSource, body: dict[str, object]) -> None:
+def test_bad_try_is_refused(client: TestClient, source: SimulatedSource, body: dict[str, object]) -> None:
     run = source.start(FORM)
     answer = client.post(f"/api/runs/{run}/try", json={"prompt": "x", **body})
     assert answer.status_code == 422
@@ -232,7 +234,7 @@ def receive(socket: Any, kind: str) -> dict[str, Any]:
     raise AssertionError(f"no packet of type {kind}")
 
 
-def test_live_socket(client: TestClient, source: DemoSource) -> None:
+def test_live_socket(client: TestClient, source: SimulatedSource) -> None:
     run = source.start(FORM)
     source.remember(run, 20)
     with client.websocket_connect("/api/live") as socket:
@@ -256,7 +258,7 @@ def test_live_socket_refuses_what_it_does_not_know(client: TestClient) -> None:
         assert (message["type"], message["code"]) == ("websocket.close", 1003)
 
 
-def test_log_socket(client: TestClient, source: DemoSource) -> None:
+def test_log_socket(client: TestClient, source: SimulatedSource) -> None:
     run = source.start(FORM)
     path = source.log_path(run, "decode-0")
     path.write_text("\x1b[31mfirst\x1b[0m\n")
@@ -269,7 +271,7 @@ def test_log_socket(client: TestClient, source: DemoSource) -> None:
 
 
 @pytest.mark.parametrize("process", ["none", "../../etc/passwd"])
-def test_log_socket_of_an_unknown_process(client: TestClient, source: DemoSource, process: str) -> None:
+def test_log_socket_of_an_unknown_process(client: TestClient, source: SimulatedSource, process: str) -> None:
     run = source.start(FORM)
     with client.websocket_connect(f"/api/log?run={run}&process={process}") as socket:
         assert "no such log" in receive(socket, "error")["reason"]

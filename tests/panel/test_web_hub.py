@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from pdpanel.engine.errors import PeerError
-from pdpanel.panel.web.demo import DemoSource
 from pdpanel.panel.web.hub import Hub, Subscriber
 from pdpanel.panel.web.port import DeployForm
+from simulated_source import SimulatedSource
 
 FORM = DeployForm("pd", "m", 1, 1, "mooncake")
 
 
-def run_with_hub(source: DemoSource, test: Callable[[Hub], Awaitable[None]]) -> None:
+def run_with_hub(source: SimulatedSource, test: Callable[[Hub], Awaitable[None]]) -> None:
     async def main() -> None:
         hub = Hub(source, interval_s=0.01)
         poller = asyncio.create_task(hub.run())
@@ -35,7 +35,7 @@ async def packet(subscriber: Subscriber, kind: str) -> Any:
 
 def test_snapshot_then_history_then_deltas(tmp_path: Path) -> None:
     now = [1000.0]
-    source = DemoSource(tmp_path, clock=lambda: now[0])
+    source = SimulatedSource(tmp_path, clock=lambda: now[0])
     run_id = source.start(FORM)
 
     async def test(hub: Hub) -> None:
@@ -58,7 +58,7 @@ def test_snapshot_then_history_then_deltas(tmp_path: Path) -> None:
 
 
 def test_second_subscriber_gets_its_own_history(tmp_path: Path) -> None:
-    source = DemoSource(tmp_path)
+    source = SimulatedSource(tmp_path)
     run_id = source.start(FORM)
     source.remember(run_id, 400)
 
@@ -76,7 +76,7 @@ def test_second_subscriber_gets_its_own_history(tmp_path: Path) -> None:
 
 def test_changes_alone_are_sent(tmp_path: Path) -> None:
     now = [1000.0]
-    source = DemoSource(tmp_path, clock=lambda: now[0])
+    source = SimulatedSource(tmp_path, clock=lambda: now[0])
     run_id = source.start(FORM)
 
     async def test(hub: Hub) -> None:
@@ -97,7 +97,7 @@ def test_changes_alone_are_sent(tmp_path: Path) -> None:
 
 
 def test_nobody_listens_nobody_polls(tmp_path: Path) -> None:
-    source = DemoSource(tmp_path)
+    source = SimulatedSource(tmp_path)
     polls = [0]
     real = source.runs
 
@@ -119,7 +119,7 @@ def test_nobody_listens_nobody_polls(tmp_path: Path) -> None:
 
 
 def test_slow_subscriber_is_dropped_and_others_go_on(tmp_path: Path) -> None:
-    source = DemoSource(tmp_path)
+    source = SimulatedSource(tmp_path)
 
     async def test(hub: Hub) -> None:
         async with hub.subscribe() as slow, hub.subscribe() as quick:
@@ -132,7 +132,7 @@ def test_slow_subscriber_is_dropped_and_others_go_on(tmp_path: Path) -> None:
 
 
 def test_trouble_is_told_and_survived(tmp_path: Path) -> None:
-    source = DemoSource(tmp_path)
+    source = SimulatedSource(tmp_path)
     real = source.runs
     failures: list[Exception] = []
 

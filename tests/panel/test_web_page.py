@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ import json, os, sys
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 from pathlib import Path
 from pdpanel.panel.web.app import build_app
-from pdpanel.panel.web.demo import DemoSource
+from simulated_source import SimulatedSource
 from pdpanel.panel.web.guard import Access
 import gradio as gr
 seen = []
@@ -23,7 +25,7 @@ def spy(app, blocks, **options):
     seen.append(blocks)
     return mount(app, blocks, **options)
 gr.mount_gradio_app = spy
-build_app(DemoSource(Path(".")), Access.for_port(7860, "t"))
+build_app(SimulatedSource(Path(".")), Access.for_port(7860, "t"))
 (blocks,) = seen
 config = blocks.get_config_file()
 print(json.dumps({
@@ -43,7 +45,15 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def built() -> dict[str, Any]:
-    answer = subprocess.run([sys.executable, "-W", "ignore", "-c", SCRIPT], capture_output=True, text=True, timeout=50)
+    support = Path(__file__).parents[1] / "support"
+    answer = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SCRIPT],
+        env=os.environ | {"PYTHONPATH": str(support)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
     assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout.splitlines()[-1])
 

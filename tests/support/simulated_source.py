@@ -1,7 +1,7 @@
-"""Simulated runs: the whole panel without an engine, for a first look and for the tests of the pages.
+"""Simulated runs behind the panel's pages, for tests that need no engine.
 
 Processes become ready after a moment, samples follow a smooth made-up load, logs grow. Nothing is started on
-the host, and nothing here is measured. Speaks only `port`.
+the host, and nothing here is measured. Speaks only `panel.web.port`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ...engine.errors import ConfigError, NotFoundError
-from .hardware import describe_this_host
-from .port import Choices, DeployForm, ProcessView, RunView, SampleBatch, SeriesView
+from pdpanel.engine.errors import ConfigError, NotFoundError
+from pdpanel.panel.web.hardware import describe_this_host
+from pdpanel.panel.web.port import Choices, DeployForm, ProcessView, RunView, SampleBatch, SeriesView
 
-__all__ = ["DemoSource"]
+__all__ = ["SimulatedSource"]
 
 _RATE_HZ = 2
 _KEPT = 1800
@@ -25,7 +25,7 @@ _BATCH = 600
 
 
 @dataclass(slots=True)
-class _DemoRun:
+class _SimulatedRun:
     view: RunView
     number: int
     seq: int = 0
@@ -49,7 +49,7 @@ def _processes(form: DeployForm, number: int, port: int) -> tuple[ProcessView, .
     )
 
 
-class DemoSource:
+class SimulatedSource:
     """A `Source` whose runs exist in memory alone.
 
     Args:
@@ -77,7 +77,7 @@ class DemoSource:
         self._router_url = router_url
         self._ready_after_s = ready_after_s
         self._clock = clock
-        self._runs: dict[str, _DemoRun] = {}
+        self._runs: dict[str, _SimulatedRun] = {}
         self._lock = threading.RLock()
 
     def runs(self) -> Sequence[RunView]:
@@ -111,7 +111,7 @@ class DemoSource:
                 links=tuple((prefill, decode) for prefill in prefills for decode in decodes),
                 other_logs=("model",),
             )
-            self._runs[view.id] = _DemoRun(view, number)
+            self._runs[view.id] = _SimulatedRun(view, number)
             return view.id
 
     def stop(self, run_id: str) -> None:
@@ -171,18 +171,18 @@ class DemoSource:
                 processes=tuple(replace(one, started_s=now - seconds) for one in run.view.processes),
             )
 
-    def _run(self, run_id: str) -> _DemoRun:
+    def _run(self, run_id: str) -> _SimulatedRun:
         if run_id not in self._runs:
             raise NotFoundError("run", run_id, "there is no such run", "choose one of the list")
         return self._runs[run_id]
 
-    def _set(self, run: _DemoRun, name: str, **changes: object) -> None:
+    def _set(self, run: _SimulatedRun, name: str, **changes: object) -> None:
         processes = tuple(
             replace(process, **changes) if process.name == name else process for process in run.view.processes
         )
         run.view = replace(run.view, processes=processes)
 
-    def _advance(self, run: _DemoRun) -> None:
+    def _advance(self, run: _SimulatedRun) -> None:
         now = self._clock()
         if run.view.state == "stopped":
             return
@@ -206,7 +206,7 @@ class DemoSource:
         self._sample(run, now)
         self._log(run, now)
 
-    def _sample(self, run: _DemoRun, now: float) -> None:
+    def _sample(self, run: _SimulatedRun, now: float) -> None:
         latest = int((now - run.view.created_s) * _RATE_HZ)
         for seq in range(max(run.seq + 1, latest - _KEPT), latest + 1):
             moment = run.view.created_s + seq / _RATE_HZ
@@ -215,7 +215,7 @@ class DemoSource:
         run.seq = max(run.seq, latest)
         del run.samples[:-_KEPT]
 
-    def _values(self, run: _DemoRun, moment: float) -> dict[str, float]:
+    def _values(self, run: _SimulatedRun, moment: float) -> dict[str, float]:
         values: dict[str, float] = {}
         total = 0.0
         for place, (prefill, decode) in enumerate(run.view.links):
@@ -236,7 +236,7 @@ class DemoSource:
             tokens += rate
         return {**values, "run/running": running, "run/generated_tokens_per_s": tokens}
 
-    def _series(self, run: _DemoRun) -> tuple[SeriesView, ...]:
+    def _series(self, run: _SimulatedRun) -> tuple[SeriesView, ...]:
         found = [
             SeriesView(f"link/{one}>{two}/kv_bytes_per_s", f"{one} → {two}", "kv", "MB/s", 1e-6, "simulated")
             for one, two in run.view.links
@@ -255,7 +255,7 @@ class DemoSource:
         found.append(SeriesView("run/generated_tokens_per_s", "total", "tokens", "tokens/s", 1.0, "simulated", True))
         return tuple(found)
 
-    def _log(self, run: _DemoRun, now: float) -> None:
+    def _log(self, run: _SimulatedRun, now: float) -> None:
         wanted = int((now - run.view.created_s) * 4)
         fresh = range(max(run.log_lines, wanted - 400), wanted)
         run.log_lines = max(run.log_lines, wanted)
