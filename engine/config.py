@@ -5,13 +5,16 @@ The only file of the engine that reads the environment. `engine.arguments` turns
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from platformdirs import user_cache_path
+
+from .errors import ConfigError
 
 __all__ = ["Environment", "Mode", "ServerConfig", "read_environment"]
 
@@ -72,6 +75,7 @@ class Environment:
         cache_dir: models and converted weights.
         bootstrap_timeout_s: SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT, how long prefill waits for a grant.
         waiting_timeout_s: SGLANG_DISAGGREGATION_WAITING_TIMEOUT, how long decode waits for the KV after its grant.
+        process: the variables themselves; transports put there what their libraries read, and nobody else uses it.
     """
 
     cache_dir: Path
@@ -80,21 +84,32 @@ class Environment:
     use_modelscope: bool
     bootstrap_timeout_s: float
     waiting_timeout_s: float
+    process: MutableMapping[str, str]
 
 
 def _is_on(value: str) -> bool:
     return value.strip().lower() in {"1", "true", "yes", "on"}
 
 
-def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+def _seconds(environ: MutableMapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name, "").strip()
     try:
-        return float(environ.get(name, "") or default)
+        value = float(text) if text else default
     except ValueError:
-        return default
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ConfigError(
+            name, text, "not a time in seconds", f"set a number above 0, such as {default:g}, or unset it"
+        )
+    return value
 
 
-def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
-    """Returns the engine's settings from `environ` (the process's own by default)."""
+def read_environment(environ: MutableMapping[str, str] | None = None) -> Environment:
+    """Returns the engine's settings from `environ` (the process's own by default).
+
+    Raises:
+        ConfigError: a variable has a value that cannot be used.
+    """
     env = os.environ if environ is None else environ
     cache = env.get("PDPANEL_CACHE_DIR", "")
     return Environment(
@@ -104,4 +119,5 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
         use_modelscope=_is_on(env.get("SGLANG_USE_MODELSCOPE", "")),
         bootstrap_timeout_s=_seconds(env, "SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT", 300.0),
         waiting_timeout_s=_seconds(env, "SGLANG_DISAGGREGATION_WAITING_TIMEOUT", 300.0),
+        process=env,
     )

@@ -7,7 +7,7 @@ import socket
 
 from .errors import ConfigError
 
-__all__ = ["bind_listener", "free_port"]
+__all__ = ["bind_listener", "free_port", "port_in_use"]
 
 
 def free_port(host: str) -> int:
@@ -18,8 +18,16 @@ def free_port(host: str) -> int:
         return probe.getsockname()[1]
 
 
+def port_in_use(flag: str, host: str, port: int) -> ConfigError:
+    """Returns the error that names the port's flag and one that is free."""
+    remedy = f"stop what uses it or use {flag} {free_port(host)}"
+    return ConfigError(flag, port, f"the port is in use on {host}", remedy)
+
+
 def bind_listener(flag: str, host: str, port: int) -> socket.socket:
     """Binds a TCP socket without listening yet: clients are refused, not left waiting, until the server is ready.
+
+    Two processes that start at the same moment can both get this far; `listen` then tells the second one.
 
     Raises:
         ConfigError: the port is in use or the address is not this host's; names `flag` and a port that is free.
@@ -38,7 +46,6 @@ def bind_listener(flag: str, host: str, port: int) -> socket.socket:
     except OSError as error:
         bound.close()
         if error.errno == errno.EADDRINUSE:
-            remedy = f"stop what uses it or use {flag} {free_port(host)}"
-            raise ConfigError(flag, port, f"the port is in use on {host}", remedy) from None
+            raise port_in_use(flag, host, port) from None
         raise ConfigError("--host", host, f"cannot listen there ({error.strerror})", "use 127.0.0.1") from None
     return bound

@@ -20,7 +20,6 @@ MOST_LINES = 400
 # Files that name os.environ, and why each may.
 ENVIRONMENT = {
     "engine/config.py": "the engine's settings",
-    "engine/serve.py": "hands it to the transports: Mooncake's library takes its settings from there",
     "panel/config.py": "the panel's settings, and what its processes inherit",
 }
 

@@ -2,7 +2,7 @@
 
 A web page that someone visits can make their browser send requests to addresses of this machine, under its
 own name if its DNS says so (rebinding). Programs send none of these headers wrongly, so nothing is lost by
-refusing. Pure; the workers, the router and the panel's ASGI guard call it.
+refusing. Pure; the workers and the router call it. The panel, which starts processes, has a stricter one.
 """
 
 from __future__ import annotations

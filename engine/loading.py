@@ -1,0 +1,144 @@
+"""Everything heavy that a worker holds before it serves: model, tokenizer, weights, KV memory, transport.
+
+Called once by `serve`; imports torch. Each phase is timed by the stopwatch that comes in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from .config import Environment, Mode, ServerConfig
+from .errors import ConfigError
+from .http.port import ModelCard
+from .kv import KVCache
+from .log import Stopwatch, record
+from .model.llama import Llama, TokenSpan
+from .model.progress import Progress
+from .model.store import ResolvedModel, resolve_model
+from .model.weights import load_weights
+from .text.tokenizer import Tokenizer
+from .transfer.api import TransferSettings
+from .transfer.select import Selection, open_endpoint
+
+__all__ = ["Loaded", "load"]
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# On a CPU, fp32 prompts are 1.5 to 4 times as fast as bfloat16 ones without a BF16 instruction set, while KV in
+# bfloat16 halves memory and wire at little cost in attention (docs/architecture.md has the measurements).
+_AUTO_DTYPE, _AUTO_KV_DTYPE = "float32", "bfloat16"
+
+
+def _card(config: ServerConfig, model: ResolvedModel) -> ModelCard:
+    shape = model.shape
+    pool = config.max_total_tokens // config.page_size * config.page_size
+    if config.context_length is not None and config.context_length > shape.context_length:
+        raise ConfigError(
+            "--context-length",
+            config.context_length,
+            f"the model was made for {shape.context_length} tokens",
+            f"use at most {shape.context_length}",
+        )
+    return ModelCard(
+        served_name=config.served_model_name or model.name,
+        path=str(model.source),
+        tokenizer_path=str(model.tokenizer_json.parent),
+        architectures=(shape.architecture,),
+        model_type=shape.architecture.removesuffix("ForCausalLM").lower(),
+        context_length=min(config.context_length or shape.context_length, shape.context_length, pool),
+        vocab_size=shape.vocab,
+        eos_ids=shape.eos_ids,
+    )
+
+
+def _read_template(config: ServerConfig, model: ResolvedModel) -> str | None:
+    if not config.chat_template:
+        return model.chat_template
+    try:
+        return Path(config.chat_template).read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise ConfigError("--chat-template", config.chat_template, f"cannot be read ({error})", "give a file") from None
+
+
+class _ProgressLog:
+    """Logs the fetching and converting of a model, a line per stage and per 5 % of it."""
+
+    def __init__(self) -> None:
+        self._last = ("", -1)
+
+    def __call__(self, progress: Progress) -> None:
+        share = progress.done * 20 // progress.total if progress.total else 0
+        if (progress.stage, share) != self._last:
+            self._last = (progress.stage, share)
+            record("progress", stage=progress.stage, done=progress.done, total=progress.total)
+
+
+def _warm_up(llama: Llama, kv: KVCache) -> None:
+    """Runs a prompt and a token through slot 0: the first pass maps the weights and sets up the kernels."""
+    with torch.inference_mode():
+        llama.forward([TokenSpan([0] * 8, 0, 0, logits=True)], kv)
+        llama.forward([TokenSpan([0], 8, 0, logits=True)], kv)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A worker's parts, warm and ready to serve.
+
+    Attributes:
+        config: as given, with `dtype` and `kv_cache_dtype` resolved.
+        selection: the transport; None on a unified worker.
+    """
+
+    config: ServerConfig
+    model: ResolvedModel
+    card: ModelCard
+    tokenizer: Tokenizer
+    llama: Llama
+    kv: KVCache
+    settings: TransferSettings
+    selection: Selection | None
+
+
+def load(config: ServerConfig, environment: Environment, watch: Stopwatch) -> Loaded:
+    """Fetches what is missing, loads it and warms it up.
+
+    Raises:
+        PdpanelError: the model, the memory or the transport cannot be had.
+    """
+    mode = config.disaggregation_mode
+    model = resolve_model(config.model_path, environment, _ProgressLog())
+    watch.lap("resolve model")
+    dtype = _AUTO_DTYPE if config.dtype == "auto" else config.dtype
+    kv_dtype = _AUTO_KV_DTYPE if config.kv_cache_dtype == "auto" else config.kv_cache_dtype
+    config = replace(config, dtype=dtype, kv_cache_dtype=kv_dtype)
+    card = _card(config, model)
+    tokenizer = Tokenizer.load(model.tokenizer_json, _read_template(config, model))
+    watch.lap("tokenizer")
+    llama = Llama(model.shape, load_weights(model.directory, model.shape, _DTYPES[dtype]), card.context_length)
+    pages = config.max_total_tokens // config.page_size
+    kv = KVCache(
+        model.shape,
+        pages=pages,
+        page_size=config.page_size,
+        dtype=_DTYPES[kv_dtype],
+        staging=mode is not Mode.UNIFIED,
+    )
+    watch.lap("weights")
+    settings = TransferSettings()
+    selection = None
+    if mode is not Mode.UNIFIED:
+        selection = open_endpoint(
+            config.disaggregation_transfer_backend,
+            host=config.host,
+            device=config.disaggregation_ib_device,
+            settings=settings,
+            environ=environment.process,
+        )
+        selection.endpoint.register(kv.staging_address, kv.staging_bytes)
+        record("transport", requested=selection.requested, used=selection.used, notice=selection.notice)
+        watch.lap("transport")
+    _warm_up(llama, kv)
+    watch.lap("warm-up")
+    return Loaded(config, model, card, tokenizer, llama, kv, settings, selection)
