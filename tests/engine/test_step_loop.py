@@ -1,0 +1,124 @@
+"""The step loop with a scripted model: what it samples, and how it ends when something breaks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence as Many
+from typing import Any
+
+import pytest
+import torch
+from pdpanel.engine.actions import Action, Emit, ExportPages
+from pdpanel.engine.lifecycle import UNIFIED
+from pdpanel.engine.pages import PagePool
+from pdpanel.engine.request import Finish, FinishKind, GenerateRequest, SamplingParams
+from pdpanel.engine.schedule import Schedule
+from pdpanel.engine.sequence import Sequence
+from pdpanel.engine.statistics import EngineStatistics
+from pdpanel.engine.step_loop import StepLoop
+from pdpanel.engine.unified_core import UnifiedCore
+
+VOCAB, EOS = 8, 7
+
+
+class Listener:
+    """Collects what the loop says."""
+
+    def __init__(self) -> None:
+        self.emits: list[Emit] = []
+        self.reason = ""
+        self.changed = threading.Condition()
+
+    def emit(self, emits: Many[Emit]) -> None:
+        with self.changed:
+            self.emits += emits
+            self.changed.notify_all()
+
+    def export(self, action: ExportPages) -> None:
+        raise AssertionError("a unified worker exports nothing")
+
+    def send(self, action: Action) -> None:
+        raise AssertionError("a unified worker sends nothing")
+
+    def fatal(self, reason: str) -> None:
+        with self.changed:
+            self.reason = reason
+            self.changed.notify_all()
+
+    def wait(self, condition: Any) -> None:
+        with self.changed:
+            assert self.changed.wait_for(condition, 20)
+
+    def finish(self, key: int) -> Finish | None:
+        return next((emit.finish for emit in self.emits if emit.key == key and emit.finish), None)
+
+    def tokens(self, key: int) -> list[int]:
+        return [token for emit in self.emits if emit.key == key for token in emit.token_ids]
+
+
+class Model:
+    """Likes EOS best and 3 next, unless the prompt begins with a token that makes it break."""
+
+    def forward(self, spans: Many[Any], kv: Any) -> torch.Tensor:
+        rows = []
+        for span in spans:
+            if 6 in span.tokens:
+                raise ValueError("the kernel failed")
+            row = torch.zeros(VOCAB)
+            row[EOS], row[3] = 2.0, 1.0
+            if 5 in span.tokens:
+                row[0] = float("nan")
+            rows.append(row)
+        return torch.stack(rows)
+
+
+class Slots:
+    def first_token(self, slot: Any) -> int:
+        return slot.start * 4
+
+
+def sequence(key: int, prompt: tuple[int, ...], **sampling: Any) -> Sequence:
+    request = GenerateRequest(f"r{key}", prompt, SamplingParams(temperature=0, **sampling))
+    limit = len(prompt) + (request.sampling.max_new_tokens or 0)
+    return Sequence(key, request, UNIFIED, 0, limit, frozenset({EOS}), list(prompt), UNIFIED.start)
+
+
+@pytest.fixture
+def running():
+    listener = Listener()
+    schedule = Schedule(PagePool(16), page_size=4, chunk_tokens=16, max_running=8, reserve_tokens=4)
+    core = UnifiedCore(schedule)
+    model: Any = Model()
+    slots: Any = Slots()
+    loop = StepLoop(core, model, slots, listener, EngineStatistics)
+    loop.start()
+    yield loop, core, listener
+    loop.stop()
+
+
+def test_a_stop_token_waits_for_the_minimum(running) -> None:
+    loop, core, listener = running
+    for one in (sequence(1, (1,), max_new_tokens=9), sequence(2, (1,), max_new_tokens=9, min_new_tokens=3)):
+        loop.post(lambda now, one=one: core.submit(one, now))
+    listener.wait(lambda: listener.finish(1) and listener.finish(2))
+    assert listener.tokens(1) == [EOS]
+    assert listener.tokens(2) == [3, 3, 3, EOS]
+
+
+def test_unusable_logits_end_their_own_request_alone(running) -> None:
+    loop, core, listener = running
+    for one in (sequence(1, (5,), max_new_tokens=3), sequence(2, (1,), max_new_tokens=3)):
+        loop.post(lambda now, one=one: core.submit(one, now))
+    listener.wait(lambda: listener.finish(1) and listener.finish(2))
+    broken, sound = listener.finish(1), listener.finish(2)
+    assert broken is not None and sound is not None
+    assert broken.kind is FinishKind.ABORT and "r1" in broken.message
+    assert sound.kind is FinishKind.STOP
+    assert core.schedule.slots.statistics().free == 16
+
+
+def test_a_failing_step_is_fatal_with_its_reason(running) -> None:
+    loop, core, listener = running
+    loop.post(lambda now: core.submit(sequence(1, (6,), max_new_tokens=3), now))
+    listener.wait(lambda: listener.reason)
+    assert listener.reason == "ValueError: the kernel failed"
