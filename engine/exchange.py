@@ -7,7 +7,6 @@ translate and measure; what to do is the cores' business.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -32,10 +31,9 @@ Post = Callable[[Callable[[float], None]], None]
 
 @dataclass(slots=True)
 class _Sent:
-    """What one room has sent so far."""
+    """What one room has sent so far; `seconds` is the time in writes, without the computing between them."""
 
-    began: float
-    ended: float = 0.0
+    seconds: float = 0.0
     size: int = 0
     pages: int = 0
     writes: int = 0
@@ -73,7 +71,7 @@ class PrefillExchange:
             ended = partial(self._core.write_done, sequence, ok=False, quiet=True, error="the peer has gone")
             self._post(lambda now: ended(now=now))
             return
-        self._sent.setdefault(sequence.room, _Sent(time.perf_counter()))
+        self._sent.setdefault(sequence.room, _Sent())
         pages = sum(run.count for run in action.staging)
         link.write(segments).add_done_callback(partial(self._written, action, pages, len(segments)))
 
@@ -83,7 +81,7 @@ class PrefillExchange:
         ok = ticket.state is TicketState.DONE
         if ok:
             if (sent := self._sent.get(sequence.room)) is not None:
-                sent.ended = time.perf_counter()
+                sent.seconds += ticket.seconds
                 sent.size += ticket.bytes
                 sent.pages += pages
                 sent.writes += writes
@@ -96,10 +94,9 @@ class PrefillExchange:
         """Sends a message to a decode worker."""
         match action:
             case SendCommit(sequence=sequence, first_token=token):
-                sent = self._sent.pop(sequence.room, _Sent(0.0))
-                seconds = sent.ended - sent.began
+                sent = self._sent.pop(sequence.room, _Sent())
                 self._metrics.transfer_ended(
-                    direction="sent", peer=sequence.peer, size=sent.size, seconds=seconds, ok=True
+                    direction="sent", peer=sequence.peer, size=sent.size, seconds=sent.seconds, ok=True
                 )
                 message = Commit(sequence.room, token, sent.pages, sent.size, sent.writes)
                 self._tell(sequence.peer, message)

@@ -157,7 +157,7 @@ class EngineMetrics:
             direction: as seen from this worker.
             peer: HTTP address host:port of the other worker.
             size: bytes of the whole request.
-            seconds: from the first write's begin to the last one's end; 0 where it is not known.
+            seconds: spent in the request's writes, without the computing between them; 0 where it is not known.
             ok: whether it arrived whole.
         """
         self._kv_transfers.labels(direction, peer, "ok" if ok else "failed").inc()
