@@ -85,7 +85,6 @@ class StepLoop:
 
     Attributes:
         generated: tokens sampled since the start.
-        busy_s: seconds spent in forward passes since the start.
         observed: what `observe` returned after the last step or stimulus; other threads read this, not the core.
     """
 
@@ -100,7 +99,6 @@ class StepLoop:
         self.core = core
         self.observed = observe()
         self.generated = 0
-        self.busy_s = 0.0
         self._model = model
         self._kv = kv
         self._outlet = outlet
@@ -160,7 +158,6 @@ class StepLoop:
                 self._execute()
 
     def _compute(self, step: Step) -> list[int]:
-        began = time.perf_counter()
         for move in step.moves:
             self._kv.move(move.source, move.target, move.tokens)
         spans = []
@@ -172,7 +169,6 @@ class StepLoop:
         drawing = [span.sequence for span in step.spans if span.sample]
         tokens = self._draw(logits, drawing) if drawing else []
         self.generated += len(tokens)
-        self.busy_s += time.perf_counter() - began
         return tokens
 
     def _draw(self, logits: torch.Tensor, sequences: list[Sequence]) -> list[int]:

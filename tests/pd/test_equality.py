@@ -78,11 +78,13 @@ class Outcome:
     """What one deployment said and moved.
 
     Attributes:
+        sampled: of the longest prompt, with a temperature and a seed.
         moved: on prefill, by length of the prompt: bytes, pages and writes.
         received: bytes, on decode.
     """
 
     outputs: dict[int, list[int]]
+    sampled: list[int]
     moved: dict[int, dict[str, float]]
     received: float
     transport: dict[str, Any]
@@ -100,11 +102,14 @@ def run_one(cluster, prompts: dict[int, list[int]]) -> Outcome:
             after = {name: cluster.metric("prefill-0", f"pdpanel_kv_{name}_total") for name in names}
             moved[length] = {name: after[name] - before[name] for name in names}
             before = after
+    received = cluster.metric("decode-0", "pdpanel_kv_bytes_total") if pair else 0.0
+    drawing = {"temperature": 0.9, "top_p": 0.95, "sampling_seed": 7, "max_new_tokens": 24, "ignore_eos": True}
+    sampled = cluster.generate(prompts[max(prompts)], **drawing)
     cluster.wait_idle()
     if not pair:
-        return Outcome(outputs, {}, 0.0, {})
+        return Outcome(outputs, sampled, {}, received, {})
     transport = get_json(cluster.processes["prefill-0"].url + "/server_info")["transfer"]
-    return Outcome(outputs, moved, cluster.metric("decode-0", "pdpanel_kv_bytes_total"), transport)
+    return Outcome(outputs, sampled, moved, received, transport)
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +139,14 @@ def test_unified_equals_transformers(outcomes, expected) -> None:
 @pytest.mark.parametrize("transport", ["mooncake", "tcp"])
 def test_pd_equals_unified(outcomes, transport: str) -> None:
     assert outcomes[transport].outputs == outcomes["unified"].outputs
+
+
+@pytest.mark.parametrize("transport", ["mooncake", "tcp"])
+def test_a_seed_draws_the_same_tokens_whoever_samples_them(outcomes, transport: str) -> None:
+    """Sampling is keyed by (seed, position): prefill's one token and decode's others are unified's."""
+    greedy = outcomes["unified"].outputs[max(outcomes["unified"].outputs)]
+    assert outcomes[transport].sampled == outcomes["unified"].sampled
+    assert outcomes["unified"].sampled != greedy[: len(outcomes["unified"].sampled)], "it did sample"
 
 
 @pytest.mark.parametrize("transport", ["mooncake", "tcp"])
