@@ -101,6 +101,10 @@ class PagePool:
         free = self.free
         return PageStatistics(self.total, free, self.total - free - quarantined, quarantined)
 
+    def owns(self, owner: Owner) -> bool:
+        """Returns True when the owner holds pages, or has some in quarantine."""
+        return owner in self._held or owner in self._quarantined
+
     def alloc(self, count: int, owner: Owner, *, contiguous: bool = False) -> Runs | None:
         """Gives `count` pages to `owner`: one run if there is one (best fit, lowest first), else several.
 
