@@ -6,7 +6,8 @@ Who may touch a sequence's staging pages:
     GRANTED       prefill (writer)
     RUNNING       nobody, they were copied into the slot and returned
     FENCING       prefill, perhaps: the pages are quarantined under the room until prefill says DRAINED, its process
-                  is known to be another one, or the lease and the transport's hard timeout are over
+                  is known to be another one, or the lease (after which prefill starts no write, whatever it has
+                  heard) and the transport's hard timeout are over
 
 Events in, actions out; no torch, no sockets, no clock (`now` is passed in, in seconds).
 """
@@ -167,8 +168,6 @@ class DecodeCore:
         """The connection to a prefill worker ended; what it had not committed is given up."""
         finish = Finish(FinishKind.ABORT, message=reason, http_status=502)
         for sequence in [s for s in (*self.granted.values(), *self.awaiting) if s.peer == peer]:
-            # A lost writer gets no extension: its lease ends now, the transport's own timeout still counts.
-            sequence.deadline = min(sequence.deadline, now) if sequence.state is State.GRANTED else now
             self.abort(sequence, finish, now)
 
     def peer_replaced(self, peer: str, now: float) -> None:

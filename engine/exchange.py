@@ -123,9 +123,9 @@ class PrefillExchange:
     def peer_said(self, peer: str, message: Message) -> None:
         """Takes a message of a decode worker to the core."""
         match message:
-            case Grant(room=room):
+            case Grant(room=room, lease_until=lease_until):
                 pages = message.pages
-                self._post(lambda now: self._core.grant(peer, room, pages, now))
+                self._post(lambda now: self._core.grant(peer, room, pages, lease_until, now))
             case Ack(room=room, known=known):
                 self._post(lambda now: self._core.acknowledged(peer, room, known, now))
             case Abort(room=room, reason=reason):
@@ -170,7 +170,7 @@ class DecodeExchange:
         match action:
             case SendGrant(sequence=sequence):
                 runs = tuple((run.start, run.count) for run in sequence.staging)
-                self._tell(sequence.peer, Grant(sequence.room, runs, sequence.prompt_tokens))
+                self._tell(sequence.peer, Grant(sequence.room, runs, sequence.prompt_tokens, sequence.deadline))
             case SendAck(peer=peer, room=room, known=known):
                 self._tell(peer, Ack(room, known))
             case SendAbort(peer=peer, room=room, reason=reason):

@@ -37,6 +37,7 @@ _REMEMBERED_ROOMS = 4096
 class _EarlyGrant:
     peer: str
     runs: Runs
+    lease_until: float
 
 
 class PrefillCore:
@@ -73,13 +74,17 @@ class PrefillCore:
         if (reason := self._aborted.pop(sequence.room, None)) is not None:
             self.abort(sequence, Finish(FinishKind.ABORT, message=reason, http_status=502), now, tell_peer=False)
         elif (early := self._early.pop(sequence.room, None)) is not None:
-            self.grant(early.peer, sequence.room, early.runs, now)
+            self.grant(early.peer, sequence.room, early.runs, early.lease_until, now)
 
-    def grant(self, peer: str, room: int, runs: Runs, now: float) -> None:
-        """Decode names the pages to write; the request may not have arrived yet."""
+    def grant(self, peer: str, room: int, runs: Runs, lease_until: float, now: float) -> None:
+        """Decode names the pages to write; the request may not have arrived yet.
+
+        Args:
+            lease_until: on the clock that both sides share; no write into the pages may start after it.
+        """
         sequence = self.rooms.get(room)
         if sequence is None:
-            self._early[room] = _EarlyGrant(peer, runs)
+            self._early[room] = _EarlyGrant(peer, runs, lease_until)
             while len(self._early) > _REMEMBERED_ROOMS:
                 self._early.popitem(last=False)
             return
@@ -88,7 +93,7 @@ class PrefillCore:
         if not sequence.advance(Event.GRANT):
             self.stale_messages += 1
             return
-        sequence.peer, sequence.target = peer, runs
+        sequence.peer, sequence.target, sequence.lease_until = peer, runs, lease_until
         if pages != needed:
             message = f"Decode granted {pages} pages where the prompt needs {needed}."
             self.abort(sequence, Finish(FinishKind.ABORT, message=message, http_status=502), now)
@@ -209,6 +214,11 @@ class PrefillCore:
         for span in step.spans:
             sequence = span.sequence
             sequence.computed = span.stop
+            token = next(drawn) if span.sample else None
+            if now >= sequence.lease_until:
+                message = "Decode's grant ran out before the prompt was computed."
+                self.abort(sequence, Finish(FinishKind.ABORT, message=message, http_status=504), now)
+                continue
             assert sequence.slot is not None
             first = sequence.sent // page
             count = (pages_for(span.stop, page) if span.sample else span.stop // page) - first
@@ -218,8 +228,7 @@ class PrefillCore:
                 self.actions.append(ExportPages(sequence, sequence.slot.start + first, staging, target))
                 sequence.writes_pending += 1
                 sequence.sent = min((first + count) * page, span.stop)
-            if span.sample:
-                token = next(drawn)
+            if token is not None:
                 self.actions.append(Emit(sequence.key, (token,), sequence.append(token)))
                 self.schedule.remove(sequence)
                 sequence.advance(Event.PROMPT_DONE)

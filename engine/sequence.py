@@ -32,6 +32,7 @@ class Sequence:
         deadline: when the state it is in ends with an error, on the core's clock.
         peer: the other half's worker.
         target: the pages that decode granted.
+        lease_until: no write into them may start after it.
         writes_pending: writes of ours that have not ended.
         quiet_at: when a failed write provably touches memory no more; 0 when none failed that way.
         finish: why it ended; None while it goes on, or when its client went away.
@@ -53,6 +54,7 @@ class Sequence:
     deadline: float = 0.0
     peer: str = ""
     target: Runs = ()
+    lease_until: float = 0.0
     writes_pending: int = 0
     quiet_at: float = 0.0
     finish: Finish | None = None

@@ -69,11 +69,16 @@ class Refused(msgspec.Struct, frozen=True, tag_field="t", tag="refused"):
 
 
 class Grant(msgspec.Struct, frozen=True, tag_field="t", tag="grant"):
-    """Decode to prefill: these staging pages are yours to write, as (first page, count) runs in prompt order."""
+    """Decode to prefill: these staging pages are yours to write, as (first page, count) runs in prompt order.
+
+    Attributes:
+        lease_until: CLOCK_MONOTONIC seconds, which the processes of one host share; no write may start after it.
+    """
 
     room: Room
     runs: tuple[tuple[Count, Annotated[int, Meta(ge=1)]], ...]
     prompt_tokens: Count
+    lease_until: float
 
     @property
     def pages(self) -> Runs:

@@ -109,7 +109,7 @@ class Pair(RuleBasedStateMachine):
     def deliver_to_prefill(self) -> None:
         match self.to_prefill.popleft():
             case SendGrant(sequence=sequence):
-                self.prefill.grant("D", sequence.room, sequence.staging, self.now)
+                self.prefill.grant("D", sequence.room, sequence.staging, sequence.deadline, self.now)
             case SendAck(room=room, known=known):
                 self.prefill.acknowledged("D", room, known, self.now)
             case SendAbort(room=room, reason=reason):
@@ -230,7 +230,7 @@ class Pair(RuleBasedStateMachine):
                     self.time_passes(20.0)
                     if all(s.state is State.CLOSED for pair in self.sequences.values() for s in pair):
                         break
-        self.time_passes(100.0)
+        self.time_passes(200.0)
         for side, (core, index) in {"prefill": (self.prefill, 0), "decode": (self.decode, 1)}.items():
             for key, pair in self.sequences.items():
                 assert pair[index].state is State.CLOSED, (side, pair[index])
@@ -253,7 +253,7 @@ def test_pages_of_a_chunk_travel_while_the_next_is_computed() -> None:
     target = PagePool(PAGES)
     runs = target.alloc(14, Owner.writer(1))
     assert runs is not None
-    core.grant("D", 1, runs, 0.0)
+    core.grant("D", 1, runs, 60.0, 0.0)
     exports: list[int] = []
     while (step := core.next_step()) is not None:
         core.step_done(step, [1] * sum(s.sample for s in step.spans), 0.0)
@@ -320,6 +320,26 @@ def test_time_that_decode_slept_through_lifts_no_fence() -> None:
     assert core.staging.statistics().quarantined == 5
     core.tick(1000.0)
     assert core.staging.statistics().quarantined == 5, "asleep for nearly all of that time"
-    for second in range(1, 40):
+    for second in range(1, 90):
         core.tick(1000.0 + second)
     assert core.staging.statistics().free == PAGES
+
+
+def test_prefill_that_stood_still_writes_nothing_after_the_lease() -> None:
+    """Decode had given up, waited for lease and transport, and lent the pages to another request.
+
+    Prefill had been stopped meanwhile, with the grant in hand and decode's ABORT unread in its socket. Going on, it
+    computed the prompt and wrote into the other request's pages.
+    """
+    core = PrefillCore(make_schedule(0), PagePool(PAGES), bootstrap_timeout_s=9, hard_timeout_s=9)
+    core.submit(make_sequence(1, 20, 4, PREFILL), 0.0)
+    runs = PagePool(PAGES).alloc(5, Owner.writer(1))
+    assert runs is not None
+    core.grant("D", 1, runs, 50.0, 0.0)
+    step = core.next_step()
+    assert step is not None
+    core.step_done(step, [1] * sum(s.sample for s in step.spans), 400.0)
+    assert not [action for action in core.actions if isinstance(action, ExportPages)]
+    assert [action.finish.http_status for action in core.actions if isinstance(action, Emit) and action.finish] == [504]
+    assert any(isinstance(action, SendDrained) for action in core.actions)
+    assert core.staging.statistics().free == core.schedule.slots.statistics().free == PAGES

@@ -119,9 +119,9 @@ def test_both_sides_meet_and_messages_keep_their_order() -> None:
         server = await pair.serve()
         client, decode = await pair.join()
         for room in range(500):
-            client.send(pair.address, Grant(room, ((0, 1),), 5))
+            client.send(pair.address, Grant(room, ((0, 1),), 5, 9.5))
         await pair.prefill.until(lambda heard: len(heard.said) == 500)
-        assert [message for _, message in pair.prefill.said] == [Grant(room, ((0, 1),), 5) for room in range(500)]
+        assert [message for _, message in pair.prefill.said] == [Grant(room, ((0, 1),), 5, 9.5) for room in range(500)]
         for room in range(500):
             server.send(DECODE.address, Drained(room))
         await decode.until(lambda heard: len(heard.said) == 500)

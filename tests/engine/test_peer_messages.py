@@ -41,8 +41,9 @@ GOLDEN: list[tuple[Message, str]] = [
     ),
     (Refused("no"), "82a174a772656675736564a6726561736f6ea26e6f"),
     (
-        Grant(ROOM, ((3, 2), (0, 1)), 40),
-        "84a174a56772616e74a4726f6f6dcf7fffffffffffffffa472756e7392920302920001ad70726f6d70745f746f6b656e7328",
+        Grant(ROOM, ((3, 2), (0, 1)), 40, 12.5),
+        "85a174a56772616e74a4726f6f6dcf7fffffffffffffffa472756e7392920302920001ad70726f6d70745f746f6b656e7328"
+        "ab6c656173655f756e74696ccb4029000000000000",
     ),
     (
         Commit(1, 42, 3, 1105920, 2),
@@ -84,7 +85,7 @@ def test_messages_survive_the_wire(message: Message) -> None:
 
 
 def test_granted_runs_become_pages() -> None:
-    assert Grant(1, ((3, 2), (0, 1)), 40).pages == (Run(3, 2), Run(0, 1))
+    assert Grant(1, ((3, 2), (0, 1)), 40, 12.5).pages == (Run(3, 2), Run(0, 1))
 
 
 @pytest.mark.parametrize(
