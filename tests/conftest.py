@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from pdpanel.engine.config import read_environment
 from pdpanel.engine.model.catalog import find_in_catalog
 from pdpanel.engine.model.fetch import fetch_catalog_model
 from pdpanel.engine.model.store import ResolvedModel, resolve_model
+
+# A change is judged by examples that are the same each time; on a developer's machine they are drawn anew.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
