@@ -180,3 +180,12 @@ def test_down_leaves_no_process_and_no_port(cli: Cli) -> None:
         assert time.monotonic() < deadline, "the runner goes when its run has ended"
         time.sleep(0.05)
     assert [r["state"] for r in cli.status() if r["id"] == run["id"]] == ["stopped"]
+
+
+@pytest.mark.parametrize("preset", ["smollm2-1p1d", "smollm2-2p2d", "smollm2-unified"])
+def test_every_preset_serves(cli: Cli, preset: str) -> None:
+    """Each preset says that it was verified by the tests: this is where."""
+    cli.run("up", "--preset", preset)
+    run = next(r for r in cli.status() if r["id"].startswith(preset) and r["state"] == "ready")
+    assert generate(run["router_url"], list(range(100, 140)), 3)["meta_info"]["completion_tokens"] == 3
+    cli.run("down", "--run", run["id"])
