@@ -1,30 +1,31 @@
 """All that is known of one host, in one value. Called by the panel and by `checks`.
 
-Three facts exist on the live machine alone and not in a capture of its files: GPU details, IP addresses and
-whether a library loads. For any other root they are readings with that reason.
+The same value comes from the live machine, from a capture of its files and from a topology file; what a source
+does not hold is a `Reading` with the reason.
 """
 
 from __future__ import annotations
 
-import ctypes
-import ipaddress
 import platform
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from .cpu import Cpu, probe_cpu
-from .gpu import Gpus, probe_gpus
+from .dump import collect_facts
+from .gpus.gpu import Gpus
+from .gpus.probe import probe_gpus
 from .memory import Memory, probe_memory
 from .netdev import Netdev, probe_netdevs
-from .rdma import RdmaDevice, probe_rdma
+from .nics.device import RdmaDevice
+from .nics.sysfs import probe_rdma
 from .reading import Reading
-from .sysfs import HostFiles
+from .sources.files import HostFiles
+from .sources.memory import MemoryTree
+from .sources.topology_file import XmlHost
+from .state import HostState, probe_state
+from .topology.pci import PciTree, probe_pci
 
-__all__ = ["Host", "probe_host"]
-
-_NOT_LIVE = "cannot be asked about a capture"
+__all__ = ["Host", "host_of_topology", "probe_host", "this_host_files"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,16 @@ class Host:
 
     Attributes:
         live: True for the machine that we run on, False for a capture of one.
+        source: what showed the devices' places: sysfs, hwloc or nccl.
         kernel: the kernel's release.
         rdma: an empty tuple on a host without RDMA; unreadable only when the host does not let us look.
         ibverbs: the name under which the RDMA user library loads; Mooncake does not import without it.
+        state: what only the checks look at.
+        notes: one sentence for whatever is odd about the source.
     """
 
     live: bool
+    source: str
     name: Reading[str]
     kernel: Reading[str]
     os: Reading[str]
@@ -47,28 +52,77 @@ class Host:
     netdevs: tuple[Netdev, ...]
     rdma: Reading[tuple[RdmaDevice, ...]]
     gpus: Gpus
+    pci: PciTree
     ibverbs: Reading[str]
+    state: HostState
+    notes: tuple[str, ...] = ()
 
 
-def probe_host(root: Path = Path("/")) -> Host:
-    """Returns what the host is, from the kernel's files below `root`.
+def this_host_files(environ: Mapping[str, str]) -> HostFiles:
+    """Returns the files of the machine that we run on, with the facts that no file holds."""
+    return HostFiles(facts=lambda: collect_facts(environ))
 
-    Takes some milliseconds for each device and blocks while it reads: call it from a thread. Raises
-    nothing: whatever cannot be read is a `Reading` with the reason.
+
+def probe_host(files: HostFiles, environ: Mapping[str, str]) -> Host:
+    """Returns what the host is, from its kernel's files and facts.
+
+    Takes some milliseconds for each device, at most 2 s more when a driver hangs, and blocks meanwhile: call
+    it from a thread. Raises nothing: whatever cannot be read is a `Reading` with the reason.
+
+    Args:
+        files: the files of the host; `this_host_files` for the machine that we run on.
+        environ: the variables that a worker would inherit; a capture brings its own.
     """
-    files = HostFiles(root)
-    release = files.text("etc/os-release")
+    gpus = probe_gpus(files, environ)
+    netdevs = probe_netdevs(files)
+    rdma = probe_rdma(files, netdevs, environ)
+    addresses = [gpu.pci for gpu in gpus.devices]
+    addresses += [nic.pci.value for nic in rdma.otherwise(()) if nic.pci.value is not None]
+    pci = probe_pci(files, addresses)
+    bridges = {bridge for device in pci.devices.values() for bridge in device.bridges}
     return Host(
         live=files.live,
+        source="sysfs",
         name=files.text("proc/sys/kernel/hostname"),
         kernel=Reading(platform.release(), "uname") if files.live else files.text("proc/sys/kernel/osrelease"),
-        os=release.convert(_pretty_name, "the name of a system"),
+        os=files.text("etc/os-release").convert(_pretty_name, "the name of a system"),
         cpu=probe_cpu(files),
         memory=probe_memory(files),
-        netdevs=probe_netdevs(files, _live_addresses() if files.live else Reading.unreadable("kernel", _NOT_LIVE)),
-        rdma=probe_rdma(files),
-        gpus=probe_gpus(files),
-        ibverbs=_load("libibverbs.so.1") if files.live else Reading.unreadable("loader", _NOT_LIVE),
+        netdevs=netdevs,
+        rdma=rdma,
+        gpus=gpus,
+        pci=pci,
+        ibverbs=_library(files, "libibverbs.so.1"),
+        state=probe_state(files, environ, sorted(bridges)),
+    )
+
+
+def host_of_topology(xml: XmlHost) -> Host:
+    """Returns the host that a topology file describes; such a file says nothing but where devices sit."""
+    nothing = HostFiles(MemoryTree({}))
+    unknown = probe_host(nothing, {})
+    return Host(
+        live=False,
+        source=xml.source,
+        name=xml.name,
+        kernel=unknown.kernel,
+        os=unknown.os,
+        cpu=Cpu(
+            model=unknown.cpu.model,
+            sockets=unknown.cpu.sockets,
+            cores=unknown.cpu.cores,
+            threads=unknown.cpu.threads,
+            instruction_sets=(),
+            numa_nodes=xml.numa_nodes,
+        ),
+        memory=unknown.memory,
+        netdevs=xml.netdevs,
+        rdma=Reading(xml.rdma, xml.source),
+        gpus=Gpus(xml.gpus, unknown.gpus.driver_version, unknown.gpus.runtime_version),
+        pci=xml.pci,
+        ibverbs=unknown.ibverbs,
+        state=unknown.state,
+        notes=xml.notes,
     )
 
 
@@ -80,32 +134,9 @@ def _pretty_name(release: str) -> str | None:
     return None
 
 
-def _load(library: str) -> Reading[str]:
-    try:
-        ctypes.CDLL(library)
-    except OSError as error:
-        return Reading.unreadable("loader", str(error))
-    return Reading(library, "loader")
-
-
-def _live_addresses() -> Reading[Mapping[str, tuple[str, ...]]]:
-    try:
-        import psutil
-    except ImportError:
-        return Reading.unreadable("psutil", "the Python package psutil is not installed")
-    try:
-        table = psutil.net_if_addrs()
-    except OSError as error:
-        return Reading.unreadable("psutil", error.strerror or type(error).__name__)
-    families = {socket.AF_INET, socket.AF_INET6}
-    return Reading(
-        {
-            name: tuple(
-                str(ipaddress.ip_address(entry.address.partition("%")[0]))
-                for entry in entries
-                if entry.family in families
-            )
-            for name, entries in table.items()
-        },
-        "psutil",
-    )
+def _library(files: HostFiles, name: str) -> Reading[str]:
+    libraries = files.facts().get("libraries")
+    error = libraries.get(name) if isinstance(libraries, dict) else None
+    if not isinstance(error, str):
+        return Reading.unreadable("loader", "was not tried" if files.live else "the capture does not say")
+    return Reading(name, "loader") if not error else Reading.unreadable("loader", error)

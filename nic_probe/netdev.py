@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .reading import Reading
-from .sysfs import HostFiles
+from .sources.files import HostFiles
 
 __all__ = ["Netdev", "numa_node", "pci_address", "probe_netdevs"]
 
@@ -40,8 +40,9 @@ class Netdev:
     loopback: bool
 
 
-def probe_netdevs(files: HostFiles, addresses: Reading[Mapping[str, tuple[str, ...]]]) -> tuple[Netdev, ...]:
-    """Returns the interfaces in natural order; `addresses` are IP addresses by interface."""
+def probe_netdevs(files: HostFiles) -> tuple[Netdev, ...]:
+    """Returns the interfaces in natural order."""
+    addresses: Reading[Mapping[str, tuple[str, ...]]] = Reading.unreadable("facts", "were not asked")
     folder = "sys/class/net"
     names = files.names(folder).otherwise(())
     # bonding_masters and its like are plain files between the interfaces.

@@ -1,7 +1,8 @@
-"""The command line: `pdpanel` starts the panel; up, down, status and logs work without it.
+"""The command line: `pdpanel` starts the panel; the commands work without it.
 
-A thin shell around `panel.runs`. Gradio, fastapi and torch are imported by the panel's own start alone, so
-the other commands answer at once. Bad input ends as one sentence and exit code 2.
+A thin shell: up, down, status and logs are around `panel.runs`, probe, topology and doctor around nic_probe.
+Each command imports what it needs and no more, so that it answers at once. Bad input ends as one sentence and
+exit code 2.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from ..engine.errors import ConfigError, PdpanelError, RequestError
-from . import cli_runs
 from .config import PanelConfig, read_config
-from .runs import Runs
+
+if TYPE_CHECKING:
+    from .runs import Runs
 
 __all__ = ["app", "main"]
 
@@ -29,6 +31,15 @@ app = typer.Typer(
 )
 
 RunOption = Annotated[str | None, typer.Option("--run", metavar="ID", help="The run, by id or by name.")]
+RootOption = Annotated[
+    Path | None,
+    typer.Option("--root", metavar="PATH", help="Read another host: a folder that holds sys/, or an archive of one."),
+]
+TopologyOption = Annotated[
+    Path | None,
+    typer.Option("--topology", metavar="FILE", help="Read another host: an hwloc or NCCL topology file."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _config(context: typer.Context) -> PanelConfig:
@@ -38,6 +49,8 @@ def _config(context: typer.Context) -> PanelConfig:
 
 
 def _runs(context: typer.Context) -> Runs:
+    from .runs import Runs
+
     return Runs(_config(context))
 
 
@@ -107,6 +120,7 @@ def up(
     ] = False,
 ) -> None:
     """Start a deployment and wait until it is ready."""
+    from . import cli_runs
     from .cli_deployment import Edits, assemble
 
     edits = Edits(
@@ -132,6 +146,8 @@ def down(
     every: Annotated[bool, typer.Option("--all", help="Stop all runs.")] = False,
 ) -> None:
     """Stop a run; without --run the only one there is."""
+    from . import cli_runs
+
     raise typer.Exit(cli_runs.down(_runs(context), run, every=every))
 
 
@@ -139,9 +155,11 @@ def down(
 def status(
     context: typer.Context,
     run: RunOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the runs and their processes."""
+    from . import cli_runs
+
     cli_runs.status(_runs(context), run, as_json=as_json)
 
 
@@ -153,7 +171,75 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the log grows.")] = False,
 ) -> None:
     """Print the log of a process."""
+    from . import cli_runs
+
     cli_runs.logs(_runs(context), name, run, follow=follow)
+
+
+@app.command()
+def probe(
+    as_json: JsonOption = False,
+    root: RootOption = None,
+    topology: TopologyOption = None,
+    dump: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a dump of this host, without secrets, that --root reads elsewhere."),
+    ] = None,
+    pyz: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the script that makes such a dump on a node with nothing installed."),
+    ] = None,
+) -> None:
+    """Show the GPUs and RDMA NICs of this host, and which go together."""
+    from . import cli_probe
+
+    cli_probe.probe(cli_probe.HostSource(root, topology), as_json=as_json, dump=dump, pyz=pyz)
+
+
+@app.command("topology")
+def show_topology(
+    as_json: JsonOption = False,
+    mooncake: Annotated[
+        bool, typer.Option("--mooncake", help="Print the JSON that MC_CUSTOM_TOPO_JSON names a file of.")
+    ] = False,
+    svg: Annotated[bool, typer.Option("--svg", help="Print a picture.")] = False,
+    root: RootOption = None,
+    topology: TopologyOption = None,
+) -> None:
+    """Show how each GPU reaches each NIC, and what Mooncake and SGLang make of it."""
+    from . import cli_probe
+
+    cli_probe.topology(cli_probe.HostSource(root, topology), as_json=as_json, mooncake=mooncake, svg=svg)
+
+
+@app.command()
+def doctor(
+    as_json: JsonOption = False,
+    log: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Explain the log of a worker or router; several are compared."),
+    ] = None,
+    deployment: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Check a deployment file, or a script of launch commands."),
+    ] = None,
+    explain: Annotated[str | None, typer.Option(metavar="ID", help="Explain a finding.")] = None,
+    list_all: Annotated[bool, typer.Option("--list", help="List everything that is looked for.")] = False,
+    root: RootOption = None,
+    topology: TopologyOption = None,
+) -> None:
+    """Say what will go wrong on this host, in a deployment or in a log, and how to mend it.
+
+    Exits with 0 when there is no error, with 1 when there is one, with 2 when it could not look.
+    """
+    from . import cli_doctor
+    from .cli_probe import HostSource
+
+    if list_all or explain is not None:
+        cli_doctor.show_rules(explain, as_json=as_json)
+        return
+    wanted = cli_doctor.Wanted(HostSource(root, topology), tuple(log or ()), deployment)
+    raise typer.Exit(cli_doctor.doctor(wanted, as_json=as_json))
 
 
 def main() -> NoReturn:

@@ -10,81 +10,21 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from .netdev import numa_node, pci_address
-from .reading import Reading
-from .sysfs import HostFiles
+from ..netdev import Netdev, numa_node, pci_address
+from ..reading import Reading
+from ..sources.files import HostFiles
+from .device import Gid, PortCounters, RdmaDevice, RdmaPort
 
-__all__ = ["Gid", "RdmaDevice", "RdmaPort", "probe_rdma"]
+__all__ = ["probe_rdma"]
 
 _FOLDER = "sys/class/infiniband"
 
 
-@dataclass(frozen=True, slots=True)
-class Gid:
-    """One non-empty entry of a port's GID table.
-
-    Attributes:
-        address: the GID in IPv6 notation, or the IPv4 address that it maps.
-        type: `IB/RoCE v1` or `RoCE v2`.
-        netdev: the interface that the entry belongs to; unreadable when it is in another network namespace.
-    """
-
-    index: int
-    address: str
-    type: Reading[str]
-    netdev: Reading[str]
-
-
-@dataclass(frozen=True, slots=True)
-class RdmaPort:
-    """One port.
-
-    Attributes:
-        state: ACTIVE, DOWN, INIT, ARMED and so on, without the kernel's number.
-        physical_state: LinkUp, Polling, Disabled and so on, in the driver's words.
-        rate_gbps: gigabits per second; a port that is down shows a placeholder.
-        rate: the kernel's text, such as `400 Gb/sec (4X NDR)`.
-        link_layer: InfiniBand, Ethernet or Unknown (as EFA has it).
-    """
-
-    number: int
-    state: Reading[str]
-    physical_state: Reading[str]
-    rate_gbps: Reading[float]
-    rate: Reading[str]
-    link_layer: Reading[str]
-    lid: Reading[int]
-    gids: tuple[Gid, ...]
-
-    @property
-    def active(self) -> bool:
-        """True when the port's logical state is ACTIVE."""
-        return self.state.value == "ACTIVE"
-
-
-@dataclass(frozen=True, slots=True)
-class RdmaDevice:
-    """One RDMA device, most often one port of a NIC.
-
-    Attributes:
-        node_type: CA, Switch, RNIC, usNIC and so on.
-        netdevs: the interfaces of the same device in this network namespace.
-    """
-
-    name: str
-    node_type: Reading[str]
-    board: Reading[str]
-    firmware: Reading[str]
-    driver: Reading[str]
-    pci: Reading[str]
-    numa_node: Reading[int]
-    netdevs: Reading[tuple[str, ...]]
-    ports: tuple[RdmaPort, ...]
-
-
-def probe_rdma(files: HostFiles) -> Reading[tuple[RdmaDevice, ...]]:
+def probe_rdma(
+    files: HostFiles, netdevs: tuple[Netdev, ...], environ: Mapping[str, str]
+) -> Reading[tuple[RdmaDevice, ...]]:
     """Returns the RDMA devices in natural order.
 
     No directory at all is a kernel without RDMA modules: no devices. Only a directory that exists and
@@ -116,7 +56,12 @@ def _device(files: HostFiles, name: str) -> RdmaDevice:
         driver=files.link_name(f"{place}/device/driver"),
         pci=pci_address(files, place),
         numa_node=numa_node(files, place),
+        node_guid=files.text(f"{place}/node_guid"),
         netdevs=netdevs,
+        physical_function=Reading.unreadable("", "not read"),
+        bond=Reading.unreadable("", "not read"),
+        management=Reading.unreadable("", "not read"),
+        verbs_node=Reading.unreadable("", "not read"),
         ports=tuple(_port(files, f"{place}/ports/{number}", int(number)) for number in numbers),
     )
 
@@ -131,7 +76,13 @@ def _port(files: HostFiles, place: str, number: int) -> RdmaPort:
         rate=rate,
         link_layer=files.text(f"{place}/link_layer"),
         lid=files.integer(f"{place}/lid"),
+        sm_lid=files.integer(f"{place}/sm_lid"),
+        mtu=Reading.unreadable("", "not read"),
+        pkeys=(),
+        gid_table_length=Reading.unreadable("", "not read"),
         gids=_gids(files, place),
+        netdevs=(),
+        counters=PortCounters(Reading.unreadable("", "not read"), Reading.unreadable("", "not read"), "", {}),
     )
 
 

@@ -12,7 +12,7 @@ import os
 import stat
 from pathlib import Path
 
-from .reading import Reading
+from ..reading import Reading
 
 __all__ = ["HostFiles"]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from pdpanel.nic_probe.sysfs import HostFiles
+from pdpanel.nic_probe.sources.files import HostFiles
 
 Grow = Callable[[Mapping[str, str]], Path]
 

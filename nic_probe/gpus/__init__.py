@@ -1,0 +1,1 @@
+"""The GPUs and other accelerators of a host, from every library that can name them."""
