@@ -9,7 +9,7 @@ VENV := .venv/bin
 .PHONY: help setup setup-tests run test test-full check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  ARGS="..." is handed on: make run ARGS="--port 7861 --no-browser", make test ARGS="tests/presets"'
 	@echo '  PYTHON=... picks the Python (3.11, 3.12 or 3.13) for .venv'
 
@@ -33,6 +33,9 @@ check: setup-tests ## ruff, its format and pyright
 	@$(VENV)/python -m ruff format --check .
 	@$(VENV)/python -m pyright
 
+probe.pyz: nic_probe/dump.py ## one file that makes a dump of a node where nothing is installed
+	@cp $< $@
+
 clean: ## remove .venv and everything that was built
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv probe.pyz build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -71,8 +71,10 @@ def probe_host(files: HostFiles, environ: Mapping[str, str]) -> Host:
 
     Args:
         files: the files of the host; `this_host_files` for the machine that we run on.
-        environ: the variables that a worker would inherit; a capture brings its own.
+        environ: the variables that a worker on the live host would inherit; a capture brings its own.
     """
+    if not files.live:
+        environ = _captured_environ(files)
     gpus = probe_gpus(files, environ)
     netdevs = probe_netdevs(files)
     rdma = probe_rdma(files, netdevs, environ)
@@ -124,6 +126,12 @@ def host_of_topology(xml: XmlHost) -> Host:
         state=unknown.state,
         notes=xml.notes,
     )
+
+
+def _captured_environ(files: HostFiles) -> dict[str, str]:
+    environ = files.facts().get("environ")
+    pairs = environ.items() if isinstance(environ, dict) else ()
+    return {name: value for name, value in pairs if isinstance(name, str) and isinstance(value, str)}
 
 
 def _pretty_name(release: str) -> str | None:

@@ -6,12 +6,18 @@ in their own order. Made by the readers beside this file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ..reading import Reading
+from ..topology.pci import PcieLink
 
 __all__ = ["Gpu", "GpuHealth", "GpuProcess", "Gpus", "Vendor"]
+
+
+def _unknown_link() -> PcieLink:
+    unknown = Reading.unreadable("library", "was not asked")
+    return PcieLink(unknown, unknown, unknown, unknown)
 
 
 class Vendor(StrEnum):
@@ -91,6 +97,7 @@ class Gpu:
         architecture: compute capability such as 9.0, or gfx942, or the Ascend chip.
         busy_percent: of the compute units over the last moments.
         processes: those that hold its memory, as far as they can be seen.
+        pcie_link: as its library sees it, for hosts whose kernel files do not show it.
     """
 
     pci: str
@@ -107,6 +114,7 @@ class Gpu:
     busy_percent: Reading[int]
     processes: Reading[tuple[GpuProcess, ...]]
     health: GpuHealth
+    pcie_link: PcieLink = field(default_factory=_unknown_link)
 
 
 @dataclass(frozen=True, slots=True)

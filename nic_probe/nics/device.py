@@ -68,6 +68,7 @@ class RdmaPort:
         netdevs: the interfaces of this port in this network namespace.
         usable: True or False when it is known whether KV can travel through it, None when it is not.
         why_not: why it is not usable, or why that is not known; empty when it is usable.
+        doubts: what speaks against a port that is usable all the same, one sentence each.
     """
 
     number: int
@@ -86,6 +87,7 @@ class RdmaPort:
     counters: PortCounters
     usable: bool | None = None
     why_not: str = ""
+    doubts: tuple[str, ...] = ()
 
     @property
     def active(self) -> bool:

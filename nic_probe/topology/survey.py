@@ -5,59 +5,33 @@ One value, made once from a probed host by `survey_topology`; pure. Called by th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-__all__ = ["GpuNicPath", "MooncakeTopology", "NicFitness", "PathClass", "Topology"]
+from ..gpus.gpu import Gpu, Vendor
+from ..nics.device import RdmaDevice
+from .choice import choose_nics
+from .fitness import NicFitness, judge_fitness
+from .mooncake import (
+    MooncakeTopology,
+    gpu_place,
+    mooncake_candidate,
+    mooncake_filter,
+    mooncake_topology,
+    nic_place,
+    pci_distance,
+)
+from .notes import topology_notes
+from .paths import GpuNicPath, PathClass, path_class
+from .pci import PciDevice, PciTree
+from .switches import Switches, find_switches
 
-# {"cuda:0": (preferred, others)}, as Mooncake writes it in its topology JSON.
-MooncakeTopology = Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]
+if TYPE_CHECKING:
+    from ..host import Host
 
-
-class PathClass(StrEnum):
-    """How a GPU reaches a NIC, the nearest first, in nvidia-smi's words; `UNKNOWN` is not the same as far."""
-
-    PIX = "PIX"
-    PXB = "PXB"
-    PHB = "PHB"
-    NODE = "NODE"
-    SYS = "SYS"
-    UNKNOWN = "UNKNOWN"
-
-
-@dataclass(frozen=True, slots=True)
-class GpuNicPath:
-    """The way from one GPU to one NIC.
-
-    Attributes:
-        gpu: the GPU's PCI address.
-        nic: the NIC's name.
-        mooncake_distance: Mooncake's count of path separators; -1 when a path is missing, as Mooncake has it.
-        source: what showed it: sysfs, hwloc or nccl.
-        reason: why this class, in a few words, such as `same switch 0000:81:00.0`.
-    """
-
-    gpu: str
-    nic: str
-    level: PathClass
-    mooncake_distance: int
-    source: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class NicFitness:
-    """Whether a NIC is one for KV.
-
-    Attributes:
-        fit: False when it must not be preferred; a doubtful NIC stays fit.
-        signs: what speaks against it, one short sentence each; empty for a plain NIC.
-    """
-
-    nic: str
-    fit: bool
-    signs: tuple[str, ...]
+__all__ = ["GpuNicPath", "MooncakeTopology", "NicFitness", "PathClass", "Topology", "survey_topology"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +42,9 @@ class Topology:
         paths: one for each pair of a GPU and a NIC, GPUs by PCI address, NICs in natural order.
         fitness: one for each NIC.
         mooncake: Mooncake's preferred and other NICs for each memory, with unfit NICs never preferred while
-            another is at hand.
-        mooncake_alone: the same by Mooncake's rule alone, which knows of no fitness.
+            another is at hand and without NICs that are known to be unusable; for a file that
+            MC_CUSTOM_TOPO_JSON names.
+        mooncake_alone: what Mooncake's discovery finds by its own rule, which knows of no fitness.
         ib_devices: for each GPU's PCI address the NICs to name in SGLang's --disaggregation-ib-device.
         switches: for each PCI switch its uplink's address and the GPUs (PCI addresses) and NICs (names) below.
         notes: one sentence for whatever is odd.
@@ -80,5 +55,71 @@ class Topology:
     mooncake: MooncakeTopology
     mooncake_alone: MooncakeTopology
     ib_devices: Mapping[str, tuple[str, ...]]
-    switches: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]
+    switches: Switches
     notes: tuple[str, ...] = ()
+
+
+def survey_topology(host: Host) -> Topology:
+    """Returns what follows from where the devices of `host` sit."""
+    gpus = sorted(host.gpus.devices, key=lambda gpu: gpu.pci)
+    nics = sorted(host.rdma.otherwise(()), key=lambda nic: _natural(nic.name))
+    paths = _paths(host, gpus, nics)
+    fitness = judge_fitness(nics, paths, host.netdevs, host.pci)
+    fit = {entry.nic for entry in fitness if entry.fit}
+    only = mooncake_filter(host.state.environ.otherwise({}))
+    seen = [nic for nic in nics if mooncake_candidate(nic, only)[0] is not False]
+    nodes = [node.id for node in host.cpu.numa_nodes]
+    topology = Topology(
+        paths=paths,
+        fitness=fitness,
+        mooncake=_recommended(seen, gpus, nodes, host.pci, fit),
+        mooncake_alone=_rows(seen, [gpu for gpu in gpus if gpu.vendor is not Vendor.HUAWEI], nodes, host.pci),
+        ib_devices=choose_nics(paths, nics, {nic.name for nic in seen} & fit),
+        switches=find_switches(gpus, nics, host.pci),
+    )
+    return replace(topology, notes=topology_notes(host, topology))
+
+
+def _paths(host: Host, gpus: Sequence[Gpu], nics: Sequence[RdmaDevice]) -> tuple[GpuNicPath, ...]:
+    # Nodes of memory alone, such as that of a GPU, have no CPUs and no PCI devices.
+    nodes = sum(node.cpus.value != "" for node in host.cpu.numa_nodes)
+    paths: list[GpuNicPath] = []
+    for gpu in gpus:
+        gpu_device = host.pci.devices.get(gpu.pci)
+        for nic in nics:
+            nic_device = _place(nic, host.pci)
+            level, reason = path_class(gpu_device, nic_device, flattened=host.pci.flattened, nodes=nodes)
+            distance = -1
+            if gpu_device is not None and nic_device is not None:
+                distance = pci_distance(gpu_device.path, nic_device.path)
+            paths.append(GpuNicPath(gpu.pci, nic.name, level, distance, host.pci.source, reason))
+    return tuple(paths)
+
+
+def _place(nic: RdmaDevice, tree: PciTree) -> PciDevice | None:
+    return tree.devices.get(nic.pci.value or "")
+
+
+def _rows(nics: Sequence[RdmaDevice], gpus: Sequence[Gpu], nodes: Sequence[int], tree: PciTree) -> MooncakeTopology:
+    seen = sorted(gpus, key=lambda gpu: gpu.visible_index.otherwise(-1))
+    places = (gpu_place(gpu, tree) for gpu in seen)
+    return mooncake_topology(
+        [nic_place(nic, tree) for nic in nics], [place for place in places if place is not None], sorted(nodes)
+    )
+
+
+def _recommended(
+    seen: Sequence[RdmaDevice], gpus: Sequence[Gpu], nodes: Sequence[int], tree: PciTree, fit: Collection[str]
+) -> MooncakeTopology:
+    """Mooncake's rule among the fit NICs; the unfit ones are left for retries, the unusable ones not at all."""
+    candidates = [nic for nic in seen if nic.usable is not False]
+    rows = _rows([nic for nic in candidates if nic.name in fit] or candidates, gpus, nodes, tree)
+    names = [nic.name for nic in candidates]
+    return {
+        row: (preferred, tuple(name for name in names if name not in preferred)) for row, (preferred, _) in rows.items()
+    }
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts 2 before 10."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"([0-9]{1,9})", name)]

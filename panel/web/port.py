@@ -15,6 +15,8 @@ from typing import Protocol
 __all__ = [
     "Choices",
     "DeployForm",
+    "HostTraffic",
+    "LinkTraffic",
     "ProcessView",
     "RunView",
     "SampleBatch",
@@ -130,6 +132,39 @@ class Choices:
     most_workers: int = 8
 
 
+@dataclass(frozen=True, slots=True)
+class LinkTraffic:
+    """What travels over one link of the host now.
+
+    Attributes:
+        tx_bytes_per_s: sent; None when it is not known, which is never the same as 0.
+        rx_bytes_per_s: received; the same.
+        source: the counters that the numbers come from, in a few words.
+        reason: why a number is missing; empty when both are there.
+    """
+
+    tx_bytes_per_s: float | None
+    rx_bytes_per_s: float | None
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostTraffic:
+    """The newest sample of the host's links.
+
+    Attributes:
+        at: when it was taken.
+        rate_hz: samples per second that are reached.
+        links: by name: `mlx5_0:1` for an RDMA port, the name of an interface, `nvlink 0000:18:00.0` and
+            `pcie 0000:18:00.0` for a GPU.
+    """
+
+    at: float
+    rate_hz: float
+    links: Mapping[str, LinkTraffic]
+
+
 class Source(Protocol):
     """The runs of this host, for the web part; each method may block and raises only PdpanelError.
 
@@ -167,5 +202,25 @@ class Source(Protocol):
         ...
 
     def hardware(self) -> Mapping[str, object]:
-        """Returns what the Hardware tab shows, as `hardware.describe` shapes it."""
+        """Returns what the Hardware tab shows of this host, as `hardware.describe` shapes it."""
+        ...
+
+    def inspect_hardware(self, path: Path, name: str) -> Mapping[str, object]:
+        """Returns the same of the host in a dump or topology file.
+
+        Args:
+            path: where the file's bytes are for the length of the call.
+            name: the file's own name, which the answer and every error shows.
+
+        Raises:
+            SourceError: the file cannot be read as a host.
+        """
+        ...
+
+    def host_traffic(self) -> HostTraffic | None:
+        """Returns the newest sample of the host's links, or None before there is one; never waits for one."""
+        ...
+
+    def close(self) -> None:
+        """Ends what the source runs beside its calls, such as the sampler; nothing is called afterwards."""
         ...

@@ -58,7 +58,7 @@ class Node:
         gpus: PCI addresses of the GPUs, in order.
         nics: names of the RDMA devices in order, the storage NIC and then the virtual functions last.
         pci: each RDMA device's PCI address.
-        netdevs: each RDMA device's interface.
+        netdevs: each RDMA device's interface; empty for a link layer that is Unknown, as EFA has it.
         numa: the NUMA node of each PCI address; -1 on a flat tree.
         switch: the uplink of the switch above each PCI address; those without a switch are absent.
     """
@@ -130,11 +130,8 @@ def grow_node(
         grower.nic(_card(kind, place, nics, "Ethernet", "25 Gb/sec (1X EDR)", True), kind, gids)
     for number, parent in enumerate(places):
         for index in range(vfs):
-            bus = parent[:-2]
-            place = f"{os.path.dirname(parent)}/{os.path.basename(bus)[:-2]}{(index + 1) // 8:02x}.{(index + 1) % 8}"
+            place = grower.virtual_function(parent, index)
             grower.function(place, kind.pci_class, *_ids(kind, nic_driver))
-            grower.files[f"{place}/physfn"] = f"-> ../{os.path.basename(parent)}"
-            grower.files[f"{parent}/virtfn{index}"] = f"-> ../{os.path.basename(place)}"
             later = nics + storage_nic + number * vfs + index
             grower.nic(_card(kind, place, later, link_layer, rate, True), kind, gids)
     addresses = [os.path.basename(place) for place in gpu_places]
@@ -175,7 +172,7 @@ def _ids(kind: _Kind, driver: str) -> tuple[str, str, str]:
 def _card(kind: _Kind, place: str, number: int, link_layer: str, rate: str, up: bool) -> Card:
     pci = os.path.basename(place)
     name = f"rdmap{int(pci[5:7], 16)}s{int(pci[8:10], 16)}" if kind.prefix == "rdmap" else f"{kind.prefix}{number}"
-    netdev = f"ib{number}" if link_layer == "InfiniBand" else f"eth{number + 1}"
+    netdev = {"Ethernet": f"eth{number + 1}", "InfiniBand": f"ib{number}"}.get(link_layer, "")
     return Card(name, number, netdev, pci, place, link_layer, rate if up else "2.5 Gb/sec (1X SDR)", up)
 
 
@@ -209,6 +206,17 @@ class _Grower:
         self.switch[os.path.basename(place)] = os.path.basename(uplink)
         return place
 
+    def virtual_function(self, physical: str, index: int) -> str:
+        """Returns the place of a virtual function of the one at `physical`, and links the two."""
+        parent, address = os.path.split(physical)
+        slot, function = divmod(index + 1, 8)
+        place = self._put(parent, f"{address[:-4]}{slot:02x}.{function}", self.numa[address])
+        if address in self.switch:
+            self.switch[os.path.basename(place)] = self.switch[address]
+        self.files[f"{place}/physfn"] = f"-> ../{address}"
+        self.files[f"{physical}/virtfn{index}"] = f"-> ../{os.path.basename(place)}"
+        return place
+
     def _put(self, parent: str, address: str, node: int) -> str:
         self.numa[address] = node
         return f"{parent}/{address}"
@@ -222,10 +230,7 @@ class _Grower:
     def function(self, place: str, pci_class: str, vendor: str, device: str, driver: str) -> None:
         """Adds the files of one PCI function."""
         address = os.path.basename(place)
-        # A virtual function is where its physical function is.
-        node = self.numa.setdefault(address, next((n for a, n in self.numa.items() if a[:8] == address[:8]), -1))
-        if address[:8] in {seen[:8] for seen in self.switch} and address not in self.switch:
-            self.switch[address] = next(up for seen, up in self.switch.items() if seen[:8] == address[:8])
+        node = self.numa[address]
         values = {
             "class": pci_class,
             "vendor": vendor,
@@ -299,7 +304,10 @@ def _port(card: Card, kind: _Kind, gids: int) -> Files:
         "sm_lid": "0x1" if card.link_layer == "InfiniBand" else "0x0",
         "lid_mask_count": "0",
         "cap_mask": "0x00010000",
-        **{f"pkeys/{index}": "0x0000" if index else "0xffff" for index in range(128 if card.link_layer[0] == "I" else 1)},
+        **{
+            f"pkeys/{index}": "0x0000" if index else "0xffff"
+            for index in range(128 if card.link_layer[0] == "I" else 1)
+        },
     }
     table = card.gids()
     for index in range(gids):
@@ -309,8 +317,6 @@ def _port(card: Card, kind: _Kind, gids: int) -> Files:
             values[f"gid_attrs/types/{index}"] = kind_of
             if card.link_layer == "Ethernet":
                 values[f"gid_attrs/ndevs/{index}"] = card.netdev
-    if not table:
-        values["gid_attrs/types/.keep"] = ""
     if kind.port_counters:
         words = {"port_xmit_data": 1 << 40, "port_rcv_data": 1 << 41, "port_xmit_packets": 1 << 30}
         words |= {"port_rcv_packets": 1 << 31, "unicast_xmit_packets": 1 << 30, "unicast_rcv_packets": 1 << 31}

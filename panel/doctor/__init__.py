@@ -1,0 +1,1 @@
+"""The part of the doctor that knows engines: logs explained, deployments and commands judged. Pure: values in, findings out."""

@@ -1,0 +1,1 @@
+"""Known failures as lines of a log, by who says them. Data alone; `panel.doctor.log` looks for them."""
