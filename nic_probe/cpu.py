@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .reading import Reading
-from .sysfs import HostFiles
+from .sources.files import HostFiles
 
 __all__ = ["Cpu", "NumaNode", "probe_cpu"]
 

@@ -22,7 +22,7 @@ from .reading import Reading
 from .sources.files import HostFiles
 from .sources.memory import MemoryTree
 from .sources.topology_file import XmlHost
-from .state import HostState, probe_state
+from .state.host_state import HostState, probe_state
 from .topology.pci import PciTree, probe_pci
 
 __all__ = ["Host", "host_of_topology", "probe_host", "this_host_files"]
@@ -81,7 +81,6 @@ def probe_host(files: HostFiles, environ: Mapping[str, str]) -> Host:
     addresses = [gpu.pci for gpu in gpus.devices]
     addresses += [nic.pci.value for nic in rdma.otherwise(()) if nic.pci.value is not None]
     pci = probe_pci(files, addresses)
-    bridges = {bridge for device in pci.devices.values() for bridge in device.bridges}
     return Host(
         live=files.live,
         source="sysfs",
@@ -95,7 +94,7 @@ def probe_host(files: HostFiles, environ: Mapping[str, str]) -> Host:
         gpus=gpus,
         pci=pci,
         ibverbs=_library(files, "libibverbs.so.1"),
-        state=probe_state(files, environ, sorted(bridges)),
+        state=probe_state(files, environ, sorted(pci.devices)),
     )
 
 

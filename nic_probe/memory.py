@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .reading import Reading
-from .sysfs import HostFiles
+from .sources.files import HostFiles
 
 __all__ = ["Memory", "probe_memory"]
 

@@ -16,7 +16,7 @@ from .host_devices import Device, Pair, read_devices, read_pairs, read_switches
 from .host_lines import link_lines, pair_lines
 from .host_shapes import Box, Line, Mark, Picture, State, Text
 
-__all__ = ["Box", "Line", "Picture", "lay_out"]
+__all__ = ["Box", "Line", "Picture", "picture_of"]
 
 _PAD = 12
 _HEAD = 40
@@ -64,7 +64,7 @@ class _Node:
         return self.columns * CELL_WIDTH + (self.columns - 1) * _GAP + 2 * _PAD
 
 
-def lay_out(document: Mapping[str, Any], findings: Sequence[Finding] = (), columns: int = 2) -> Picture:
+def picture_of(document: Mapping[str, Any], findings: Sequence[Finding] = (), columns: int = 2) -> Picture:
     """Returns the picture of a host.
 
     Args:

@@ -1,6 +1,6 @@
 """The values of a drawn host: boxes, lines, texts and signs, in pixels from the top left corner.
 
-Made by `host_picture.lay_out`; drawn by `host_svg` and by the Hardware tab, which decide colours and fonts and
+Made by `host_picture.picture_of`; drawn by `host_svg` and by the Hardware tab, which decide colours and fonts and
 nothing else. Every field is plain JSON. Knows neither a host nor SVG.
 """
 

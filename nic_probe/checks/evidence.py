@@ -8,7 +8,7 @@ from typing import Any
 from ..finding import Evidence
 from ..reading import Reading
 
-__all__ = ["DOCKER_FLAGS", "in_bytes", "listed", "seen", "setting", "variable"]
+__all__ = ["DOCKER_FLAGS", "in_bytes", "in_ranges", "listed", "seen", "setting", "variable"]
 
 DOCKER_FLAGS = (
     "docker run --device /dev/infiniband --cap-add IPC_LOCK --ulimit memlock=-1 --shm-size 32g --network host ..."
@@ -43,6 +43,11 @@ def in_bytes(amount: int | None) -> str:
             return f"{number:.3g} {unit}" if number < 1000 else f"{number:.0f} {unit}"
         number /= 1024
     return f"{number:.4g} TiB"
+
+
+def in_ranges(ranges: Iterable[tuple[int, int]]) -> str:
+    """Returns ranges of numbers in the kernel's notation, such as `15000-17000,30000`."""
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
 def listed(names: Iterable[str]) -> str:

@@ -69,7 +69,8 @@ _Applies = Callable[[Gid], bool]
 
 def gid_none_usable(view: HostView) -> list[Finding]:
     """Finds ACTIVE ports whose table was read and holds nothing to use."""
-    judged = [(nic, port) for nic, port in _ports(view) if port.gid_table_length.otherwise(0) > 0]
+    active = [(nic, port) for nic in view.active_nics for port in nic.ports if port.active]
+    judged = [(nic, port) for nic, port in active if _addressed(port) and port.gid_table_length.otherwise(0) > 0]
     empty = [(nic, port) for nic, port in judged if best_gid(port) is None]
     if not empty:
         return []
@@ -78,11 +79,8 @@ def gid_none_usable(view: HostView) -> list[Finding]:
         _NONE.finding(
             Severity.ERROR if every else Severity.WARNING,
             listed(nic.name for nic, _ in empty),
-            [
-                Evidence(_table(nic, port), f"{port.gid_table_length} entries, {_why_none(port)}")
-                for nic, port in empty
-            ],
-            f"{'No NIC' if every else 'Not every NIC'} for KV has a usable GID, so Mooncake refuses "
+            [Evidence(_table(nic, port), f"{port.gid_table_length} entries, {_why_none(port)}") for nic, port in empty],
+            f"{'No ACTIVE NIC' if every else 'Not every ACTIVE NIC'} has a usable GID, so Mooncake refuses "
             f"{'all of them' if every else listed(nic.name for nic, _ in empty)} "
             "(projectcalico/calico#8482, kvcache-ai/Mooncake#1026).",
             "docker run --network host ..., or give the pod an interface of the NIC (macvlan, SR-IOV)."
@@ -222,9 +220,11 @@ def _by_best(view: HostView, rule: Rule, applies: _Applies, reason: str, remedy:
 
 
 def _ports(view: HostView) -> list[_Port]:
-    return [
-        (nic, port) for nic, port in view.chosen_ports if port.link_layer.value in ("Ethernet", "InfiniBand")
-    ]
+    return [(nic, port) for nic, port in view.chosen_ports if _addressed(port)]
+
+
+def _addressed(port: RdmaPort) -> bool:
+    return port.link_layer.value in ("Ethernet", "InfiniBand")
 
 
 def _common(view: HostView) -> int | None:

@@ -87,7 +87,8 @@ def read_answers(document: object) -> Answers:
     entries = dict(asked) if isinstance(asked, Mapping) else {}
     rows = document.get("nvidia_smi")
     if isinstance(rows, list) and "NVML" not in entries:
-        entries["nvidia-smi"] = {"gpus": rows, "count": len(rows)}
+        first = rows[0] if rows and isinstance(rows[0], Mapping) else {}
+        entries["nvidia-smi"] = {"gpus": rows, "count": len(rows), "driver_version": first.get("driver_version")}
     libraries: list[LibraryAnswer] = []
     gpus: dict[str, GpuAnswer] = {}
     for name, entry in entries.items():

@@ -18,7 +18,8 @@ __all__ = ["parse_npu_smi", "read_ascend"]
 
 _MIB = 1 << 20
 _VERSION = re.compile(r"npu-smi\s+\S+\s+Version:\s*(\S+)")
-_USAGE = re.compile(r"(\d+)\s*/\s*(\d+)")
+_USAGE = re.compile(r"(\d{1,9})\s*/\s*(\d{1,9})", re.ASCII)
+_COUNT = re.compile(r"\d{1,9}", re.ASCII)
 
 
 def read_ascend() -> Iterator[dict[str, Any]]:
@@ -55,7 +56,7 @@ def parse_npu_smi(text: str) -> list[dict[str, Any]]:
             gpus.append(_chip(address, npu, cells, len(gpus)))
             if len(npu) > 1 and npu[1] and npu[1] != ["OK"]:
                 notes.append({"note": f"npu-smi calls the health of {address} {' '.join(npu[1])}."})
-        elif len(cells) == 4 and len(cells[0]) == 2 and len(cells[1]) == 1 and cells[1][0].isdecimal():
+        elif len(cells) == 4 and len(cells[0]) == 2 and len(cells[1]) == 1 and _COUNT.fullmatch(cells[1][0]):
             processes.setdefault((cells[0][0], cells[0][1]), []).append(_process(cells))
         else:
             npu = cells
@@ -70,9 +71,9 @@ def parse_npu_smi(text: str) -> list[dict[str, Any]]:
 
 def _chip(address: str, npu: list[list[str]], cells: list[list[str]], seen: int) -> dict[str, Any]:
     # Cells of the NPU: number and name | health | power, temperature, ...; a chip's: chip [device] | address | usage.
-    named = npu if npu and len(npu[0]) >= 2 and npu[0][0].isdecimal() else [["?"], [], []]
+    named = npu if npu and len(npu[0]) >= 2 and _COUNT.fullmatch(npu[0][0]) else [["?"], [], []]
     model = " ".join(named[0][1:])
-    device = cells[0][1] if len(cells[0]) > 1 and cells[0][1].isdecimal() else str(seen)
+    device = cells[0][1] if len(cells[0]) > 1 and _COUNT.fullmatch(cells[0][1]) else str(seen)
     return {
         "place": (named[0][0], cells[0][0]),
         "index": {"value": int(device)},
@@ -97,7 +98,7 @@ def _memory(usage: str) -> dict[str, dict[str, Any]]:
 
 def _number(words: list[str], index: int) -> dict[str, Any]:
     text = words[index] if index < len(words) else ""
-    if not re.fullmatch(r"\d{1,6}(\.\d{1,3})?", text):
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,3})?", text, re.ASCII):
         return {"reason": f"reads {text or 'nothing'}"}
     return {"value": float(text) if "." in text else int(text)}
 
@@ -107,5 +108,5 @@ def _process(cells: list[list[str]]) -> dict[str, Any]:
     return {
         "pid": int(cells[1][0]),
         "name": {"value": name} if name else {"reason": "is not named"},
-        "memory_bytes": {"value": int(memory) * _MIB} if memory.isdecimal() else {"reason": f"reads {memory}"},
+        "memory_bytes": {"value": int(memory) * _MIB} if _COUNT.fullmatch(memory) else {"reason": f"reads {memory}"},
     }

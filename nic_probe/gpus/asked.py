@@ -31,6 +31,11 @@ def asked(*ways: Callable[[], Any]) -> dict[str, Any]:
 
 
 def failure(error: BaseException) -> str:
-    """Returns an error's text as a reason: one line in lower case, without the number that AMD puts before it."""
-    text = " ".join(str(error).split()).rpartition(" | ")[2]
+    """Returns an error's text as a reason: one line in lower case.
+
+    Of AMD's `Error code: 2 | AMDSMI_STATUS_NOT_SUPPORTED - Feature not supported` the words at the end.
+    """
+    text = " ".join(str(error).split())
+    if "AMDSMI_STATUS_" in text:
+        text = text.partition(" - ")[2] or text
     return text.rstrip(".").lower()[:200] or type(error).__name__

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-__all__ = ["ask_libraries", "main"]
+__all__ = ["ask_libraries", "main", "needs_torch"]
 
 Reader = Callable[[], Iterator[dict[str, Any]]]
 
@@ -54,7 +54,7 @@ def main(seconds: float) -> None:
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
     libraries, hanging = ask_libraries(_FIRST, deadline, stdout)
-    if not any(answer["gpus"] for answer in libraries.values()) and _accelerator() and _installed("torch"):
+    if needs_torch(libraries, _devices()) and _installed("torch"):
         more, hangs = ask_libraries(_LAST, deadline, stdout)
         libraries |= more
         hanging |= hangs
@@ -64,6 +64,13 @@ def main(seconds: float) -> None:
     if hanging:
         os.killpg(0, signal.SIGKILL)  # Itself too; the document has been written.
     os._exit(0)
+
+
+def needs_torch(libraries: dict[str, Any], devices: list[str]) -> bool:
+    """Returns whether nothing has described a GPU although the names in /dev say that there is one."""
+    return not any(answer["gpus"] for answer in libraries.values()) and any(
+        name.startswith(_ACCELERATORS) for name in devices
+    )
 
 
 def ask_libraries(readers: dict[str, str], deadline: float, stdout: int) -> tuple[dict[str, Any], bool]:
@@ -139,7 +146,8 @@ def _answer(name: str, asked: _Asked, waited: str) -> dict[str, Any]:
         return answer
     problem = _end_of(asked.pid) if asked.ended else f"did not answer within {waited}"
     if answer["gpus"]:
-        answer["notes"].append(f"{name} answered for {len(answer['gpus'])} GPUs, and then {problem}.")
+        described = f"{name} described {len(answer['gpus'])} GPUs of {answer['count'].get('value', 'several')}"
+        answer["notes"].append(f"{described} and then {problem}; without persistence mode a GPU wakes up slowly.")
     else:
         answer["reason"] = problem
     return answer
@@ -163,11 +171,11 @@ def _installed(name: str) -> bool:
     return find_spec(name) is not None
 
 
-def _accelerator() -> bool:
+def _devices() -> list[str]:
     try:
-        return any(name.startswith(_ACCELERATORS) for name in os.listdir("/dev"))
+        return os.listdir("/dev")
     except OSError:
-        return False
+        return []
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from typing import Any, Protocol
 
 __all__ = ["GpuChild", "GpuLibraries", "gpu_facts", "start_gpu_child"]
 
-# The probe blocks for no more than 2 s; the child ends itself before that.
+# The probe blocks for no more than 2 s; the child ends itself some time before that.
 _LIMIT_S = 1.95
-_CHILD_S = 1.75
+_EARLIER_S = 0.2
 _MOST_BYTES = 1 << 23
 
 
@@ -51,13 +51,13 @@ class GpuChild:
         Without a document there is a note with the reason.
         """
         said = self._read()
+        status = self._leave()
         try:
             document = json.loads(said)
         except (ValueError, RecursionError):
             document = None
         if isinstance(document, dict):
             return document
-        status = self._process.returncode
         ended = "did not answer in time" if status is None else f"ended with status {status} and no answer"
         return {"libraries": {}, "notes": [f"The process that asks the GPU libraries {ended}."]}
 
@@ -76,20 +76,21 @@ class GpuChild:
                     break
                 parts.append(part)
                 length += len(part)
-        self._leave()
         return b"".join(parts)
 
-    def _leave(self) -> None:
+    def _leave(self) -> int | None:
+        """Returns the child's exit status, None when it had to be killed."""
         # It ends itself at once when it has said everything. Whatever is left is killed, and reaped in its own
         # time by a thread: a process that hangs in the kernel takes no signal before that.
         try:
-            self._process.wait(max(0.0, min(0.1, self._deadline - time.monotonic())))
+            return self._process.wait(max(0.0, min(0.1, self._deadline - time.monotonic())))
         except subprocess.TimeoutExpired:
             try:
                 os.killpg(self._process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
             threading.Thread(target=self._process.wait, name="gpu-child-reaper", daemon=True).start()
+            return None
 
 
 class _NotStarted:
@@ -102,14 +103,16 @@ class _NotStarted:
         return {"libraries": {}, "notes": [f"The GPU libraries cannot be asked: {self._reason}."]}
 
 
-def start_gpu_child(environ: Mapping[str, str]) -> GpuLibraries:
-    """Returns a child that asks the libraries from now on; its `collect` ends within 2 s from now.
+def start_gpu_child(environ: Mapping[str, str], *, limit_s: float = _LIMIT_S) -> GpuLibraries:
+    """Returns a child that asks the libraries from now on; its `collect` ends within `limit_s` from now.
 
     Args:
         environ: the child's whole environment, in which LD_LIBRARY_PATH and PYTHONPATH take effect.
+        limit_s: how long it may take altogether, with the start of the interpreter.
     """
-    command = [sys.executable, "-P", "-W", "ignore", "-m", f"{__package__}.child", str(_CHILD_S)]
-    deadline = time.monotonic() + _LIMIT_S
+    seconds = str(max(0.1, limit_s - _EARLIER_S))
+    command = [sys.executable, "-P", "-W", "ignore", "-m", f"{__package__}.child", seconds]
+    deadline = time.monotonic() + limit_s
     try:
         process = subprocess.Popen(
             command,

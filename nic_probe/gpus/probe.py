@@ -6,6 +6,7 @@ A library that is missing, hangs or lies is a note. GPUs are matched by their PC
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -25,6 +26,8 @@ __all__ = ["probe_gpus"]
 
 _LIBRARIES = {Vendor.NVIDIA: "NVML", Vendor.AMD: "AMD SMI", Vendor.HUAWEI: "npu-smi", Vendor.INTEL: "Level Zero"}
 _DRIVERS = {Vendor.NVIDIA: "nvidia", Vendor.AMD: "amdgpu"}
+# What no library is asked for, so that the kernel's reason is the one to show.
+_KERNEL_ALONE = {"dma_buf"}
 _UNKNOWN = Reading[Any].unreadable("", "is not known yet")
 
 
@@ -51,7 +54,7 @@ def probe_gpus(files: HostFiles, environ: Mapping[str, str], child: GpuLibraries
         devices=numbered,
         driver_version=_driver_version(files, numbered, answers, drivers[0]),
         runtime_version=_runtime_version(files, numbered, answers),
-        notes=tuple([*_notes(numbered, on_bus, answers, files), *answers.notes]),
+        notes=(*_notes(numbered, on_bus, answers, files), *_partition_notes(nodes), *answers.notes),
     )
 
 
@@ -61,8 +64,12 @@ def _kernel_readings(
     if gpu is None:
         return {}
     if gpu.vendor is Vendor.AMD:
-        return amdgpu_readings(files, gpu.folder, tuple(node for node in nodes if node.pci == gpu.pci))
-    return {"name": gpu.name, "uuid": gpu.uuid, "dma_buf": dma_buf} if gpu.vendor is Vendor.NVIDIA else {}
+        unknown = Reading[bool].unreadable("kernel", "is told by no file of amdgpu")
+        of_gpu = tuple(node for node in nodes if node.pci == gpu.pci)
+        return {"dma_buf": unknown, **amdgpu_readings(files, gpu.folder, of_gpu)}
+    if gpu.vendor is Vendor.NVIDIA:
+        return {"name": gpu.name, "uuid": gpu.uuid, "dma_buf": dma_buf}
+    return {}
 
 
 def _gpu(
@@ -72,8 +79,13 @@ def _gpu(
     missing = _silence(vendor, answers)
 
     def pick(name: str) -> Reading[Any]:
-        given = [source[name] for source in (answer.readings if answer else {}, readings) if name in source]
-        return next((reading for reading in given if reading.known), given[0] if given else missing)
+        said, shown = answer.readings.get(name) if answer else None, readings.get(name)
+        for reading in (said, shown):
+            if reading is not None and reading.known:
+                return reading
+        if said is not None:
+            return said
+        return shown if shown is not None and name in _KERNEL_ALONE else missing
 
     return Gpu(
         pci=pci,
@@ -234,6 +246,15 @@ def _count_notes(library: LibraryAnswer, on_bus: list[BusGpu]) -> list[str]:
             "the others are not handed to this container, or not usable."
         )
     return notes
+
+
+def _partition_notes(nodes: tuple[KfdNode, ...]) -> list[str]:
+    parts = Counter(node.pci for node in nodes)
+    return [
+        f"{pci} is split into {times} partitions, each of which ROCm counts as a GPU; the first is shown."
+        for pci, times in parts.items()
+        if times > 1
+    ]
 
 
 def _bus_notes(gpu: BusGpu, answered: bool) -> list[str]:

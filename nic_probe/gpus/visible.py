@@ -239,10 +239,10 @@ def _cuda_visible(
             "is not set, and of a GPU that is split into MIG instances CUDA shows one instance alone; name one there"
         )
         return {gpu.pci: Reading.unreadable(_CUDA, split) for gpu in ordered if gpu.health.mig.value}
-    if any(map(_unordered, ordered)) and _NUMBER.match(text.strip()):
-        return {}  # The numbers in the list mean an order that is not known; the reason is that of the order.
     names = [uuids.get(gpu.pci, "") for gpu in ordered]
     instances = [migs.get(gpu.pci, ()) for gpu in ordered]
+    if any(map(_unordered, ordered)) and _NUMBER.match(text.strip()) and cuda_choice(text, names).devices:
+        return {}  # The numbers in the list mean an order that is not known; the reason is that of the order.
     return _listed(ordered, _CUDA, environ, lambda listed: cuda_choice(listed, names, instances))
 
 

@@ -8,7 +8,8 @@ whoever has to name a GID index.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from ..reading import Reading
@@ -26,6 +27,7 @@ _LINK_LOCAL: Final = ipaddress.IPv6Network("fe80::/10")
 _OVERLAYS: Final = ("flannel", "cni", "calico", "vxlan", "docker")
 _INTERFACE_ID: Final = (1 << 64) - 1
 _FE80: Final = 0xFE80 << 112
+_KERNEL_FORM: Final = re.compile(r"(?:[0-9a-f]{4}:){7}[0-9a-f]{4}")
 # Most of a table, told by its text: parsing every entry of 16 NICs would take as long as all the rest.
 _EMPTY_TEXTS: Final = frozenset((":".join(["0000"] * 8), ":".join(["fe80"] + ["0000"] * 7)))
 
@@ -91,24 +93,29 @@ def read_gids(files: HostFiles, place: str, link_layer: str | None) -> tuple[tup
         place: the port's folder.
         link_layer: as the port has it; None when it could not be read.
     """
+    texts = {index: text for index, text in files.texts(f"{place}/gids").items() if _is_index(index)}
     values: dict[str, int] = {}
-    length = 0
-    for index, raw in files.texts(f"{place}/gids").items():
-        if not _is_index(index):
-            continue
-        length += 1
-        value = None if raw.value is None or raw.value in _EMPTY_TEXTS else _gid_value(raw.value)
+    for index, text in texts.items():
+        value = None if text.value is None or text.value in _EMPTY_TEXTS else _gid_value(text.value)
         if value is not None and not is_empty_gid(value, link_layer):
             values[index] = value
-    # The attributes of empty entries answer EINVAL: they are not even asked.
-    types = files.texts(f"{place}/gid_attrs/types", only=values)
-    netdevs = files.texts(f"{place}/gid_attrs/ndevs", only=values)
+    types = _attributes(files, f"{place}/gid_attrs/types", values, len(texts))
+    netdevs = _attributes(files, f"{place}/gid_attrs/ndevs", values, len(texts))
     found = [
         Gid(index=int(index), address=_notation(value), type=types[index], netdev=netdevs[index])
         for index, value in values.items()
     ]
-    table = files.names(f"{place}/gids")
-    return ranked(found, link_layer), table.convert(lambda _: length, "a table")
+    return ranked(found, link_layer), _length(files, place, texts)
+
+
+def _length(files: HostFiles, place: str, texts: Mapping[str, Reading[str]]) -> Reading[int]:
+    if not texts:
+        return files.names(f"{place}/gids").convert(lambda _: 0, "a table")
+    if not any(text.known for text in texts.values()):
+        # Nobody may take for an empty table one that could not be read.
+        first = next(iter(texts.values()))
+        return Reading.unreadable(first.source, first.reason)
+    return Reading(len(texts), f"/{place}/gids")
 
 
 def ranked(gids: Iterable[Gid], link_layer: str | None) -> tuple[Gid, ...]:
@@ -128,7 +135,18 @@ def ranked(gids: Iterable[Gid], link_layer: str | None) -> tuple[Gid, ...]:
     return tuple(answer)
 
 
+def _attributes(files: HostFiles, folder: str, indices: Collection[str], length: int) -> Mapping[str, Reading[str]]:
+    """Returns an attribute of the non-empty entries; empty ones answer EINVAL and are best not asked."""
+    if 2 * len(indices) < length:
+        return files.texts(folder, only=indices)
+    # Of a table that is mostly filled the whole folder is read, which is cheaper than one file after the other.
+    every = files.texts(folder)
+    return {index: every.get(index) or Reading.unreadable(f"/{folder}/{index}", "does not exist") for index in indices}
+
+
 def _gid_value(text: str) -> int | None:
+    if _KERNEL_FORM.fullmatch(text):
+        return int(text.replace(":", ""), 16)
     try:
         return int(ipaddress.IPv6Address(text))
     except ValueError:

@@ -21,7 +21,8 @@ class Software:
 
     Attributes:
         packages: versions by the name of the distribution; those that matter here.
-        missing_libraries: by package, shared libraries that it needs and that do not load.
+        missing_libraries: by package, shared libraries that it needs and that the loader does not find.
+        wheel_libraries: those of them that another package brings, and that torch loads before.
         libraries: by name, the loader's error; empty when the library loads.
         verbs_providers: drivers that libibverbs is told to load, such as mlx5.
         python: the version of Python.
@@ -29,9 +30,16 @@ class Software:
 
     packages: Reading[Mapping[str, str]]
     missing_libraries: Reading[Mapping[str, tuple[str, ...]]]
+    wheel_libraries: Reading[tuple[str, ...]]
     libraries: Reading[Mapping[str, str]]
     verbs_providers: Reading[tuple[str, ...]]
     python: Reading[str]
+
+    def lacks(self, package: str) -> tuple[str, ...] | None:
+        """Returns the libraries that the package needs and nobody brings; None when that is not known."""
+        missing = self.missing_libraries.otherwise({}).get(package)
+        brought = self.wheel_libraries.otherwise(())
+        return None if missing is None else tuple(name for name in missing if name not in brought)
 
     def loads(self, library: str) -> bool | None:
         """True or False when it is known whether the library loads."""
@@ -44,6 +52,7 @@ def probe_software(files: HostFiles, facts: Facts) -> Software:
     return Software(
         packages=facts.table("packages", as_text, "a table of versions"),
         missing_libraries=facts.table("missing_libraries", as_texts, "a table of libraries"),
+        wheel_libraries=facts.read("wheel_libraries", as_texts, "a list of libraries"),
         libraries=facts.table("libraries", as_text, "a table of libraries"),
         verbs_providers=files.names("etc/libibverbs.d").convert(
             lambda names: tuple(name.removesuffix(".driver") for name in names if name.endswith(".driver")),

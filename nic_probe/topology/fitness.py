@@ -20,6 +20,7 @@ from .pci import PciTree
 __all__ = ["NicFitness", "judge_fitness", "shared_port"]
 
 _FULL_MEMBER = 0x8000
+_SOFTWARE = ("rdma_rxe", "siw")
 _AMAZON = 0x1D0F
 # Elastic Fabric Adapters among Amazon's functions; its plain network interfaces have other numbers.
 _EFA = range(0xEFA0, 0xEFB0)
@@ -82,14 +83,14 @@ def shared_port(nic: RdmaDevice, nics: Sequence[RdmaDevice]) -> str:
 def _excluded(nic: RdmaDevice) -> list[str]:
     signs: list[str] = []
     if nic.usable is False:
-        signs.append(nic.why_not or "is not usable")
+        signs.append(nic.why_not or "It is not usable.")
     elif nic.ports and all(port.state.known and not port.active for port in nic.ports):
-        signs.append("has no ACTIVE port")
+        signs.append("It has no ACTIVE port.")
     if nic.management.value or nic.node_type.value == "Switch":
-        signs.append("is the management function of a switch and carries no KV")
+        signs.append("It is the management function of a switch and carries no KV.")
     keys = [key for port in nic.ports for key in port.pkeys if _layer(port) != "Ethernet"]
     if keys and not any(key & _FULL_MEMBER for key in keys):
-        signs.append(f"is a limited member of its partitions (pkey {keys[0]:#06x}), as management ports are")
+        signs.append(f"It is a limited member of its partitions (pkey {keys[0]:#06x}), as management ports are.")
     return signs
 
 
@@ -100,10 +101,12 @@ def _rate(nic: RdmaDevice) -> float | None:
 
 
 def _in_software(nics: Sequence[RdmaDevice]) -> dict[str, list[str]]:
-    real = next((nic.name for nic in nics if nic.pci.known), "")
-    if not real:
-        return {}
-    return {nic.name: [f"has no PCI device, while {real} is hardware"] for nic in nics if not nic.pci.known}
+    real = next((nic.name for nic in nics if nic.driver.known and nic.driver.value not in _SOFTWARE), "")
+    return {
+        nic.name: [f"It is RDMA in software ({nic.driver.value}), while {real} is hardware."]
+        for nic in nics
+        if real and nic.driver.value in _SOFTWARE
+    }
 
 
 def _far_slower(nics: Sequence[RdmaDevice]) -> dict[str, list[str]]:
@@ -119,7 +122,7 @@ def _far_slower(nics: Sequence[RdmaDevice]) -> dict[str, list[str]]:
         alike = sum(other for other in rates.values() if other == rate)
         if faster and sum(faster.values()) >= alike:
             best = max(faster, key=lambda one: rates[one])
-            signs[name] = [f"runs at {rate:g} Gb/s, while {best} runs at {rates[best]:g}"]
+            signs[name] = [f"It runs at {rate:g} Gb/s, while {best} runs at {rates[best]:g}."]
     return signs
 
 
@@ -143,7 +146,7 @@ def _slower(nics: Sequence[RdmaDevice]) -> dict[str, str]:
     rates = {nic.name: rate for nic in nics if (rate := _rate(nic)) is not None}
     best = max(rates, key=lambda name: rates[name], default="")
     return {
-        name: f"runs at {rate:g} Gb/s, the fastest, {best}, at {rates[best]:g}"
+        name: f"It runs at {rate:g} Gb/s, the fastest, {best}, at {rates[best]:g}."
         for name, rate in rates.items()
         if rate < rates[best]
     }
@@ -157,7 +160,7 @@ def _far_away(nics: Sequence[RdmaDevice], paths: Sequence[GpuNicPath]) -> dict[s
     judged = {nic.name: nearest[nic.name] for nic in nics if nic.name in nearest}
     best = min(judged, key=lambda name: judged[name].rank, default="")
     return {
-        name: f"reaches no GPU nearer than {level}, while {best} is {judged[best]} to one"
+        name: f"It is no nearer to any GPU than {level}, while {best} is {judged[best]} to one."
         for name, level in judged.items()
         if level.rank >= PathClass.NODE.rank and level.rank > judged[best].rank
     }
@@ -171,7 +174,7 @@ def _default_route(nics: Sequence[RdmaDevice], netdevs: Mapping[str, Netdev]) ->
     for nic in nics:
         carried = sorted(_interfaces(nic, netdevs) & (through | plain.keys()))
         if carried:
-            carriers[nic.name] = f"carries the default route ({plain.get(carried[0], carried[0])})"
+            carriers[nic.name] = f"It carries the default route ({plain.get(carried[0], carried[0])})."
     return {} if len(carriers) == len(nics) else carriers
 
 
@@ -181,7 +184,7 @@ def _other_link_layer(nics: Sequence[RdmaDevice]) -> dict[str, str]:
     if 2 * count <= len(layers):
         return {}
     return {
-        name: f"its link layer is {layer}, that of most others {common}"
+        name: f"Its link layer is {layer}, that of most others {common}."
         for name, layer in layers.items()
         if layer != common
     }
@@ -201,7 +204,7 @@ def _other_network(nics: Sequence[RdmaDevice], netdevs: Mapping[str, Netdev]) ->
             continue
         for name, found in networks.items():
             if common not in found:
-                signs[name] = f"its network is {min(found)}, that of most others {common}"
+                signs[name] = f"Its network is {min(found)}, that of most others {common}."
     return signs
 
 
@@ -256,11 +259,11 @@ def _most_common(values: Iterable[str]) -> tuple[str, int]:
 
 def _remarks(nic: RdmaDevice, nics: Sequence[RdmaDevice], tree: PciTree) -> list[str]:
     """What is worth knowing of a NIC and does not speak against it alone."""
-    remarks: list[str] = []
+    remarks = [doubt for port in nic.ports for doubt in port.doubts]
     if other := shared_port(nic, [one for one in nics if one.name != nic.name]):
-        remarks.append(f"shares the physical port with {other}")
+        remarks.append(f"It shares the physical port with {other}.")
     if _is_efa(nic, tree):
-        remarks.append("Mooncake's RDMA transport does not run on EFA; use its efa transport")
+        remarks.append("Mooncake's RDMA transport does not run on EFA; use its efa transport.")
     return remarks
 
 

@@ -118,23 +118,24 @@ def mooncake_filter(environ: Mapping[str, str]) -> frozenset[str]:
 
 
 def mooncake_candidate(nic: RdmaDevice, only: Collection[str] = ()) -> tuple[bool | None, str]:
-    """Returns whether Mooncake's discovery keeps a device, None when that is not known, and why not.
+    """Returns whether Mooncake's discovery keeps a device, None when that is not known, and why not as a sentence.
 
     Args:
         nic: the device.
         only: the names that MC_TE_FILTERS lets through; empty for all.
     """
     if only and nic.name not in only:
-        return False, "MC_TE_FILTERS does not name it"
-    if nic.usable is False and not nic.verbs_node.known:
-        return False, nic.why_not or nic.verbs_node.reason
+        return False, "MC_TE_FILTERS does not name it."
+    # Not its ports but its node or its user library: Mooncake cannot open it either.
+    if nic.usable is False and (not nic.verbs_node.known or any(port.usable for port in nic.ports)):
+        return False, nic.why_not or "It cannot be opened."
     ports = [_opens(port) for port in nic.ports]
     if any(ports):
         return (None, nic.why_not) if nic.usable is None else (True, "")
     if ports and all(port is False for port in ports):
-        return False, "no port with a GID table is ACTIVE"
+        return False, nic.why_not or "No port with a GID table is ACTIVE."
     # A source that says nothing of ports; whoever made the device may still know.
-    return nic.usable, "" if nic.usable else nic.why_not or "the source does not show the state of its ports"
+    return nic.usable, "" if nic.usable else nic.why_not or "The source does not show the state of its ports."
 
 
 def _opens(port: RdmaPort) -> bool | None:

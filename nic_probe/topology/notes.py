@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ..gpus.gpu import Vendor
 from ..nics.device import RdmaDevice
 from .mooncake import gpu_place, mooncake_candidate, mooncake_filter
 from .paths import hides_switches
@@ -75,17 +74,20 @@ def _on_candidates(host: Host, nics: Sequence[RdmaDevice]) -> Iterable[str]:
         elif candidate is None:
             unsure.setdefault(why_not, []).append(nic.name)
     for why_not, names in passed.items():
-        yield f"Mooncake passes over {_list(names)}: {why_not}."
+        yield f"Mooncake passes over {_list(names)}: {why_not.rstrip('.')}."
     for why_not, names in unsure.items():
-        yield f"Whether Mooncake can open {_list(names)} is not known ({why_not}); taken as if it could."
+        yield f"Mooncake is taken to use {_list(names)}, which is not certain: {why_not.rstrip('.')}."
 
 
 def _on_rows(host: Host, topology: Topology) -> Iterable[str]:
+    unseen: dict[str, list[str]] = {}
     for gpu in host.gpus.devices:
-        if gpu.vendor is Vendor.INTEL:
-            yield f"GPU {gpu.pci} has no row for Mooncake, which knows no GPUs of {gpu.vendor}."
-        elif not gpu.visible_index.known:
-            yield f"GPU {gpu.pci} has no row for Mooncake: its number in a process {gpu.visible_index.reason}."
+        number = gpu.visible_index
+        if gpu_place(gpu, host.pci) is None:
+            why = "Mooncake has no build for its vendor" if number.known else f"{number.source} {number.reason}"
+            unseen.setdefault(why, []).append(gpu.pci)
+    for why, gpus in unseen.items():
+        yield f"Mooncake has no row for GPU {_list(gpus)}: {why}."
     if any(row.startswith("npu:") for row in topology.mooncake):
         yield "Mooncake's own discovery makes no rows for Ascend; rows npu:N count in a file of MC_CUSTOM_TOPO_JSON."
     bare = [f"cpu:{node.id}" for node in host.cpu.numa_nodes if node.cpus.value == ""]
@@ -104,8 +106,8 @@ def _on_differences(topology: Topology, nics: Sequence[RdmaDevice]) -> Iterable[
                 rows.setdefault(name, []).append(row)
     for nic in nics:
         if nic.name in rows:
-            why = "; ".join(signs.get(nic.name, ())) or nic.why_not or "another NIC is nearer among the fit ones"
-            yield f"Mooncake alone would prefer {nic.name} for {_list(rows[nic.name])}, but it is not for KV: {why}."
+            why = " ".join(signs.get(nic.name, ()))
+            yield f"Mooncake alone would prefer {nic.name} for {_list(rows[nic.name])}, but it is not for KV. {why}"
 
 
 def _on_near_nics(host: Host, topology: Topology) -> Iterable[str]:

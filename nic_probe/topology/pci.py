@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ..netdev import pci_path
-from ..patience import LIMIT_S, answers_within
+from ..patience import answers_within
 from ..reading import Reading
 from ..sources.files import HostFiles
 
@@ -26,6 +26,8 @@ _FILES = (
     *("class", "vendor", "device", "numa_node"),
     *("current_link_speed", "current_link_width", "max_link_speed", "max_link_width"),
 )
+# Configuration space answers in microseconds; a device that was put to sleep may take long to wake up for it.
+_LIMIT_S = 0.5
 _BRIDGE = 0x0604
 _FUNCTION = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]")
 _ROOT = re.compile(r"pci[0-9a-f]{4,}:[0-9a-f]{2}")
@@ -107,7 +109,7 @@ def probe_pci(files: HostFiles, addresses: Iterable[str]) -> PciTree:
     """
     places = _places(files, addresses)
     read = [partial(_device, files, place) for place in places.values()]
-    answers = answers_within(LIMIT_S, read) if files.live else [task() for task in read]
+    answers = answers_within(_LIMIT_S, read) if files.live else [task() for task in read]
     devices = {
         address: _silent(places[address]) if device is None else device
         for address, device in zip(places, answers, strict=True)
@@ -207,7 +209,7 @@ def _device(files: HostFiles, place: _Place) -> PciDevice:
 
 
 def _silent(place: _Place) -> PciDevice:
-    hung: Reading[Any] = Reading.unreadable("/" + place.folder, f"did not answer within {LIMIT_S} s")
+    hung: Reading[Any] = Reading.unreadable("/" + place.folder, f"did not answer within {_LIMIT_S} s")
     return PciDevice(
         address=place.address,
         chain=place.chain,

@@ -5,7 +5,6 @@ One value, made once from a probed host by `survey_topology`; pure. Called by th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -61,8 +60,7 @@ class Topology:
 
 def survey_topology(host: Host) -> Topology:
     """Returns what follows from where the devices of `host` sit."""
-    gpus = sorted(host.gpus.devices, key=lambda gpu: gpu.pci)
-    nics = sorted(host.rdma.otherwise(()), key=lambda nic: _natural(nic.name))
+    gpus, nics = host.gpus.devices, host.rdma.otherwise(())
     paths = _paths(host, gpus, nics)
     fitness = judge_fitness(nics, paths, host.netdevs, host.pci)
     fit = {entry.nic for entry in fitness if entry.fit}
@@ -118,8 +116,3 @@ def _recommended(
     return {
         row: (preferred, tuple(name for name in names if name not in preferred)) for row, (preferred, _) in rows.items()
     }
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorts 2 before 10."""
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"([0-9]{1,9})", name)]

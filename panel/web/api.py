@@ -1,4 +1,4 @@
-"""The REST routes of the panel: deploy, stop, restart, try a prompt, hardware, samples.
+"""The REST routes of the panel: deploy, stop, restart, try a prompt, samples.
 
 Actions name a run and one of its processes and never carry a command. Each error is one sentence under
 "error". The guard has already checked who asks. Blocking calls run in worker threads.
@@ -114,9 +114,5 @@ def api_routes(source: Source, hub: Hub) -> APIRouter:
         return StreamingResponse(
             _lines(events), media_type="application/x-ndjson", headers={"Cache-Control": "no-store"}
         )
-
-    @routes.get("/hardware")
-    async def hardware() -> Mapping[str, object]:
-        return await asyncio.to_thread(source.hardware)
 
     return routes

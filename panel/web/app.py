@@ -19,6 +19,7 @@ from starlette.types import Scope
 
 from .api import add_error_answers, api_routes
 from .guard import Access, Guard
+from .hardware_routes import hardware_routes
 from .hub import Hub
 from .live import live_routes
 from .port import Source
@@ -60,10 +61,12 @@ def build_api(source: Source, *, poll_s: float = 0.5) -> FastAPI:
             finally:
                 poller.cancel()
                 await asyncio.gather(poller, return_exceptions=True)
+                await asyncio.to_thread(source.close)
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     add_error_answers(app)
     app.include_router(api_routes(source, hub))
+    app.include_router(hardware_routes(source))
     app.include_router(live_routes(source, hub))
     app.mount("/static-pdpanel", _StaticFiles(directory=_STATIC), name="static-pdpanel")
     return app

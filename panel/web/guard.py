@@ -2,7 +2,7 @@
 
 The panel starts processes, so every page that the person's browser has open is a possible attacker. The guard
 looks at each HTTP request and WebSocket before anything else does, in this order: Host (421), Origin (403),
-Sec-Fetch-Site (403), JSON for actions (415), token (401). It knows nothing of routes but the prefix of our
+Sec-Fetch-Site (403), JSON or raw bytes for actions (415), token (401). It knows nothing of routes but the prefix of our
 API, and nothing of Gradio. `app.build_app` puts it around everything.
 """
 
@@ -24,6 +24,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+# Neither can be sent by a page of another origin unless we allow it to: a browser asks first, and is refused.
+_ACTION_TYPES = ("application/json", "application/octet-stream")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 # 'unsafe-inline' and 'unsafe-eval' are Gradio's needs; everything else stays on our own origin.
@@ -126,8 +128,8 @@ def check(scope: Scope, access: Access) -> Refusal | None:
             return Refusal(403, "A page of another site may not use the panel.")
     if is_http and method not in _SAFE_METHODS and scope["path"].startswith("/api/"):
         kinds = [value.partition(";")[0].strip().lower() for value in _values(headers, b"content-type")]
-        if kinds != ["application/json"]:
-            return Refusal(415, "Actions take Content-Type: application/json.")
+        if len(kinds) != 1 or kinds[0] not in _ACTION_TYPES:
+            return Refusal(415, "Actions take Content-Type: application/json, and files application/octet-stream.")
     if not _has_token(headers, access):
         return Refusal(401, "The token is missing or no longer valid; open the URL that the panel printed.")
     return None

@@ -6,23 +6,29 @@ sentence, never an error; what could not be read shows its reason. Called by `so
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ...nic_probe import (
+    Evidence,
     Finding,
     Host,
+    Severity,
     SourceError,
     check_host,
-    open_host,
+    host_of_topology,
     probe_document,
     probe_host,
     survey_topology,
     this_host_files,
 )
-from ..host_picture import lay_out
+from ...nic_probe.sources.capture import open_capture
+from ...nic_probe.sources.topology_file import read_topology_file
+from ..host_picture import Picture, picture_of
+from ..host_shapes import SIGNS, State
 from ..host_svg import to_svg
 from .hardware_details import make_details
 from .hardware_report import make_report
@@ -30,6 +36,8 @@ from .hardware_tables import make_tables
 from .hardware_values import Cell, Entry, cell, inner, items, size
 
 __all__ = ["describe", "describe_file", "describe_this_host"]
+
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
 def describe(document: Entry, findings: Sequence[Finding], name: str = "") -> Mapping[str, Any]:
@@ -41,18 +49,23 @@ def describe(document: Entry, findings: Sequence[Finding], name: str = "") -> Ma
         name: the file that the host comes from; empty for this host.
 
     Returns:
-        document; label (whose hardware this is) and live; picture and narrow (the same in one column), as
-        `host_shapes` has them; svg; findings; facts of {label, value}; tables of {title, columns, rows, empty};
-        details of each device; report as Markdown. Cells are those of `hardware_values`.
+        document; label (whose hardware this is) and live; picture and narrow (the same in one column) with
+        their signs, as `host_shapes` has them; svg; summary of {label, value, sign}; findings; facts of {label,
+        value}; tables of {title, columns, rows, empty, copies}; details of each device; report as Markdown. Cells
+        are those of `hardware_values`. Control characters in texts are replaced.
     """
-    picture = lay_out(document, findings)
+    document = _printable(document)
+    findings = [_printable_finding(finding) for finding in findings]
+    picture = picture_of(document, findings)
     return {
         "document": document,
         "label": f"dump of {name}, not this host" if name else "this host",
         "live": inner(document, "host").get("live") is True,
         "picture": asdict(picture),
-        "narrow": asdict(lay_out(document, findings, columns=1)),
+        "narrow": asdict(picture_of(document, findings, columns=1)),
         "svg": to_svg(picture),
+        "signs": SIGNS,
+        "summary": _summary(document, findings, picture),
         "findings": [asdict(finding) for finding in findings],
         "facts": _facts(document),
         "tables": make_tables(document),
@@ -81,16 +94,76 @@ def describe_file(path: Path, name: str) -> Mapping[str, Any]:
         SourceError: the file cannot be read as a host; it names the file as the person does.
     """
     try:
-        host = open_host(path)
+        host = _open(path)
     except SourceError as error:
         problem = error.problem.replace(str(path), name)
         raise SourceError("file", name, problem, error.remedy) from error
     return _describe_host(host, name)
 
 
+def _open(path: Path) -> Host:
+    """Opens a file by what it holds: XML is a topology, everything else an archive of kernel files."""
+    with path.open("rb") as file:
+        is_xml = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+    return host_of_topology(read_topology_file(path)) if is_xml else probe_host(open_capture(path), {})
+
+
 def _describe_host(host: Host, name: str = "") -> Mapping[str, Any]:
     topology = survey_topology(host)
     return describe(probe_document(host, topology), check_host(host, topology), name)
+
+
+def _printable(value: Any) -> Any:
+    """Returns a JSON value whose texts have neither control characters nor ones that turn the direction of writing."""
+    if isinstance(value, str):
+        return value if value.isprintable() else "".join(char if char.isprintable() else _REPLACED for char in value)
+    if isinstance(value, Mapping):
+        return {_printable(key): _printable(each) for key, each in value.items()}
+    return [_printable(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _printable_finding(finding: Finding) -> Finding:
+    return Finding(
+        id=finding.id,
+        severity=finding.severity,
+        subject=_printable(finding.subject),
+        evidence=tuple(Evidence(_printable(one.source), _printable(one.value)) for one in finding.evidence),
+        reason=_printable(finding.reason),
+        remedy=_printable(finding.remedy),
+        corrected=_printable(finding.corrected),
+    )
+
+
+def _summary(document: Entry, findings: Sequence[Finding], picture: Picture) -> list[dict[str, Any]]:
+    gpus, nics = items(document, "gpus"), items(document, "nics")
+    names = Counter(str(gpu.get("name") or gpu.get("vendor") or "unknown") for gpu in gpus)
+    shown = ", ".join(f"{count} \N{MULTIPLICATION SIGN} {name}" for name, count in names.most_common())
+    states = Counter(box.state for box in picture.boxes if box.kind == "nic")
+    usable = states[State.GOOD] + states[State.WARN]
+    nic_sign = State.BAD if states[State.BAD] else State.UNKNOWN if states[State.UNKNOWN] else State.GOOD
+    chosen = inner(document, "ib_devices")
+    served = sum(bool(chosen.get(gpu.get("id"))) for gpu in gpus)
+    grave = Counter(finding.severity for finding in findings)
+    errors, warnings = grave[Severity.ERROR], grave[Severity.WARNING]
+    sign = State.BAD if errors else State.WARN if warnings else State.GOOD
+    return [
+        {"label": "GPUs", "value": shown or "none", "sign": ""},
+        {
+            "label": "RDMA NICs",
+            "value": f"{usable} of {len(nics)} usable" if nics else "none: KV travels over TCP",
+            "sign": nic_sign if nics else "",
+        },
+        {
+            "label": "GPUs with a NIC to use",
+            "value": f"{served} of {len(gpus)}" if gpus else "no GPU",
+            "sign": "" if not (gpus and nics) else State.GOOD if served == len(gpus) else State.WARN,
+        },
+        {"label": "Findings", "value": f"{_count(errors, 'error')}, {_count(warnings, 'warning')}", "sign": sign},
+    ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
 
 
 def _facts(document: Entry) -> list[dict[str, Cell]]:

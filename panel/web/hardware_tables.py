@@ -6,6 +6,7 @@ From the probe's document alone; what a host lacks is an empty table with one se
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,7 +80,12 @@ def _chosen(document: Entry) -> dict[str, Any]:
         for key, gpu in names.items()
     ]
     columns = ("GPU", "PCI", "--disaggregation-ib-device", "Path")
-    return _table("NIC to use for each GPU", columns, rows, "Without a GPU there is nothing to choose.")
+    table = _table("NIC to use for each GPU", columns, rows, "Without a GPU there is nothing to choose.")
+    value, mooncake = document.get("sglang_ib_device"), inner(document, "mooncake_topology")
+    copies = [{"label": "Copy for all GPUs", "text": str(value)}] if value else []
+    if mooncake:
+        copies.append({"label": "Copy Mooncake topology", "text": json.dumps(mooncake, indent=2)})
+    return {**table, "copies": copies}
 
 
 def _gpus(document: Entry, is_live: bool) -> dict[str, Any]:
@@ -114,7 +120,7 @@ def _ports(document: Entry, is_live: bool) -> dict[str, Any]:
     columns += ["Firmware", *(["Sent now", "Received now"] if is_live else [])]
     rows: list[list[Cell]] = []
     for nic in items(document, "nics"):
-        for port in items(nic, "ports"):
+        for port in items(nic, "ports") or ({"port": "no port"},):
             key = f"{nic.get('name')}:{port.get('port')}"
             gid = best_gid(port)
             row: list[Cell] = [

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict
 
 from ...engine.errors import PdpanelError
-from .port import RunView, Source
+from .port import HostTraffic, RunView, Source
 from .trace import Trace
 
 __all__ = ["Hub", "Subscriber"]
@@ -39,6 +39,7 @@ class Subscriber:
         self.selected: str | None = None
         self.dropped = asyncio.Event()
         self.has_history = False
+        self.has_host = False
         self._queue: asyncio.Queue[Packet] = asyncio.Queue(limit)
 
     def put(self, packet: Packet) -> None:
@@ -68,6 +69,7 @@ class Hub:
         self._subscribers: set[Subscriber] = set()
         self._runs: dict[str, dict[str, object]] = {}
         self._traces: dict[str, Trace] = {}
+        self._traffic: HostTraffic | None = None
         self._wake = asyncio.Event()
 
     @contextlib.asynccontextmanager
@@ -109,6 +111,7 @@ class Hub:
     async def _poll(self) -> None:
         views = await asyncio.to_thread(self._source.runs)
         self._tell(self._changes(views))
+        self._tell_traffic(await asyncio.to_thread(self._source.host_traffic))
         wanted = {one.selected for one in self._subscribers if one.selected in self._runs}
         self._traces = {run_id: trace for run_id, trace in self._traces.items() if run_id in wanted}
         for run_id in wanted:
@@ -140,6 +143,25 @@ class Hub:
         self._runs = runs
         # Sent even when nothing changed: the browser takes it as a sign of life.
         return {"type": "runs", "at": self._clock(), "runs": changed, "gone": gone}
+
+    def _tell_traffic(self, traffic: HostTraffic | None) -> None:
+        """Sends the host's links: all of them to a new subscriber, then those that changed."""
+        if traffic is None:
+            return
+        before = {} if self._traffic is None else self._traffic.links
+        is_new = self._traffic is None or self._traffic.at != traffic.at
+        self._traffic = traffic
+        changed = {key: asdict(link) for key, link in traffic.links.items() if before.get(key) != link}
+        head = {"type": "host", "at": traffic.at, "rate_hz": traffic.rate_hz}
+        delta = {**head, "links": changed, "gone": [key for key in before if key not in traffic.links], "whole": False}
+        for one in self._subscribers:
+            if one.has_host:
+                if is_new:
+                    one.put(delta)
+                continue
+            one.has_host = True
+            links = {key: asdict(link) for key, link in traffic.links.items()}
+            one.put({**head, "links": links, "gone": [], "whole": True})
 
     def _tell(self, packet: Packet) -> None:
         for subscriber in self._subscribers:

@@ -19,6 +19,7 @@ HEAD = "\n".join(
         f'<link rel="icon" href="{_STATIC}/mark.svg" type="image/svg+xml">',
         f'<link rel="stylesheet" href="{_STATIC}/uPlot.min.css">',
         f'<link rel="stylesheet" href="{_STATIC}/pdpanel.css">',
+        f'<link rel="stylesheet" href="{_STATIC}/hardware.css">',
         f'<script src="{_STATIC}/uPlot.iife.min.js"></script>',
         f'<script type="module" src="{_STATIC}/main.js"></script>',
     ]

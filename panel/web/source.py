@@ -6,16 +6,19 @@ Only translation: no decision about runs is made here. Called from worker thread
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from ..config import inherited_environment
 from ..deployment import parse_deployment
 from ..runner.series import SeriesInfo
 from ..runs import ProcessView as RunProcess
 from ..runs import Runs
 from ..runs import RunView as RealRun
-from .hardware import describe_this_host
-from .port import Choices, DeployForm, ProcessView, RunView, SampleBatch, SeriesView
+from .hardware import describe_file, describe_this_host
+from .port import Choices, DeployForm, HostTraffic, ProcessView, RunView, SampleBatch, SeriesView
 
 __all__ = ["RunsSource", "to_series"]
 
@@ -95,6 +98,8 @@ class RunsSource:
     def __init__(self, runs: Runs, choices: Choices | None = None) -> None:
         self.choices = choices or Choices()
         self._runs = runs
+        self._sampler: Any = None
+        self._lock = threading.Lock()
 
     def runs(self) -> Sequence[RunView]:
         """Returns the runs, newest first."""
@@ -135,4 +140,24 @@ class RunsSource:
 
     def hardware(self) -> Mapping[str, object]:
         """Returns what this host is."""
-        return describe_this_host()
+        return describe_this_host(inherited_environment())
+
+    def inspect_hardware(self, path: Path, name: str) -> Mapping[str, object]:
+        """Returns what the host in a dump or topology file is; raises SourceError for another file."""
+        return describe_file(path, name)
+
+    def host_traffic(self) -> HostTraffic | None:
+        """Returns the newest sample of this host's links; the first call starts the sampler."""
+        with self._lock:
+            if self._sampler is None:
+                from .host_series import HostSampler
+
+                self._sampler = HostSampler()
+                self._sampler.start()
+            return self._sampler.latest()
+
+    def close(self) -> None:
+        """Ends the sampler."""
+        with self._lock:
+            if self._sampler is not None:
+                self._sampler.close()

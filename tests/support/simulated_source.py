@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pdpanel.engine.errors import ConfigError, NotFoundError
-from pdpanel.panel.web.hardware import describe_this_host
-from pdpanel.panel.web.port import Choices, DeployForm, ProcessView, RunView, SampleBatch, SeriesView
+from pdpanel.panel.web.hardware import describe, describe_file, describe_this_host
+from pdpanel.panel.web.port import Choices, DeployForm, HostTraffic, ProcessView, RunView, SampleBatch, SeriesView
+from sample_hosts import HOSTS, findings_of
+from simulated_traffic import simulated_traffic
 
 __all__ = ["SimulatedSource"]
 
@@ -47,6 +49,13 @@ def _processes(form: DeployForm, number: int, port: int) -> tuple[ProcessView, .
         )
         for place, (name, role) in enumerate(names)
     )
+
+
+def _sample(host: str, name: str = "") -> Mapping[str, object]:
+    document = HOSTS[host]()
+    if name:
+        document["host"]["live"] = False
+    return describe(document, findings_of(document), name)
 
 
 class SimulatedSource:
@@ -157,8 +166,27 @@ class SimulatedSource:
             return self._folder / f"{run_id}-{name}.log"
 
     def hardware(self) -> Mapping[str, object]:
-        """Returns this host's real hardware."""
-        return describe_this_host()
+        """Returns the host of `sample_hosts` that the file `host` in the folder names, or else the real one."""
+        name = self._host()
+        return _sample(name) if name else describe_this_host({})
+
+    def inspect_hardware(self, path: Path, name: str) -> Mapping[str, object]:
+        """Returns what is in the file: `sample NAME` for one of `sample_hosts`, or a real dump or topology file."""
+        begin, _, rest = path.read_bytes()[:100].decode("latin-1").partition(" ")
+        return _sample(rest, name) if begin == "sample" else describe_file(path, name)
+
+    def host_traffic(self) -> HostTraffic | None:
+        """Returns made-up traffic of a host of `sample_hosts`; of the real host none."""
+        name = self._host()
+        return simulated_traffic(HOSTS[name](), self._clock()) if name else None
+
+    def close(self) -> None:
+        """Notes the call."""
+        self.calls.append(("close",))
+
+    def _host(self) -> str:
+        path = self._folder / "host"
+        return path.read_text() if path.exists() else ""
 
     def remember(self, run_id: str, seconds: float) -> None:
         """Gives the run a past of made-up samples."""

@@ -15,7 +15,8 @@ SIGNATURES = (
         Rule(
             "log-forced-tcp",
             "Mooncake was told to use TCP",
-            "MC_FORCE_TCP takes the RDMA NICs out of the choice. Mooncake tests only whether it is set: MC_FORCE_TCP=0 "
+            "MC_FORCE_TCP takes the RDMA NICs out of the choice. Mooncake tests only whether it is set: "
+            "MC_FORCE_TCP=0 "
             "forces TCP, too.",
             ("launch-commands.md 3", "transports.md 5"),
         ),
@@ -37,7 +38,13 @@ SIGNATURES = (
         ),
         Speaker.MOONCAKE,
         Severity.WARNING,
-        ("no rdma devices found", "using tcp transport", "using tcp host transport", "found 0 hcas", "falling back to rdma/tcp"),
+        (
+            "no rdma devices found",
+            "using tcp transport",
+            "using tcp host transport",
+            "found 0 hcas",
+            "falling back to rdma/tcp",
+        ),
         r"No RDMA devices found|Using TCP (?:host )?transport|Found 0 HCAs|falling back to RDMA/TCP",
         "Mooncake found no usable RDMA NIC, so the KV cache travels over TCP, whatever was asked for.",
         "Give the process its NICs (docker run --device /dev/infiniband --cap-add IPC_LOCK --ulimit memlock=-1, and "
@@ -49,7 +56,12 @@ SIGNATURES = (
             "Mooncake's TCP transport got an address in GPU memory",
             "Older versions of the TCP transport cannot send from or write into GPU memory: the socket answers Bad "
             "address (14). It shows on hosts without RDMA and on consumer GPUs.",
-            ("sgl-project/sglang#7118", "kvcache-ai/Mooncake#257", "kvcache-ai/Mooncake#602", "kvcache-ai/Mooncake#702"),
+            (
+                "sgl-project/sglang#7118",
+                "kvcache-ai/Mooncake#257",
+                "kvcache-ai/Mooncake#602",
+                "kvcache-ai/Mooncake#702",
+            ),
         ),
         Speaker.MOONCAKE,
         Severity.ERROR,
@@ -85,7 +97,8 @@ SIGNATURES = (
         Speaker.MOONCAKE,
         Severity.WARNING,
         ("session",),
-        r"(?:Client|Server)?Session(?:::\w+|: )[^\n]{0,300}(?:Broken pipe|End of file|Connection reset|Operation canceled)",
+        r"(?:Client|Server)?Session(?:::\w+|: )[^\n]{0,300}(?:Broken pipe|End of file|Connection reset"
+        r"|Operation canceled)",
         "A peer closed the connection during a transfer.",
         "See in the peer's log whether it ended, and why.",
     ),
@@ -129,7 +142,8 @@ SIGNATURES = (
         Speaker.MOONCAKE,
         Severity.ERROR,
         ("sockethandshakeplugin: bind", "no valid port found", "not valid port for serving", "available tcp port"),
-        r"SocketHandShakePlugin: bind(?: \(port (?P<port>\d{1,5})\))?|No valid port found for|not valid port for serving"
+        r"SocketHandShakePlugin: bind(?: \(port (?P<port>\d{1,5})\))?|No valid port found for"
+        r"|not valid port for serving"
         r"|unable to find available tcp port",
         "Mooncake could not listen (port {port}).",
         "Free the port, or choose others with MC_MIN_RPC_PORT and MC_MAX_RPC_PORT (MC_HANDSHAKE_PORT for 12001).",
@@ -145,7 +159,8 @@ SIGNATURES = (
         Speaker.MOONCAKE,
         Severity.ERROR,
         ("sockethandshakeplugin: connect", "failed to create connection to", "tcp lane connection to"),
-        r"(?:SocketHandShakePlugin: connect\(\) ?|failed to create connection to |TCP lane connection to )(?P<peer>[^\s]{1,80}?)"
+        r"(?:SocketHandShakePlugin: connect\(\) ?|failed to create connection to "
+        r"|TCP lane connection to )(?P<peer>[^\s]{1,80}?)"
         r"(?:\.|:)? [^\n]{0,80}Connection refused",
         "The peer at {peer} accepts no connection.",
         "See whether that worker lives, and whether the address is one that this host can reach.",
@@ -161,7 +176,8 @@ SIGNATURES = (
         Speaker.MOONCAKE,
         Severity.ERROR,
         ("sockethandshakeplugin", "failed to create connection to", "tcp lane connection to", "not valid lan address"),
-        r"(?:SocketHandShakePlugin: connect\(\) ?|failed to create connection to |TCP lane connection to )(?P<peer>[^\s]{1,80}?)"
+        r"(?:SocketHandShakePlugin: connect\(\) ?|failed to create connection to "
+        r"|TCP lane connection to )(?P<peer>[^\s]{1,80}?)"
         r"(?:\.|:)? [^\n]{0,80}(?:timed out|No route to host|Network is unreachable)"
         r"|failed to get IP address of peer server (?P<name>\S{1,80})|not valid LAN address found",
         "The address of a peer ({peer}) cannot be reached from here.",
@@ -250,12 +266,18 @@ SIGNATURES = (
         Rule(
             "log-mooncake-setting",
             "Mooncake ignores a setting",
-            "A variable or a topology file that cannot be read is replaced by the default, and only this line says so.",
+            "A variable or a topology file that cannot be read is replaced by the default, and only this line says "
+            "so.",
             ("launch-commands.md 7.4",),
         ),
         Speaker.MOONCAKE,
         Severity.WARNING,
-        ("ignore value from environment variable", "invalid mc_", "failed to load custom topology", "has no valid mappings"),
+        (
+            "ignore value from environment variable",
+            "invalid mc_",
+            "failed to load custom topology",
+            "has no valid mappings",
+        ),
         r"Ignore value from environment variable (?P<name>\w+)|Invalid (?P<other>MC_\w+)"
         r"|Failed to load custom topology from (?P<path>\S{1,120})|has no valid mappings",
         "A setting ({name}) has a value that Mooncake does not take.",

@@ -19,7 +19,12 @@ SIGNATURES = (
             "GPUDirect RDMA needs a way for the NIC to reach GPU memory: the module nvidia_peermem, or dma-buf with a "
             "recent driver and kernel. Without either, ibv_reg_mr fails with EFAULT (Bad address [14]) or EINVAL "
             "(Invalid argument [22]), and the worker ends.",
-            ("sgl-project/sglang#6193", "sgl-project/sglang#6894", "kvcache-ai/Mooncake#281", "kvcache-ai/Mooncake#351"),
+            (
+                "sgl-project/sglang#6193",
+                "sgl-project/sglang#6894",
+                "kvcache-ai/Mooncake#281",
+                "kvcache-ai/Mooncake#351",
+            ),
         ),
         Speaker.MOONCAKE,
         Severity.ERROR,
@@ -73,7 +78,8 @@ SIGNATURES = (
         ("failed to register memory", "ibv_reg_mr", "rlimit_memlock", "max locked memory", "ibv_create_cq"),
         _REGISTER
         + r"(?:Cannot allocate memory|\[12\])"
-        + r"|ibv_(?:reg_mr|create_cq)[^\n]{0,200}Cannot allocate memory|RLIMIT_MEMLOCK is \d+ bytes|set max locked memory",
+        + r"|ibv_(?:reg_mr|create_cq)[^\n]{0,200}Cannot allocate memory|RLIMIT_MEMLOCK is \d+ bytes"
+        r"|set max locked memory",
         "The limit of locked memory is too low for the KV pool.",
         "Raise it: ulimit -l unlimited, LimitMEMLOCK=infinity in a systemd unit, "
         "or docker run --ulimit memlock=-1 --cap-add IPC_LOCK.",
@@ -138,7 +144,8 @@ SIGNATURES = (
         Speaker.MOONCAKE,
         Severity.ERROR,
         ("gid is null", "rdma device:"),
-        r"GID is NULL|RDMA device: (?P<device>[^,\n]{1,80}), LID: \d+, GID: \((?:GID_Index )?(?P<index>-?\d+)\) (?:00:){15}00\b",
+        r"GID is NULL"
+        r"|RDMA device: (?P<device>[^,\n]{1,80}), LID: \d+, GID: \((?:GID_Index )?(?P<index>-?\d+)\) (?:00:){15}00\b",
         "The chosen GID (device: {device}, index: {index}) is empty, so peers cannot address the NIC.",
         "Set MC_GID_INDEX to an entry of type RoCE v2 that has an address (show_gids lists them), on every host.",
     ),
@@ -153,7 +160,8 @@ SIGNATURES = (
         Speaker.MOONCAKE,
         Severity.WARNING,
         ("no suitable gid", "has no gid table entries", "failed to query gid"),
-        r"No suitable GID (?:found )?(?:on|while refreshing) (?P<device>[^\s/]{1,80})|(?P<port>\S{1,80}) has no GID table entries"
+        r"No suitable GID (?:found )?(?:on|while refreshing) (?P<device>[^\s/]{1,80})"
+        r"|(?P<port>\S{1,80}) has no GID table entries"
         r"|Failed to query GID",
         "A NIC ({device}) has no usable GID.",
         "Give the interface of the NIC an address, or run the container with the host's network.",
@@ -214,7 +222,8 @@ SIGNATURES = (
         Speaker.MOONCAKE,
         Severity.WARNING,
         ("not active", "no active ports"),
-        r"Device (?P<device>\S{1,80}) (?:port not active|has no active ports)|(?P<port>\w{1,60}:\d+) is not active \(state",
+        r"Device (?P<device>\S{1,80}) (?:port not active|has no active ports)"
+        r"|(?P<port>\w{1,60}:\d+) is not active \(state",
         "An RDMA port ({device}) is not active, so its NIC is left out.",
         "Look at the cable and the switch, or set MC_IB_PORT to the port that is in use.",
     ),
@@ -263,7 +272,8 @@ SIGNATURES = (
         ("retry counter exceeded", "retry exceeded"),
         r"(?:transport |RNR )?retry (?:counter )?exceeded",
         "Packets to the peer's NIC are not acknowledged.",
-        "See whether the peer lives; then try ib_send_bw between the two NICs, and look at drops and PFC on the switch.",
+        "See whether the peer lives; then try ib_send_bw between the two NICs, and look at drops and PFC on the "
+        "switch.",
     ),
     Signature(
         Rule(
@@ -305,10 +315,12 @@ SIGNATURES = (
         Speaker.MOONCAKE,
         Severity.ERROR,
         ("cannot make connection for endpoint", "handshake"),
-        r"Cannot make connection for endpoint|Failed to exchange handshake|Handshake (?:request )?rejected by (?P<peer>[^\s:]{1,80})"
+        r"Cannot make connection for endpoint|Failed to exchange handshake"
+        r"|Handshake (?:request )?rejected by (?P<peer>[^\s:]{1,80})"
         r"|Rejected handshake request|Timed out waiting for RDMA ready ACK",
         "The RDMA connection to a peer ({peer}) could not be set up.",
-        "Look into the peer's log at the same time; check that the two hosts reach each other on ports 15000 to 17000.",
+        "Look into the peer's log at the same time; check that the two hosts reach each other on ports 15000 to "
+        "17000.",
     ),
     Signature(
         Rule(
@@ -337,7 +349,8 @@ SIGNATURES = (
         Speaker.MOONCAKE,
         Severity.ERROR,
         ("requested address",),
-        r"nvlink_transport\.cpp[^\n]{0,80}Requested address[^\n]{0,120}not found|Requested address 0x[^\n]{0,120} not found!",
+        r"nvlink_transport\.cpp[^\n]{0,80}Requested address[^\n]{0,120}not found"
+        r"|Requested address 0x[^\n]{0,120} not found!",
         "The KV pool was not allocated for multi-node NVLink.",
         "Set MC_FORCE_MNNVL=1, NCCL_MNNVL_ENABLE=1, NCCL_CUMEM_ENABLE=1 and SGLANG_MOONCAKE_CUSTOM_MEM_POOL=True.",
     ),

@@ -25,7 +25,8 @@ SIGNATURES = (
         Speaker.ROUTER,
         Severity.ERROR,
         ("no available", "failed to select", "worker is healthy"),
-        r"No available (?P<role>prefill|decode)?\s?workers|No available servers|Failed to select (?:PD pair|worker pair|\w+ worker)"
+        r"No available (?P<role>prefill|decode)?\s?workers|No available servers"
+        r"|Failed to select (?:PD pair|worker pair|\w+ worker)"
         r"|No (?P<other>\w{1,20}) worker is healthy",
         "The router has no usable worker (role: {role}).",
         "Wait until every worker answers a real request before sending load; "

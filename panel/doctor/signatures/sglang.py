@@ -109,11 +109,16 @@ SIGNATURES = (
             "Decode lost its prefill worker",
             "When prefill dies, requests that wait for its KV fail, and on older versions decode stays stuck until it "
             "is restarted.",
-            ("sgl-project/sglang#6215", "sgl-project/sglang#12779", "sgl-project/sglang#31144", "vllm-project/aibrix#2289"),
+            (
+                "sgl-project/sglang#6215",
+                "sgl-project/sglang#12779",
+                "sgl-project/sglang#31144",
+                "vllm-project/aibrix#2289",
+            ),
         ),
         Speaker.SGLANG,
         Severity.ERROR,
-        ("lost connection with prefill", "kvcache from prefill", "it might be dead", "attempting to reconnect to"),
+        ("lost connection with prefill", "kvcache from prefill"),
         r"Lost connection with prefill instance(?: \(bootstrap_addr: (?P<peer>[^)\s]{1,80})\))?(?:, (?P<count>\d+) requests)?"
         r"|Failed to get kvcache from prefill instance",
         "The prefill worker ({peer}) is gone; requests that waited for its KV failed.",
@@ -217,7 +222,12 @@ SIGNATURES = (
             "Another process holds GPU memory",
             "Schedulers and engine cores that outlive their server keep its GPU memory. The next server then finds "
             "less than it needs, or unequal memory on its GPUs.",
-            ("sgl-project/sglang#31645", "sgl-project/sglang#23627", "vllm-project/vllm#55510", "vllm-project/vllm#34643"),
+            (
+                "sgl-project/sglang#31645",
+                "sgl-project/sglang#23627",
+                "vllm-project/vllm#55510",
+                "vllm-project/vllm#34643",
+            ),
         ),
         Speaker.SGLANG,
         Severity.ERROR,
@@ -312,9 +322,15 @@ SIGNATURES = (
         ),
         Speaker.SGLANG,
         Severity.ERROR,
-        ("kvtransfererror", "transfer failed for request", "handshake failed for request", "bootstrap failed for request"),
+        (
+            "kvtransfererror",
+            "transfer failed for request",
+            "handshake failed for request",
+            "bootstrap failed for request",
+        ),
         r"KVTransferError\(bootstrap_room=(?P<room>\d+)\)|(?:transfer|handshake|bootstrap) failed for request rank=\d+",
         "The KV of requests was not transferred.",
         "Find the first error of both workers; errors of later rooms are often consequences.",
+        beside_others=True,
     ),
 )

@@ -46,6 +46,7 @@ class Signature:
         pattern: a regular expression without unbounded repetition inside another one; letter case does not
             matter. Its named groups may stand in `reason` and `remedy` as `{name}`.
         noise_after: True for a line that follows from an earlier error and explains nothing by itself.
+        beside_others: True when it counts a line also if another signature explains it.
     """
 
     rule: Rule
@@ -56,6 +57,7 @@ class Signature:
     reason: str
     remedy: str
     noise_after: bool = False
+    beside_others: bool = False
 
     def search(self, text: str, lowered: str) -> re.Match[str] | None:
         """Returns the match in `text`, whose lower-case form is `lowered`; None when there is none."""

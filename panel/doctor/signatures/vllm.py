@@ -80,7 +80,15 @@ SIGNATURES = (
         ),
         Speaker.VLLM,
         Severity.ERROR,
-        ("is not paired with", "not divisible", "kv region", "kv group count", "p num blocks", "< remote blocks", "compatibility hash"),
+        (
+            "is not paired with",
+            "not divisible",
+            "kv region",
+            "kv group count",
+            "p num blocks",
+            "< remote blocks",
+            "compatibility hash",
+        ),
         r"is not paired with P tp_rank|tensor parallel size \d+ is not divisible|KV region (?:length mismatch|counts|length does not)"
         r"|KV group count mismatch|P num blocks less than D|local blocks\(\d+\) < remote blocks|compatibility hash mismatch",
         "Prefill and decode disagree on tensor parallel size, block size, type or version.",

@@ -15,6 +15,8 @@ class Store extends EventTarget {
   live = { state: "connecting", waitMs: 0 };
   skewS = 0;
   trouble = "";
+  /** The newest sample of the host's links; `at` is null before there is one. */
+  host = { at: null, rateHz: 0, links: new Map() };
 
   connect() {
     this.channel = new Channel("/api/live", {
@@ -77,7 +79,8 @@ class Store extends EventTarget {
   }
 
   take(packet) {
-    if (packet.at) this.skewS = packet.at - Date.now() / 1000;
+    // A sample of the host was taken before it was sent, so it does not tell the server's time.
+    if (packet.at && packet.type !== "host") this.skewS = packet.at - Date.now() / 1000;
     if (packet.type === "snapshot") {
       this.runs = new Map(packet.runs.map((run) => [run.id, run]));
       this.tookRuns();
@@ -90,6 +93,8 @@ class Store extends EventTarget {
     } else if (packet.type === "trouble") {
       this.trouble = packet.reason;
       this.emit("runs");
+    } else if (packet.type === "host") {
+      this.takeHost(packet);
     } else if (packet.run === this.selected) {
       this.takeSamples(packet);
     }
@@ -118,6 +123,14 @@ class Store extends EventTarget {
     if (drop > 0) this.rows.splice(0, drop);
     this.ticks += 1;
     this.emit("samples");
+  }
+
+  takeHost(packet) {
+    const links = packet.whole ? new Map() : this.host.links;
+    for (const key of packet.gone) links.delete(key);
+    for (const [key, link] of Object.entries(packet.links)) links.set(key, link);
+    this.host = { at: packet.at, rateHz: packet.rate_hz, links };
+    this.emit("host");
   }
 
   /** The newest value of a series, or null. */

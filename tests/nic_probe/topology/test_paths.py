@@ -49,7 +49,10 @@ GPU = device(ROOT, PORT, SWITCH, "0000:18:00.0", "0000:19:00.0")
             id="a switch below the switch",
         ),
         pytest.param(
-            (ROOT, PORT, SWITCH, "0000:18:01.0", "0000:20:00.0", "0000:21:00.0"), "PXB", SWITCH, id="two below"
+            (ROOT, PORT, SWITCH, "0000:18:01.0", "0000:20:00.0", "0000:21:00.0"),
+            "PXB",
+            SWITCH,
+            id="a card with a bridge",
         ),
         pytest.param((ROOT, PORT, "0000:1a:00.0"), "PXB", PORT, id="beside the switch"),
         pytest.param((ROOT, "0000:16:02.0", "0000:40:00.0"), "PHB", ROOT, id="another port of the root"),

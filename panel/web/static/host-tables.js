@@ -1,0 +1,49 @@
+// The tables below the picture, and the one that only screen readers see: all that the detail cards say.
+
+import { copyButton } from "./clipboard.js";
+import { el } from "./dom.js";
+import { cellNodes, cellText } from "./host-cells.js";
+
+const WIDE = 6;
+
+function slug(title) {
+  return title.toLowerCase().replaceAll(/[^a-z]+/g, "-");
+}
+
+/** One table in a card of its own. */
+export function tableCard({ title, columns, rows, empty, copies = [] }) {
+  const head = el("div", { class: "pd-cardhead" }, el("h3", {}, title), el("div", { class: "pd-actions" }, ...copies.map(({ label, text }) => copyButton(label, () => text))));
+  const attributes = { class: `pd-card${columns.length > WIDE ? " pd-hw-wide" : ""}`, "data-testid": `table-${slug(title)}` };
+  if (rows.length === 0) return el("section", attributes, head, el("p", { class: "pd-hint" }, empty));
+  return el(
+    "section",
+    attributes,
+    head,
+    el("div", { class: "pd-scroll", tabindex: 0, role: "region", "aria-label": title },
+      el("table", { class: "pd-table pd-hw-table" },
+        el("thead", {}, el("tr", {}, ...columns.map((column) => el("th", { scope: "col" }, column)))),
+        el("tbody", {}, ...rows.map((row) =>
+          el("tr", {}, ...row.map((value, index) =>
+            index === 0 ? el("th", { scope: "row" }, ...cellNodes(value)) : el("td", {}, ...cellNodes(value)))))),
+      ),
+    ),
+  );
+}
+
+/** What the picture and its cards show, as a table that takes no room on the screen. */
+export function unseenTable(boxes, details) {
+  const rows = [];
+  for (const box of boxes) {
+    const detail = details[box.id];
+    if (!detail) continue;
+    for (const { label, value } of [...detail.rows, ...detail.more]) {
+      const text = cellText(value);
+      if (text !== null) rows.push(el("tr", {}, el("th", { scope: "row" }, detail.title), el("td", {}, label), el("td", {}, text)));
+    }
+  }
+  return el("div", { class: "pd-unseen", "data-testid": "hardware-unseen" },
+    el("table", {},
+      el("caption", {}, "Every device of the picture and what is known of it"),
+      el("thead", {}, el("tr", {}, ...["Device", "What", "Value"].map((name) => el("th", { scope: "col" }, name)))),
+      el("tbody", {}, ...rows)));
+}
