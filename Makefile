@@ -33,8 +33,8 @@ check: setup-tests ## ruff, its format and pyright
 	@$(VENV)/python -m ruff format --check .
 	@$(VENV)/python -m pyright
 
-probe.pyz: nic_probe/dump.py ## one file that makes a dump of a node where nothing is installed
-	@cp $< $@
+probe.pyz: setup ## one file that makes a dump of a node where nothing is installed
+	@$(VENV)/pdpanel probe --pyz $@
 
 clean: ## remove .venv and everything that was built
 	rm -rf .venv probe.pyz build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..nic_probe import Finding, Severity
 from ..nic_probe.checks.check import Rule
-from .runner.journal import clean_line
+from .runner.journal import one_line
 
 __all__ = ["count_of", "finding_json", "findings_text", "rule_text"]
 
@@ -37,24 +37,24 @@ def findings_text(findings: Sequence[Finding]) -> str:
 
 
 def _finding(finding: Finding) -> Iterator[str]:
-    yield clean_line(f"{finding.severity.upper():<8} {finding.id}: {finding.subject}")
+    yield one_line(f"{finding.severity.upper():<8} {finding.id}: {finding.subject}")
     yield from _wrapped("", finding.reason)
     shown = finding.evidence[:_SHOWN_EVIDENCE]
     for evidence in shown:
-        yield clean_line(f"{_INDENT}seen: {evidence.source}: {evidence.value}")
+        yield _INDENT + one_line(f"seen: {evidence.source}: {evidence.value}")
     if len(finding.evidence) > len(shown):
         yield f"{_INDENT}seen: and {len(finding.evidence) - len(shown)} more"
     if finding.corrected is not None:
-        yield clean_line(f"{_INDENT}right: {finding.corrected}")
+        yield _INDENT + one_line(f"right: {finding.corrected}")
     # Not wrapped: a remedy holds commands that people copy.
     for number, line in enumerate(finding.remedy.splitlines()):
-        yield clean_line(f"{_INDENT}{'fix: ' if number == 0 else '     '}{line}")
+        yield _INDENT + ("fix: " if number == 0 else "     ") + one_line(line)
 
 
 def _wrapped(label: str, text: str) -> list[str]:
     indent = _INDENT + " " * len(label)
     return textwrap.wrap(
-        clean_line(text),
+        one_line(text),
         _WIDTH,
         initial_indent=_INDENT + label,
         subsequent_indent=indent,
@@ -73,7 +73,9 @@ def _summary(findings: Sequence[Finding]) -> str:
         (Severity.INFO, "to know"),
     )
     counts = [(count_of(findings, severity), name) for severity, name in named]
-    return ", ".join(f"{count} {name}{'s' if count > 1 and name in _COUNTED else ''}" for count, name in counts if count)
+    return ", ".join(
+        f"{count} {name}{'s' if count > 1 and name in _COUNTED else ''}" for count, name in counts if count
+    )
 
 
 _COUNTED = frozenset({"error", "warning"})

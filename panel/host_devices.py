@@ -122,7 +122,7 @@ def read_switches(document: Mapping[str, Any]) -> tuple[Switch, ...]:
         taken |= own
         if own:
             answer[switch.pci] = Switch(switch.pci, own)
-    return tuple(answer[pci] for pci in sorted(answer, key=_natural))
+    return tuple(answer[pci] for pci in sorted(answer))
 
 
 def _gpu(gpu: Mapping[str, Any], findings: Sequence[Finding]) -> Device:
@@ -172,7 +172,8 @@ def _nic(nic: Mapping[str, Any], findings: Sequence[Finding]) -> Device:
         told, said = _told(findings, name)
         if told is not State.PLAIN:
             state, word = told, said
-    text = ports[0].text if len(ports) == 1 else f"{len(found)} ports" if found else "shows no port"
+    nothing = "nothing known of its ports" if nic.get("usable") is None else "shows no port"
+    text = ports[0].text if len(ports) == 1 else f"{len(found)} ports" if found else nothing
     return Device(
         id=name,
         kind="nic",
@@ -202,12 +203,18 @@ def _port(nic: str, port: Mapping[str, Any]) -> Port:
     else:
         shown, word = State.GOOD, "active"
     up = state in (None, "ACTIVE")
-    layer = port.get("link_layer")
     # A port that is down shows a placeholder for its rate.
     speed = f"{rate:g} Gb/s" if up and rate else ""
-    parts = ["" if layer in (None, "Unknown") else layer, speed, *map(str, _list(port, "netdevs")[:1])]
+    parts = [_fabric(port), speed, *map(str, _list(port, "netdevs")[:1])]
     text = " \N{MIDDLE DOT} ".join(part for part in parts if part) or "RDMA"
     return Port(f"{nic}:{number}", str(number), shown, word, text, rate * 1e9 / 8 if up and rate else None)
+
+
+def _fabric(port: Mapping[str, Any]) -> str:
+    layer = port.get("link_layer")
+    if any("RoCE" in str(gid.get("type")) for gid in _list(port, "gids")) and layer != "InfiniBand":
+        return "RoCE"
+    return {"InfiniBand": "IB", "Unknown": "", None: ""}.get(layer, str(layer))
 
 
 def _netdev(netdev: Mapping[str, Any]) -> Device:

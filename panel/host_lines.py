@@ -1,13 +1,13 @@
 """The lines of the picture: from each GPU to the NICs chosen for it, and out of each port.
 
-Few pairs are drawn one by one; GPUs that share many NICs get a bus, since forty crossing lines say nothing.
+Single pairs are drawn one by one; GPUs that share NICs get a bus, since forty crossing lines say nothing.
 Pure; called by `host_picture` once every device has its place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from .host_cells import CHANNEL, LINK, Slot
 from .host_devices import Pair
@@ -15,10 +15,22 @@ from .host_shapes import Line
 
 __all__ = ["link_lines", "pair_lines", "style_of"]
 
-_MOST_SINGLE = 4
+_MOST_SINGLE = 2
 _LABEL_WIDTH = 34
 _LABEL_HEIGHT = 16
 _STYLES = {"PIX": "near", "PXB": "near", "PHB": "middle", "NODE": "middle", "SYS": "far"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Bus:
+    """GPUs that share NICs over paths of one class; `left` is where its channel begins."""
+
+    gpus: tuple[str, ...]
+    nics: tuple[str, ...]
+    level: str
+    left: float
+    top: float
+    bottom: float
 
 
 def pair_lines(slots: Mapping[str, Slot], pairs: Sequence[Pair], cells: Mapping[str, int]) -> tuple[Line, ...]:
@@ -38,10 +50,11 @@ def pair_lines(slots: Mapping[str, Slot], pairs: Sequence[Pair], cells: Mapping[
         levels = frozenset(level[gpu, nic] for nic in nics)
         alike.setdefault((cell, tuple(nics), levels), []).append(gpu)
     lines: list[Line] = []
-    buses: list[tuple[list[str], tuple[str, ...], str]] = []
+    buses: list[_Bus] = []
     for (_, nics, levels), gpus in alike.items():
         if len(gpus) * len(nics) > _MOST_SINGLE and len(levels) == 1:
-            buses.append((gpus, nics, next(iter(levels))))
+            rows = [slots[name].middle for name in (*gpus, *nics)]
+            buses.append(_Bus(tuple(gpus), nics, next(iter(levels)), slots[gpus[0]].right, min(rows), max(rows)))
         else:
             lines += [_single(slots, gpu, nic, level[gpu, nic]) for gpu in gpus for nic in nics]
     return _without_clashes([*lines, *_draw_buses(slots, buses)])
@@ -77,28 +90,25 @@ def _word(level: str) -> str:
     return level if level in _STYLES else "?"
 
 
-def _draw_buses(slots: Mapping[str, Slot], buses: Sequence[tuple[list[str], tuple[str, ...], str]]) -> list[Line]:
+def _draw_buses(slots: Mapping[str, Slot], buses: Sequence[_Bus]) -> list[Line]:
     lines: list[Line] = []
     ends: dict[tuple[float, int], float] = {}
-    lanes: list[tuple[int, float, float]] = []
-    for gpus, nics, _ in buses:
-        rows = [slots[name].middle for name in (*gpus, *nics)]
-        left = slots[gpus[0]].right
+    lanes: list[tuple[_Bus, int]] = []
+    for bus in sorted(buses, key=lambda one: (one.left, one.top)):
         lane = 0
-        while ends.get((left, lane), -1.0) >= min(rows):
+        while ends.get((bus.left, lane), -1.0) >= bus.top:
             lane += 1
-        ends[left, lane] = max(rows)
-        lanes.append((lane, min(rows), max(rows)))
-    most = max((lane for lane, _, _ in lanes), default=0) + 1
-    for (gpus, nics, level), (lane, top, bottom) in zip(buses, lanes, strict=True):
-        style = style_of(level)
-        left = slots[gpus[0]].right
-        x = left + CHANNEL * (lane + 1) / (most + 1)
-        d = f"M{x:g} {top:g}V{bottom:g}"
-        lines.append(Line("bus", d, style, tuple(gpus), nics, _word(level), x, (top + bottom) / 2))
-        lines += [Line("bus", f"M{left:g} {slots[gpu].middle:g}H{x:g}", style, (gpu,), nics) for gpu in gpus]
-        right = left + CHANNEL
-        lines += [Line("bus", f"M{x:g} {slots[nic].middle:g}H{right:g}", style, tuple(gpus), (nic,)) for nic in nics]
+        ends[bus.left, lane] = bus.bottom
+        lanes.append((bus, lane))
+    most = max((lane for _, lane in lanes), default=0) + 1
+    for bus, lane in lanes:
+        style = style_of(bus.level)
+        x, right = round(bus.left + CHANNEL * (lane + 1) / (most + 1), 1), bus.left + CHANNEL
+        d = f"M{x:g} {bus.top:g}V{bus.bottom:g}"
+        lines.append(Line("bus", d, style, bus.gpus, bus.nics, _word(bus.level), x, (bus.top + bus.bottom) / 2))
+        ends_of = {name: slots[name].middle for name in (*bus.gpus, *bus.nics)}
+        lines += [Line("bus", f"M{bus.left:g} {ends_of[gpu]:g}H{x:g}", style, (gpu,), bus.nics) for gpu in bus.gpus]
+        lines += [Line("bus", f"M{x:g} {ends_of[nic]:g}H{right:g}", style, bus.gpus, (nic,)) for nic in bus.nics]
     return lines
 
 

@@ -6,7 +6,7 @@ Pure: the probe's JSON document in, coordinates and texts out, the same for the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,33 +14,15 @@ from ..nic_probe.finding import Finding
 from .host_cells import CELL_WIDTH, Cell, Slot, arrange, split_cell
 from .host_devices import Device, Pair, read_devices, read_pairs, read_switches
 from .host_lines import link_lines, pair_lines
-from .host_shapes import Box, Line, Mark, Picture, State, Text
+from .host_shapes import Box, Line, Picture, Text
+from .host_words import LETTERS, device_box, fit, legend, name_and_describe, nothing_box
 
 __all__ = ["Box", "Line", "Picture", "picture_of"]
 
 _PAD = 12
 _HEAD = 40
 _GAP = 14
-_FOOT = 22
 _MOST_EMPTY_NODES = 8
-_DASH = "\N{MIDDLE DOT}"
-_SIGNS = (
-    (State.GOOD, "usable"),
-    (State.BAD, "down or not usable"),
-    (State.WARN, "warning"),
-    (State.UNKNOWN, "unknown"),
-    (State.OFF, "not for KV"),
-)
-_CLASSES = (
-    ("PIX", "same PCIe switch"),
-    ("PXB", "several PCIe switches"),
-    ("PHB", "same host bridge"),
-    ("NODE", "same NUMA node"),
-    ("SYS", "another NUMA node"),
-    ("UNKNOWN", "not known how far"),
-)
-# Widths of one letter, in pixels, of the fonts that the drawings ask for.
-_LETTERS = {"title": 8.0, "head": 7.8, "soft": 6.8, "code": 6.7}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +46,15 @@ class _Node:
         return self.columns * CELL_WIDTH + (self.columns - 1) * _GAP + 2 * _PAD
 
 
-def picture_of(document: Mapping[str, Any], findings: Sequence[Finding] = (), columns: int = 2) -> Picture:
+def picture_of(
+    document: Mapping[str, Any], findings: Sequence[Finding] = (), *, name: str = "", columns: int = 2
+) -> Picture:
     """Returns the picture of a host.
 
     Args:
         document: the probe's answer, as `nic_probe.document` writes it; every key may be missing.
         findings: marks the devices that an error or a warning names as its subject.
+        name: what to call a host that has no name.
         columns: how many NUMA nodes may stand side by side.
     """
     devices = read_devices(document, findings)
@@ -93,18 +78,18 @@ def picture_of(document: Mapping[str, Any], findings: Sequence[Finding] = (), co
     width = max((box.x + box.width for box in boxes), default=CELL_WIDTH) + 1
     bottom = max(heights)
     if not any(device.kind != "netdev" for device in devices):
-        boxes.append(_nothing(width, bottom))
+        boxes.append(nothing_box(width, bottom))
         bottom += boxes[-1].height + _GAP
     lines = (*pair_lines(slots, drawn, cells), *link_lines(slots.values()))
-    title, description = _words(document, devices, pairs)
-    boxes += [_device_box(slot, pairs) for slot in slots.values()]
+    title, description = name_and_describe(document, devices, pairs, name)
+    boxes += [device_box(slot, pairs) for slot in slots.values()]
     states = {mark.state for box in boxes for mark in box.marks}
-    texts, marks, height = _legend(width, bottom, states, {pair.level for pair in pairs}, left_out)
+    texts, marks, height = legend(width, bottom, states, {pair.level for pair in pairs}, left_out)
     return Picture(width, height, title, description, tuple(boxes), lines, texts, marks)
 
 
 def _tell_far_pairs(nodes: Sequence[_Node], pairs: Sequence[Pair]) -> tuple[list[Pair], list[_Node]]:
-    """Returns the pairs to draw, and the nodes with the other pairs as notes: a line across the picture says nothing."""
+    """Returns the pairs to draw, and the nodes with the others as notes: lines across the picture say nothing."""
     spot = {
         device.id: (place, 0 if node.columns == 1 else number)
         for place, node in enumerate(nodes)
@@ -136,7 +121,9 @@ def _nodes(
     switches = read_switches(document)
     inside = [device for device in devices if device.kind != "netdev"]
     known = [node for node in document.get("numa_nodes") or () if isinstance(node.get("id"), int)]
-    ids = sorted({node["id"] for node in known} | {device.numa for device in inside if device.numa is not None})
+    ids: list[int] = sorted(
+        {int(node["id"]) for node in known} | {device.numa for device in inside if device.numa is not None}
+    )
     # On a host with one node a device that names none can be nowhere else.
     only = ids[0] if len(ids) == 1 else None
     members: dict[int | None, list[Device]] = {}
@@ -172,6 +159,8 @@ def _cells(devices: Sequence[Device], switches: Sequence[Any], pairs: Sequence[P
         taken |= {device.id for device in below}
         if below:
             cells.append(Cell(f"PCIe switch {switch.pci}", below))
+    # The switch of the first GPU comes first.
+    cells.sort(key=lambda cell: devices.index(cell.devices[0]))
     rest = tuple(device for device in devices if device.id not in taken)
     return cells + (split_cell(Cell("", rest), pairs) if rest else [])
 
@@ -179,7 +168,7 @@ def _cells(devices: Sequence[Device], switches: Sequence[Any], pairs: Sequence[P
 def _numa_node(numa: int, facts: Mapping[str, Any], cells: tuple[Cell, ...], across: int) -> _Node:
     cpus, memory = facts.get("cpus"), facts.get("memory_bytes")
     parts = [f"CPUs {cpus}" if cpus else "", f"{memory / 2**30:.4g} GiB" if memory else ""]
-    aside = f" {_DASH} ".join(part for part in parts if part)
+    aside = " \N{MIDDLE DOT} ".join(part for part in parts if part)
     title = f"NUMA node {numa}"
     return _Node(f"numa-{numa}", "numa", title, aside, f"{title}, {aside}" if aside else title, cells, across)
 
@@ -200,121 +189,9 @@ def _place_node(node: _Node, pairs: Sequence[Pair], left: float, top: float) -> 
         placed.append([slot.moved(x, y) for slot in slots])
         bottoms[column] = y + height + _GAP
     height = max(bottoms) - _GAP + _PAD - top if node.cells else _HEAD
-    room = node.width - 4 * _PAD - len(node.title) * _LETTERS["head"] - 24
+    room = node.width - 4 * _PAD - len(node.title) * LETTERS["head"] - 24
     texts = (
         Text(left + 2 * _PAD, top + 25, node.title, "head"),
-        Text(left + node.width - 2 * _PAD, top + 25, _fit(node.aside, room, "soft"), "soft", "end"),
+        Text(left + node.width - 2 * _PAD, top + 25, fit(node.aside, room, "soft"), "soft", "end"),
     )
     return Box(node.id, node.kind, left, top, node.width, height, node.label, texts=texts), boxes, placed
-
-
-def _device_box(slot: Slot, pairs: Sequence[Pair]) -> Box:
-    device = slot.device
-    left, right = slot.x + 10, slot.right - 10
-    room = slot.width - 20
-    texts: list[Text] = []
-    marks: list[Mark] = []
-    title_room = room
-    if device.word:
-        marks.append(Mark(right - 7, slot.y + 15, device.state))
-        texts.append(Text(right - 20, slot.y + 19, device.word, "soft", "end"))
-        title_room -= 26 + len(device.word) * _LETTERS["soft"]
-    texts.append(Text(left, slot.y + 19, _fit(device.title, title_room, "title"), "title"))
-    if len(device.ports) < 2:
-        key = device.ports[0].key if device.ports else ""
-        texts.append(Text(left, slot.y + 36, _fit(device.text, room, "soft"), "soft"))
-        texts.append(Text(left, slot.y + 52, _fit(device.address, room, "code"), "code", key=key))
-        texts.append(Text(right, slot.y + 52, device.aside, "code", "end"))
-        texts.append(Text(left, slot.y + 68, _fit(device.note, room, "soft"), "far"))
-    for index, port in enumerate(device.ports if len(device.ports) > 1 else ()):
-        y = slot.y + 38 + 34 * index
-        marks.append(Mark(left + 7, y - 4, port.state))
-        texts.append(Text(left + 20, y, _fit(f"{port.name}: {port.text}", room - 20, "soft"), "soft"))
-        texts.append(Text(left + 20, y + 15, port.word, "code", key=port.key))
-    return Box(
-        id=device.id,
-        kind=device.kind,
-        x=slot.x,
-        y=slot.y,
-        width=slot.width,
-        height=slot.height,
-        label=_label(device, pairs),
-        state=device.state,
-        texts=tuple(text for text in texts if text.text),
-        marks=tuple(marks),
-    )
-
-
-def _label(device: Device, pairs: Sequence[Pair]) -> str:
-    """Returns all that the picture says of a device, for those who cannot see it."""
-    if device.kind == "gpu":
-        chosen = ", ".join(f"{pair.nic} ({pair.level})" for pair in pairs if pair.gpu == device.id)
-        parts = [device.title, device.text, device.address, device.word]
-        parts.append(f"uses {chosen}" if chosen else "no NIC is chosen for it")
-    else:
-        users = sum(pair.nic == device.id for pair in pairs)
-        parts = [device.title, device.text, device.word, device.reason]
-        parts.append(f"used by {users} GPU{'s' if users > 1 else ''}" if users else "")
-    return ", ".join(part for part in parts if part)
-
-
-def _nothing(width: float, top: float) -> Box:
-    said = (
-        "No GPU and no RDMA NIC: that is fine.",
-        "The bundled engine computes on the CPU, and KV travels over TCP.",
-    )
-    texts = (Text(25, top + 27, said[0], "head"), Text(25, top + 47, said[1], "soft"))
-    return Box("nothing", "note", 1, top + 1, width - 2, 62, " ".join(said), texts=texts)
-
-
-def _words(document: Mapping[str, Any], devices: Sequence[Device], pairs: Sequence[Pair]) -> tuple[str, str]:
-    host = document.get("host") or {}
-    gpus = [device for device in devices if device.kind == "gpu"]
-    nics = [device for device in devices if device.kind == "nic"]
-    bad = [device.id for device in nics if device.state is State.BAD]
-    name = str(host.get("name") or "unnamed host")
-    title = f"{name}: {_count(gpus, 'GPU')}, {_count(nics, 'RDMA NIC')}"
-    if host.get("live") is False:
-        title += " (from a file)"
-    usable = sum(device.state in (State.GOOD, State.WARN) for device in nics)
-    said: list[str] = []
-    if nics:
-        said.append(f"{usable} of {_count(nics, 'RDMA NIC')} usable")
-    if bad:
-        said.append(f"not usable: {', '.join(bad)}")
-    if gpus and nics:
-        served = len({pair.gpu for pair in pairs})
-        said.append(f"a NIC is chosen for {served} of {_count(gpus, 'GPU')}")
-    return title, "; ".join(said) + "." if said else "KV travels over TCP."
-
-
-def _count(found: Sequence[Device], what: str) -> str:
-    return f"{len(found) or 'no'} {what}{'' if len(found) == 1 else 's'}"
-
-
-def _legend(
-    width: float, top: float, states: Set[State], levels: Set[str], left_out: str
-) -> tuple[tuple[Text, ...], tuple[Mark, ...], float]:
-    """Returns what explains the signs and path classes that the picture has, and where it ends."""
-    texts: list[Text] = []
-    marks: list[Mark] = []
-    x, y = 1.0, top + 14
-    words: list[tuple[State | None, str]] = [(state, word) for state, word in _SIGNS if state in states]
-    words += [(None, f"{level}: {meaning}") for level, meaning in _CLASSES if level in levels]
-    for state, word in words:
-        needed = len(word) * _LETTERS["soft"] + (20 if state else 0)
-        if x > 1 and x + needed > width:
-            x, y = 1.0, y + _FOOT
-        if state:
-            marks.append(Mark(x + 8, y - 4, state))
-        texts.append(Text(round(x + (20 if state else 0), 1), y, word, "soft"))
-        x = round(x + needed + 16, 1)
-    if left_out:
-        y += _FOOT
-        texts.append(Text(1, y, left_out, "soft"))
-    return tuple(texts), tuple(marks), y + 8
-
-
-def _fit(text: str, room: float, style: str) -> str:
-    most = max(3, int(room / _LETTERS[style]))
-    return text if len(text) <= most else f"{text[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"

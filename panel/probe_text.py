@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .runner.journal import clean_line
+from .runner.journal import one_line
 
 __all__ = ["probe_text", "sized", "table"]
 
@@ -31,7 +31,7 @@ def sized(count: int | None) -> str:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yields the lines of a table, each column as wide as its widest text, indented by two."""
-    lines = [list(columns), *([clean_line(cell) for cell in row] for row in rows)]
+    lines = [list(columns), *([one_line(cell) for cell in row] for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     for line in lines:
         yield ("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))).rstrip()
@@ -41,7 +41,7 @@ def probe_text(document: Mapping[str, Any]) -> str:
     """Returns the document for a terminal, ending in a newline."""
     lines = [*_facts(document), "", *_gpus(document), "", *_nics(document)]
     if document["notes"]:
-        lines += ["", "Notes", *(f"  {clean_line(note)}" for note in document["notes"])]
+        lines += ["", "Notes", *(f"  {one_line(note)}" for note in document["notes"])]
     return "\n".join(lines) + "\n"
 
 
@@ -53,15 +53,15 @@ def _facts(document: Mapping[str, Any]) -> Iterator[str]:
     host = document["host"]
     cpu, memory = host["cpu"], host["memory"]
     kind = "this host" if host["live"] else f"not this host: read from {host['source']}"
-    nodes = document["numa_nodes"]
+    nodes = sum(node["cpus"] != "" for node in document["numa_nodes"])  # The others are memory of GPUs.
     facts = (
         ("Host", f"{_shown(host['name'])} ({kind})"),
         ("System", f"{_shown(host['os'])}, Linux {_shown(host['kernel'])}"),
-        ("CPU", f"{_shown(cpu['model'])}, {_shown(cpu['cores'])} cores, {len(nodes)} NUMA nodes"),
+        ("CPU", f"{_shown(cpu['model'])}, {_shown(cpu['cores'])} cores, {nodes} NUMA node{'' if nodes == 1 else 's'}"),
         ("Memory", f"{sized(memory['total_bytes'])}, {sized(memory['available_bytes'])} available"),
     )
     for label, value in facts:
-        yield f"{label + ':':<8} {clean_line(value)}"
+        yield f"{label + ':':<8} {one_line(value)}"
 
 
 def _gpus(document: Mapping[str, Any]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .probe_text import table
-from .runner.journal import clean_line
+from .runner.journal import one_line
 
 __all__ = ["topology_text"]
 
@@ -29,9 +29,9 @@ def topology_text(document: Mapping[str, Any]) -> str:
     if document["mooncake_topology"]:
         lines += ["", "What Mooncake will choose (preferred | others)", *_mooncake(document)]
     if document["sglang_ib_device"]:
-        lines += ["", f"SGLang: --disaggregation-ib-device {shlex.quote(clean_line(document['sglang_ib_device']))}"]
+        lines += ["", f"SGLang: --disaggregation-ib-device {shlex.quote(one_line(document['sglang_ib_device']))}"]
     if document["notes"]:
-        lines += ["", "Notes", *(f"  {clean_line(note)}" for note in document["notes"])]
+        lines += ["", "Notes", *(f"  {one_line(note)}" for note in document["notes"])]
     return "\n".join(lines) + "\n"
 
 
@@ -40,11 +40,11 @@ def _matrix(document: Mapping[str, Any]) -> Iterator[str]:
     gpus = document["gpus"]
     if not gpus or not nics:
         yield "No GPU." if not gpus else f"{len(gpus)} GPUs."
-        yield "No RDMA NIC." if not nics else f"RDMA NICs: {', '.join(clean_line(name) for name in nics)}."
+        yield "No RDMA NIC." if not nics else f"RDMA NICs: {', '.join(one_line(name) for name in nics)}."
         return
     classes = {(path["gpu"], path["nic"]): path["class"] for path in document["paths"]}
     rows = [(gpu["id"], *(classes.get((gpu["id"], nic), "-") for nic in nics)) for gpu in gpus]
-    yield from table(("GPU", *(clean_line(name) for name in nics)), rows)
+    yield from table(("GPU", *(one_line(name) for name in nics)), rows)
     seen = set(classes.values())
     sources = ", ".join(sorted({path["source"] for path in document["paths"]}))
     yield f"  from {sources}: " + ", ".join(f"{name} {meaning}" for name, meaning in _CLASSES if name in seen)
@@ -52,4 +52,4 @@ def _matrix(document: Mapping[str, Any]) -> Iterator[str]:
 
 def _mooncake(document: Mapping[str, Any]) -> Iterator[str]:
     for place, (preferred, others) in document["mooncake_topology"].items():
-        yield clean_line(f"  {place}: {','.join(preferred) or '-'} | {','.join(others) or '-'}")
+        yield "  " + one_line(f"{place}: {','.join(preferred) or '-'} | {','.join(others) or '-'}")

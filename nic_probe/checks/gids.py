@@ -85,7 +85,7 @@ def gid_none_usable(view: HostView) -> list[Finding]:
             "(projectcalico/calico#8482, kvcache-ai/Mooncake#1026).",
             "docker run --network host ..., or give the pod an interface of the NIC (macvlan, SR-IOV)."
             if view.in_container
-            else "Give the NIC's interface an IP address and set it up: ip addr add ... dev IFACE; ip link set IFACE up",
+            else "Set the NIC's interface up with an IP address: ip link set IFACE up; ip addr add ADDRESS dev IFACE",
         )
     ]
 

@@ -75,7 +75,7 @@ def gpudirect_missing(view: HostView) -> list[Finding]:
             if dma_buf is False
             else "nvidia_peermem is not loaded, and whether dma-buf works is not known; without both the KV pool "
             "cannot be registered (sgl-project/sglang#6193).",
-            "sudo modprobe nvidia_peermem; keep it with `echo nvidia_peermem > /etc/modules-load.d/nvidia-peermem.conf`. "
+            "sudo modprobe nvidia_peermem; `echo nvidia_peermem > /etc/modules-load.d/peermem.conf` keeps it. "
             "Without it: install NVIDIA's open kernel modules and export WITH_NVIDIA_PEERMEM=0, or export "
             "MC_FORCE_TCP=1.",
             "nvidia_peermem",

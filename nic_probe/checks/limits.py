@@ -101,7 +101,7 @@ def nofile_low(view: HostView) -> list[Finding]:
             reason,
             "docker run --ulimit nofile=1048576:1048576 ..."
             if view.in_container
-            else f"Run `ulimit -n {_MIN_FILES}` before the workers, or put `LimitNOFILE=1048576` into the systemd unit.",
+            else f"Run `ulimit -n {_MIN_FILES}` before the workers, or put `LimitNOFILE=1048576` into the unit.",
             str(_MIN_FILES),
         )
     ]
@@ -156,7 +156,7 @@ def cpuset_misses_node(view: HostView) -> list[Finding]:
                     evidence,
                     f"{listed(names)} {'is' if len(names) == 1 else 'are'} at node {node}, which this process may not "
                     "use, so every transfer crosses the link between the sockets.",
-                    f"Start it with `numactl --cpunodebind={node} --membind={node}` in a cpuset that holds node {node}, "
+                    f"Start it with `numactl --cpunodebind={node} --membind={node}` in a cpuset with node {node}, "
                     "or give the container `--cpuset-cpus` and `--cpuset-mems` of that node.",
                 )
             )

@@ -77,24 +77,29 @@ _FIRMWARE = Rule(
 
 
 def port_down(view: HostView) -> list[Finding]:
-    """Finds ports without a link; other boards of the same kind that have one make it a warning."""
-    findings: list[Finding] = []
+    """Finds ports without a link; other boards of the same kind that have one make it a warning.
+
+    With no ACTIVE port at all, rdma-none has said it.
+    """
     alive = {nic.board.value for nic in view.active_nics if nic.board.known}
-    for nic in view.nics:
+    found: dict[Severity, list[tuple[RdmaDevice, RdmaPort]]] = {}
+    for nic in view.nics if alive or view.active_nics else ():
         down = [port for port in nic.ports if port.state.known and not port.active and port.state.value != "INIT"]
-        if not down or not view.active_nics:
-            continue  # With no ACTIVE port at all, rdma-none has said it.
+        # The second port of a card and a virtual function are often left unused.
         whole = len(down) == len(nic.ports) and not nic.physical_function.known
-        findings.append(
-            _PORT_DOWN.finding(
-                Severity.WARNING if whole and nic.board.value in alive else Severity.INFO,
-                f"{nic.name} port {listed(str(port.number) for port in down)}",
-                [_port_evidence(port) for port in down],
-                f"{nic.name} carries nothing, while other NICs of this host do (kvcache-ai/Mooncake#429).",
-                "Look at the cable and the switch port; `ip link set IFACE up` for a port that is Disabled.",
-            )
+        severity = Severity.WARNING if whole and nic.board.value in alive else Severity.INFO
+        found.setdefault(severity, []).extend((nic, port) for port in down)
+    return [
+        _PORT_DOWN.finding(
+            severity,
+            listed(f"{nic.name} port {port.number}" for nic, port in down),
+            [seen(port.state, f"{nic.name}: {port.state}, physically {port.physical_state}") for nic, port in down],
+            "Nothing travels through these ports, while other NICs of this host are up (kvcache-ai/Mooncake#429).",
+            "Look at the cable and the switch port; `ip link set IFACE up` for a port that is Disabled.",
         )
-    return findings
+        for severity, down in found.items()
+        if down
+    ]
 
 
 def link_degraded(view: HostView) -> list[Finding]:
@@ -104,6 +109,7 @@ def link_degraded(view: HostView) -> list[Finding]:
     for nic, port in ports:
         if nic.board.known and port.rate_gbps.known:
             best[nic.board.otherwise("")] = max(best.get(nic.board.otherwise(""), 0.0), port.rate_gbps.otherwise(0.0))
+    uplinks = {netdev.name for netdev in view.host.netdevs if netdev.default_route.value}
     findings: list[Finding] = []
     for nic, port in ports:
         rate = port.rate_gbps.value
@@ -115,7 +121,8 @@ def link_degraded(view: HostView) -> list[Finding]:
         other = f"; another port of this board runs at {fastest:g} Gb/s" if slow else ""
         findings.append(
             _DEGRADED.finding(
-                Severity.WARNING,
+                # A card of the same kind may serve as the uplink, at the speed of that network.
+                Severity.INFO if uplinks & set(port.netdevs) else Severity.WARNING,
                 f"{nic.name} port {port.number}",
                 [seen(port.rate, f"{port.rate}{other}")],
                 f"{nic.name} runs {'slower than a NIC of the same kind' if slow else 'on a single lane'}, so transfers "
@@ -207,27 +214,29 @@ def rdma_mtu(view: HostView) -> list[Finding]:
 
 def rdma_errors(view: HostView) -> list[Finding]:
     """Reports error counters that are not zero."""
-    findings: list[Finding] = []
+    found: dict[Severity, list[tuple[str, str]]] = {}
     for nic in view.active_nics:
         for port in nic.ports:
             counters = port.counters.others
             wire = {name: counters[name] for name in _WIRE_ERRORS if counters.get(name, 0) > 0}
-            found = wire | {name: counters[name] for name in _TRANSPORT_ERRORS if counters.get(name, 0) > 0}
-            if not port.active or not found:
+            counted = wire | {name: counters[name] for name in _TRANSPORT_ERRORS if counters.get(name, 0) > 0}
+            if not port.active or not counted:
                 continue
-            many = max(wire.values(), default=0) >= _MANY_ERRORS
-            findings.append(
-                _ERRORS.finding(
-                    Severity.WARNING if many else Severity.INFO,
-                    f"{nic.name} port {port.number}",
-                    [Evidence(name, str(value)) for name, value in found.items()],
-                    f"{nic.name} has counted {'many errors of its link' if many else 'errors'} since its driver was "
-                    "loaded.",
-                    "Read the counters again under load; what rises points at the cable (symbol_error, link_downed) or "
-                    "at a network that drops packets (out_of_sequence: look at PFC and ECN).",
-                )
-            )
-    return findings
+            severity = Severity.WARNING if max(wire.values(), default=0) >= _MANY_ERRORS else Severity.INFO
+            text = ", ".join(f"{name} {value}" for name, value in counted.items())
+            found.setdefault(severity, []).append((f"{nic.name} port {port.number}", text))
+    return [
+        _ERRORS.finding(
+            severity,
+            listed(name for name, _ in ports),
+            [Evidence(name, text) for name, text in ports],
+            f"These ports have counted {'many errors of the wire' if severity is Severity.WARNING else 'errors'} since "
+            "their driver was loaded.",
+            "Read the counters again under load; what rises points at the cable (symbol_error, link_downed) or at "
+            "a network that drops packets (out_of_sequence: look at PFC and ECN).",
+        )
+        for severity, ports in found.items()
+    ]
 
 
 def firmware_differs(view: HostView) -> list[Finding]:
@@ -247,10 +256,6 @@ def firmware_differs(view: HostView) -> list[Finding]:
         for board, versions in sorted(boards.items())
         if len(versions) > 1
     ]
-
-
-def _port_evidence(port: RdmaPort) -> Evidence:
-    return seen(port.state, f"{port.state}, physically {port.physical_state}")
 
 
 def _packet(mtu: int) -> int:

@@ -43,7 +43,7 @@ _ACS = Rule(
     "acs-redirects",
     "Access control services of PCI bridges (ACS)",
     "With ACS a switch sends traffic between two devices below it up to the root and back, so that GPUDirect between "
-    "a GPU and the NIC beside it loses most of its speed or hangs. On bare metal turn it off; virtual machines need it.",
+    "a GPU and the NIC beside it loses most of its speed. On bare metal turn it off; virtual machines need it.",
     ("NCCL documentation: troubleshooting, PCI access control services",),
 )
 

@@ -200,7 +200,7 @@ def etcd_loopback(view: HostView) -> list[Finding]:
             f"port {_ETCD}",
             [seen(listeners, f"{found[0].address}:{_ETCD}")],
             "Workers on other hosts cannot reach this etcd.",
-            "etcd --listen-client-urls http://0.0.0.0:2379 --advertise-client-urls http://HOST:2379, if others need it.",
+            "etcd --listen-client-urls http://0.0.0.0:2379 --advertise-client-urls http://HOST:2379",
         )
     ]
 

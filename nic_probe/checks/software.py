@@ -181,9 +181,9 @@ def cuda_driver_old(view: HostView) -> list[Finding]:
             "torch",
             [
                 seen(view.state.software.packages, f"torch {version}"),
-                seen(view.host.gpus.runtime_version, f"the driver speaks CUDA {view.host.gpus.runtime_version}"),
+                _driver_evidence(view),
             ],
-            f"torch is built for CUDA {torch}, and the driver speaks no newer one than {driver}, so torch finds no GPU.",
+            f"torch is built for CUDA {torch}, and the driver speaks no newer one than {driver}, so it finds no GPU.",
             f"Install a newer driver, or torch for CUDA {driver}: pip install torch --index-url "
             f"https://download.pytorch.org/whl/cu{str(view.host.gpus.runtime_version).replace('.', '')}",
         )
@@ -225,7 +225,12 @@ def _cuda_evidence(view: HostView) -> Evidence:
     torch = view.state.software.packages.otherwise({}).get("torch", "")
     if _torch_cuda(view) is not None:
         return seen(view.state.software.packages, f"torch {torch}")
-    return seen(view.host.gpus.runtime_version, f"the driver speaks CUDA {view.host.gpus.runtime_version}")
+    return _driver_evidence(view)
+
+
+def _driver_evidence(view: HostView) -> Evidence:
+    version = view.host.gpus.runtime_version
+    return seen(version, f"the driver speaks CUDA {version}")
 
 
 CHECKS: tuple[Check[HostView], ...] = (

@@ -213,8 +213,13 @@ def _rlimits() -> dict[str, list[int]]:
 def _devices() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {"/dev/infiniband/rdma_cm": {"kind": "absent"}}
     for path in sorted(path for pattern in _DEVICES.split() for path in glob.glob(pattern)):
-        if not os.path.isdir(path):
-            kind = "character" if stat.S_ISCHR(os.stat(path).st_mode) else "other"
+        try:
+            mode = os.stat(path).st_mode
+        except OSError:
+            found[path] = {"kind": "absent"}
+            continue
+        if not stat.S_ISDIR(mode):
+            kind = "character" if stat.S_ISCHR(mode) else "other"
             found[path] = {"kind": kind, "readable": os.access(path, os.R_OK), "writable": os.access(path, os.W_OK)}
     return found
 

@@ -108,7 +108,7 @@ class HostArchive:
         self.unreadable: dict[str, str] = {}
         self._root = root
         self._zipped = gzip.GzipFile(filename="", fileobj=stream, mode="wb", compresslevel=6)
-        self._tar = tarfile.open(fileobj=self._zipped, mode="w|")
+        self._tar = tarfile.TarFile(fileobj=self._zipped, mode="w")
         self._reader = _Reader(root)
         self._deadline = time.monotonic() + _LIMIT_S
         self._seen: set[str] = set()
@@ -133,6 +133,11 @@ class HostArchive:
         self._zipped.close()
         files = len(self._seen) - self._links
         return f"{files} files and folders, {self._links} links; {len(self.unreadable)} could not be read"
+
+    def abandon(self) -> None:
+        """Lets go of a stream that takes no more."""
+        self._reader.close()
+        self._zipped.fileobj = io.BytesIO()
 
     def _gather(self) -> None:
         for address in self._names("sys/bus/pci/devices"):

@@ -52,23 +52,27 @@ def write_dump(
 
 def _write(stream: IO[bytes], root: str, environ: Mapping[str, str], gpus: Mapping[str, Any] | None) -> str:
     archive = HostArchive(root, stream)
-    answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    if archive.live:
+    try:
+        answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         smi_s = 0.0 if gpus is not None else _SMI_S
-        threading.Thread(target=lambda: answers.put(collect_facts(environ, smi_s)), daemon=True).start()
-    archive.gather()
-    facts = _facts_of(archive.text("pdpanel/facts.json"))
-    if archive.live:
-        try:
-            facts = answers.get(timeout=_GRACE_S + (0.0 if gpus is not None else _SMI_S))
-        except queue.Empty:
-            archive.unreadable["pdpanel/facts.json"] = "did not come in time"
-    facts.setdefault("tcp_states", archive.states)
-    if gpus is not None:
-        facts["gpus"] = gpus
-    archive.add_json("pdpanel/facts.json", facts)
-    archive.add_json("pdpanel/unreadable.json", archive.unreadable)
-    return archive.close()
+        if archive.live:
+            threading.Thread(target=lambda: answers.put(collect_facts(environ, smi_s)), daemon=True).start()
+        archive.gather()
+        facts = _facts_of(archive.text("pdpanel/facts.json"))
+        if archive.live:
+            try:
+                facts = answers.get(timeout=_GRACE_S + smi_s)
+            except queue.Empty:
+                archive.unreadable["pdpanel/facts.json"] = "did not come in time"
+        facts.setdefault("tcp_states", archive.states)
+        if gpus is not None:
+            facts["gpus"] = gpus
+        archive.add_json("pdpanel/facts.json", facts)
+        archive.add_json("pdpanel/unreadable.json", archive.unreadable)
+        return archive.close()
+    except BaseException:
+        archive.abandon()
+        raise
 
 
 def _facts_of(text: str) -> dict[str, Any]:

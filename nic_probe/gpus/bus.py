@@ -5,15 +5,17 @@ Works on captures, also on those that hold little of a PCI device but its class.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..patience import answers_within
 from ..reading import Reading
 from ..sources.files import HostFiles
 from ..topology.pci import pci_numa_node
 from .address import pci_address, pci_order
 from .gpu import Vendor
 
-__all__ = ["BusGpu", "bus_gpus", "nvidia_driver"]
+__all__ = ["PCI", "BusGpu", "bus_gpus", "nvidia_driver"]
 
 PCI = "sys/bus/pci/devices"
 _NVIDIA = "proc/driver/nvidia"
@@ -27,6 +29,8 @@ _CLASSES = {
 _ANY_CLASS = frozenset().union(*(classes for classes, _ in _CLASSES.values()))
 # The graphics inside Intel's processors are always this function.
 _INTEL_INSIDE = "0000:00:02.0"
+# How long the driver's files are waited for.
+_LIMIT_S = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,9 @@ def bus_gpus(files: HostFiles) -> tuple[BusGpu, ...]:
     of_nvidia = {
         pci: name for name in files.names(f"{_NVIDIA}/gpus").otherwise(()) if (pci := pci_address(name)) is not None
     }
-    memory_nodes = {_memory_node(files, name) for name in of_nvidia.values()} - {None}
+    of_driver = _driver_facts(files, list(of_nvidia.values()))
+    memory_nodes = {_memory_node(status) for _, status in of_driver.values()} - {None}
+    unlisted = (Reading[Mapping[str, str]].unreadable(f"/{_NVIDIA}/gpus", "does not list this GPU"),)
     found: dict[str, Vendor] = dict.fromkeys(of_nvidia, Vendor.NVIDIA)
     for pci in files.names(PCI).otherwise(()):
         class_code = files.text(f"{PCI}/{pci}/class").otherwise("")[:6].lower()
@@ -68,7 +74,8 @@ def bus_gpus(files: HostFiles) -> tuple[BusGpu, ...]:
         if vendor is not None and class_code in classes and (vendor is not Vendor.INTEL or pci != _INTEL_INSIDE):
             found[pci] = vendor
     return tuple(
-        _gpu(files, pci, found[pci], of_nvidia.get(pci, pci), memory_nodes) for pci in sorted(found, key=pci_order)
+        _gpu(files, pci, found[pci], of_driver.get(of_nvidia.get(pci, ""), unlisted)[0], memory_nodes)
+        for pci in sorted(found, key=pci_order)
     )
 
 
@@ -85,10 +92,23 @@ def nvidia_driver(files: HostFiles) -> tuple[Reading[str], Reading[bool]]:
     return number, first.convert(lambda text: "open kernel module" in text.lower(), "a version")
 
 
-def _gpu(files: HostFiles, pci: str, vendor: Vendor, listed_as: str, memory_nodes: set[int | None]) -> BusGpu:
+def _driver_facts(files: HostFiles, names: list[str]) -> dict[str, tuple[Reading[Mapping[str, str]], ...]]:
+    """Returns by name what NVIDIA's driver says of each GPU, and of the memory that it may have as a node."""
+
+    def read(name: str) -> tuple[Reading[Mapping[str, str]], ...]:
+        paths = (f"{_NVIDIA}/gpus/{name}/information", f"{_NVIDIA}/gpus/{name}/numa_status")
+        return tuple(files.text(path).convert(_facts, "facts") for path in paths)
+
+    tasks = [lambda name=name: read(name) for name in names]
+    answers = answers_within(_LIMIT_S, tasks) if files.live and tasks else [task() for task in tasks]
+    hangs = Reading[Mapping[str, str]].unreadable(f"/{_NVIDIA}/gpus", "does not answer")
+    return {name: answer or (hangs, hangs) for name, answer in zip(names, answers, strict=True)}
+
+
+def _gpu(
+    files: HostFiles, pci: str, vendor: Vendor, said: Reading[Mapping[str, str]], memory_nodes: set[int | None]
+) -> BusGpu:
     folder = f"{PCI}/{pci}"
-    information = files.text(f"{_NVIDIA}/gpus/{listed_as}/information")
-    facts = information.convert(_facts, "facts").otherwise({})
     node = pci_numa_node(files, folder)
     if node.value in memory_nodes:
         node = Reading.unreadable(node.source, f"reads {node.value}, which is the memory of a GPU")
@@ -100,10 +120,10 @@ def _gpu(files: HostFiles, pci: str, vendor: Vendor, listed_as: str, memory_node
         model=":".join(ids) if all(ids) else "",
         driver=files.link_name(f"{folder}/driver"),
         numa_node=node,
-        name=information.convert(lambda _: facts.get("Model"), "a list with a model"),
+        name=said.convert(lambda facts: facts.get("Model"), "a list with a model"),
         # Until a GPU is first used its UUID is full of question marks.
-        uuid=information.convert(lambda _: _whole(facts.get("GPU UUID", "")), "a list with a UUID"),
-        excluded=facts.get("GPU Excluded", "").lower() == "yes",
+        uuid=said.convert(lambda facts: _whole(facts.get("GPU UUID", "")), "a list with a UUID"),
+        excluded=said.otherwise({}).get("GPU Excluded", "").lower() == "yes",
         physical_function=files.link_name(f"{folder}/physfn"),
     )
 
@@ -112,14 +132,13 @@ def _whole(uuid: str) -> str | None:
     return uuid if uuid and "?" not in uuid else None
 
 
-def _facts(text: str) -> dict[str, str]:
+def _facts(text: str) -> Mapping[str, str]:
     pairs = (line.partition(":") for line in text.splitlines())
     return {key.strip(): value.strip() for key, _, value in pairs if value.strip()}
 
 
-def _memory_node(files: HostFiles, name: str) -> int | None:
-    status = files.text(f"{_NVIDIA}/gpus/{name}/numa_status").convert(_facts, "facts").otherwise({})
-    node = status.get("Node", "")
+def _memory_node(status: Reading[Mapping[str, str]]) -> int | None:
+    node = status.otherwise({}).get("Node", "")
     return int(node) if node.isascii() and node.isdigit() and len(node) < 6 else None
 
 

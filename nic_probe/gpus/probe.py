@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from ..patience import answers_within
 from ..reading import Reading
 from ..sources.files import HostFiles
 from ..topology.pci import PcieLink
 from .address import pci_order
 from .answers import Answers, GpuAnswer, LibraryAnswer, read_answers
-from .bus import BusGpu, bus_gpus, nvidia_driver
+from .bus import PCI, BusGpu, bus_gpus, nvidia_driver
 from .gpu import Gpu, GpuHealth, Gpus, Vendor
 from .kfd import KfdNode, amdgpu_readings, kfd_nodes
 from .libraries import GpuLibraries, start_gpu_child
@@ -28,6 +29,8 @@ _LIBRARIES = {Vendor.NVIDIA: "NVML", Vendor.AMD: "AMD SMI", Vendor.HUAWEI: "npu-
 _DRIVERS = {Vendor.NVIDIA: "nvidia", Vendor.AMD: "amdgpu"}
 # What no library is asked for, so that the kernel's reason is the one to show.
 _KERNEL_ALONE = {"dma_buf"}
+# How long amdgpu's files are waited for; the libraries are asked meanwhile.
+_LIMIT_S = 0.8
 _UNKNOWN = Reading[Any].unreadable("", "is not known yet")
 
 
@@ -43,12 +46,16 @@ def probe_gpus(files: HostFiles, environ: Mapping[str, str], child: GpuLibraries
         child = start_gpu_child(environ)
     on_bus = {gpu.pci: gpu for gpu in bus_gpus(files)}
     nodes = kfd_nodes(files)
-    answers = read_answers(files.facts().get("gpus") if child is None else child.collect())
     drivers = nvidia_driver(files)
-    devices: list[Gpu] = []
-    for pci in sorted({**on_bus, **answers.gpus}, key=pci_order):
-        readings = _kernel_readings(files, on_bus.get(pci), nodes, drivers[1])
-        devices.append(_gpu(pci, on_bus.get(pci), answers.gpus.get(pci), readings, answers))
+    readings = _kernel_readings(files, list(on_bus.values()), nodes, drivers[1])
+    answers = read_answers(files.facts().get("gpus") if child is None else child.collect())
+    for pci, answer in answers.gpus.items():
+        if answer.vendor is Vendor.NVIDIA:
+            readings.setdefault(pci, {"dma_buf": drivers[1]})
+    devices = [
+        _gpu(pci, on_bus.get(pci), answers.gpus.get(pci), readings.get(pci, {}), answers)
+        for pci in sorted({**on_bus, **answers.gpus}, key=pci_order)
+    ]
     numbered = _numbered(devices, environ, on_bus, answers, nodes, files.live)
     return Gpus(
         devices=numbered,
@@ -59,17 +66,21 @@ def probe_gpus(files: HostFiles, environ: Mapping[str, str], child: GpuLibraries
 
 
 def _kernel_readings(
-    files: HostFiles, gpu: BusGpu | None, nodes: tuple[KfdNode, ...], dma_buf: Reading[bool]
-) -> Mapping[str, Reading[Any]]:
-    if gpu is None:
-        return {}
-    if gpu.vendor is Vendor.AMD:
-        unknown = Reading[bool].unreadable("kernel", "is told by no file of amdgpu")
-        of_gpu = tuple(node for node in nodes if node.pci == gpu.pci)
-        return {"dma_buf": unknown, **amdgpu_readings(files, gpu.folder, of_gpu)}
-    if gpu.vendor is Vendor.NVIDIA:
-        return {"name": gpu.name, "uuid": gpu.uuid, "dma_buf": dma_buf}
-    return {}
+    files: HostFiles, gpus: list[BusGpu], nodes: tuple[KfdNode, ...], dma_buf: Reading[bool]
+) -> dict[str, Mapping[str, Reading[Any]]]:
+    """Returns by address what the kernel's files say of each GPU, by the names of the fields of Gpu and GpuHealth."""
+    readings: dict[str, Mapping[str, Reading[Any]]] = {
+        gpu.pci: {"name": gpu.name, "uuid": gpu.uuid, "dma_buf": dma_buf} for gpu in gpus if gpu.vendor is Vendor.NVIDIA
+    }
+    of_amd = [gpu for gpu in gpus if gpu.vendor is Vendor.AMD]
+    tasks = [
+        lambda gpu=gpu: amdgpu_readings(files, gpu.folder, tuple(node for node in nodes if node.pci == gpu.pci))
+        for gpu in of_amd
+    ]
+    # A read of amdgpu's files may be a question to the GPU.
+    answers = answers_within(_LIMIT_S, tasks) if files.live and tasks else [task() for task in tasks]
+    unknown = Reading[bool].unreadable("kernel", "is told by no file of amdgpu")
+    return readings | {gpu.pci: {"dma_buf": unknown, **(said or {})} for gpu, said in zip(of_amd, answers, strict=True)}
 
 
 def _gpu(
@@ -85,7 +96,9 @@ def _gpu(
                 return reading
         if said is not None:
             return said
-        return shown if shown is not None and name in _KERNEL_ALONE else missing
+        if name in _KERNEL_ALONE:
+            return shown or Reading.unreadable("sysfs", "does not list this GPU")
+        return missing
 
     return Gpu(
         pci=pci,
@@ -226,7 +239,7 @@ def _notes(devices: tuple[Gpu, ...], on_bus: Mapping[str, BusGpu], answers: Answ
             notes.append(f"{library.name} {library.reason}.")
         notes += _count_notes(library, [gpu for gpu in on_bus.values() if gpu.vendor is library.vendor])
     strange = [pci for pci in answers.gpus if pci not in on_bus]
-    if strange and on_bus:
+    if strange and files.names(PCI).otherwise(()):
         notes.append(f"A library names GPUs at {', '.join(strange)}, where the PCI bus has none.")
     for gpu in on_bus.values():
         notes += _bus_notes(gpu, gpu.pci in answers.gpus)

@@ -37,6 +37,7 @@ _ROCR = "ROCR_VISIBLE_DEVICES"
 _HIP = "HIP_VISIBLE_DEVICES"
 _ASCEND = "ASCEND_RT_VISIBLE_DEVICES"
 _ORDER = "CUDA_DEVICE_ORDER"
+_RUNTIMES = {Vendor.NVIDIA: "CUDA", Vendor.AMD: "HIP", Vendor.HUAWEI: "CANN", Vendor.INTEL: "Level Zero"}
 # What strtol takes at the start of a text: CUDA stops there, ROCR wants nothing behind it.
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}", re.ASCII)
 _ANY_BASE = re.compile(r"[+-]?(?:0x[0-9a-f]{1,8}|[0-9]{1,9})", re.ASCII)
@@ -143,14 +144,16 @@ def runtime_indices(
         uncounted: GPUs that the runtime does not see, with the reason.
         known: numbers that the vendor's library or driver gives.
     """
-    indices = {pci: Reading[int].unreadable("runtime", reason) for pci, reason in uncounted.items()}
+    indices: dict[str, Reading[int]] = {}
     for vendor in Vendor:
+        unseen = (gpu.pci for gpu in gpus if gpu.vendor == vendor and gpu.pci in uncounted)
+        indices |= {pci: Reading.unreadable(_RUNTIMES[vendor], uncounted[pci]) for pci in unseen}
         counted = sorted((gpu.pci for gpu in gpus if gpu.vendor == vendor and gpu.pci not in uncounted), key=pci_order)
         if vendor is Vendor.NVIDIA:
             indices |= _cuda_indices(counted, environ, models)
         elif vendor is Vendor.INTEL:
             reason = "is not asked how it numbers Intel's GPUs"
-            indices |= {pci: Reading[int].unreadable("Level Zero", reason) for pci in counted}
+            indices |= {pci: Reading.unreadable(_RUNTIMES[vendor], reason) for pci in counted}
         elif counted and all(pci in known for pci in counted):
             indices |= {pci: Reading(known[pci], "the driver's order") for pci in counted}
         else:

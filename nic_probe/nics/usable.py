@@ -61,7 +61,7 @@ def _verdict(port: RdmaPort, virtual: bool) -> tuple[bool | None, str]:
     if infiniband and port.lid.value == 0:
         return False, f"It has no LID: {_NO_MANAGER}."
     if infiniband and port.sm_lid.value == 0:
-        return False, f"It knows no subnet manager (sm_lid is 0): {_NO_MANAGER}."
+        return False, f"Its sm_lid is 0: {_NO_MANAGER}."
     if not port.gid_table_length.known and not port.gids:
         table = port.gid_table_length
         return None, f"Its GID table is not known: {table.source} {table.reason}."
@@ -95,7 +95,9 @@ def _doubts(port: RdmaPort, node_type: str | None) -> tuple[str, ...]:
     doubts: list[str] = []
     best = best_gid(port)
     if node_type == "RNIC":
-        doubts.append("It speaks iWARP, whose connections need the RDMA connection manager; Mooncake makes none.")
+        doubts.append(
+            "It speaks iWARP, whose connections need the RDMA connection manager, which Mooncake does not use."
+        )
     elif best is not None and port.link_layer.value not in ("InfiniBand", "Unknown"):
         if best.rank == LAST_RESORT:
             kind = "is of RoCE v2" if best.type.known else f"has a known type ({best.type.reason})"

@@ -15,8 +15,6 @@ __all__ = ["XmlError", "XmlNode", "parse_xml"]
 
 _MAX_DEPTH = 256
 _MAX_NODES = 500_000
-# Expat's numbers of errors that are an end in the middle: of elements, a tag, a character, a CDATA section.
-_ENDED = (3, 5, 6, 20)
 _CHECK = "write the topology file again and copy it whole"
 
 
@@ -82,14 +80,16 @@ def parse_xml(content: bytes) -> XmlNode:
     if not content.strip():
         raise XmlError("is empty")
     builder = _Builder()
+    ended = False
     try:
         parser = XMLParser(target=builder, forbid_dtd=False, forbid_entities=True, forbid_external=True)
         parser.feed(content)
+        ended = b"<" in content[:256]
         parser.close()
     except DefusedXmlException:
         raise XmlError("declares XML entities, which no topology file needs", _CHECK) from None
     except (ParseError, ExpatError) as error:
-        what = "is truncated" if getattr(error, "code", 0) in _ENDED else "is not proper XML"
+        what = "is truncated" if ended else "is not proper XML"
         raise XmlError(f"{what} ({error})") from None
     except (ValueError, LookupError) as error:
         raise XmlError(f"has an encoding that is not read ({error})", "write it in UTF-8") from None

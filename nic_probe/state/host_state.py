@@ -23,6 +23,7 @@ from .software import Software, probe_software
 
 __all__ = ["HostState", "probe_state"]
 
+_CUSTOM_TOPOLOGY = "MC_CUSTOM_TOPO_JSON"
 # What no kernel file tells; without these a capture leaves questions open.
 _EXPECTED = ("addresses", "clock", "devices", "environ", "hostname_addresses", "libraries", "packages", "space")
 
@@ -37,6 +38,7 @@ class HostState:
         devices: device nodes by path.
         space: room in file systems by path.
         pci: PCI functions by address.
+        custom_topology: text of the file that MC_CUSTOM_TOPO_JSON names; unreadable without that variable.
     """
 
     facts_missing: tuple[str, ...]
@@ -50,6 +52,7 @@ class HostState:
     devices: Reading[Mapping[str, DeviceNode]]
     space: Reading[Mapping[str, Space]]
     pci: Mapping[str, PciState]
+    custom_topology: Reading[str]
 
 
 def probe_state(files: HostFiles, environ: Mapping[str, str], pci: Iterable[str]) -> HostState:
@@ -73,4 +76,13 @@ def probe_state(files: HostFiles, environ: Mapping[str, str], pci: Iterable[str]
         devices=probe_devices(facts),
         space=probe_space(files, facts),
         pci=probe_pci_state(files, pci),
+        custom_topology=_custom_topology(files, environ.get(_CUSTOM_TOPOLOGY, "")),
     )
+
+
+def _custom_topology(files: HostFiles, path: str) -> Reading[str]:
+    if not path:
+        return Reading.unreadable("environment", f"{_CUSTOM_TOPOLOGY} is not set")
+    if not path.startswith("/"):
+        return Reading.unreadable(path, "depends on the folder that a worker is started in")
+    return files.text(path.lstrip("/"))

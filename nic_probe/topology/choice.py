@@ -12,14 +12,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..nics.device import RdmaDevice
-from .fitness import shared_port
 from .paths import GpuNicPath
 
 if TYPE_CHECKING:
     from ..host import Host
     from .survey import Topology
 
-__all__ = ["choose_nics", "ib_device_map", "ib_device_value"]
+__all__ = ["choose_nics", "ib_device_map", "ib_device_value", "is_unnamed"]
 
 
 def choose_nics(
@@ -31,13 +30,23 @@ def choose_nics(
     not named beside the function whose port it shares, because it adds nothing.
     """
     by_name = {nic.name: nic for nic in nics}
+    ways: dict[str, list[GpuNicPath]] = {}
+    for path in paths:
+        own = ways.setdefault(path.gpu, [])
+        if path.nic in fit:
+            own.append(path)
     chosen: dict[str, tuple[str, ...]] = {}
-    for gpu in dict.fromkeys(path.gpu for path in paths):
-        own = [path for path in paths if path.gpu == gpu and path.nic in fit]
+    for gpu, own in ways.items():
         least = min((path.level.rank for path in own), default=None)
         nearest = [by_name[path.nic] for path in own if path.level.rank == least]
-        chosen[gpu] = tuple(nic.name for nic in nearest if not shared_port(nic, nearest))
+        owners = {name for nic in nearest for name in (nic.name, nic.pci.value)}
+        chosen[gpu] = tuple(nic.name for nic in nearest if nic.physical_function.otherwise("") not in owners)
     return chosen
+
+
+def is_unnamed(nic: RdmaDevice) -> bool:
+    """True when a topology file tells where a NIC is, but not its name: it then goes by its PCI address."""
+    return nic.name == nic.pci.value
 
 
 def ib_device_map(topology: Topology, host: Host) -> Mapping[str, str]:
@@ -50,7 +59,10 @@ def ib_device_map(topology: Topology, host: Host) -> Mapping[str, str]:
 def ib_device_value(topology: Topology, host: Host) -> str:
     """Returns the value of --disaggregation-ib-device: a list when all GPUs have the same NICs, else a JSON map.
 
-    Empty when there is no NIC to name; the option is then left out and Mooncake looks for NICs itself.
+    Empty when there is no NIC to name, or one whose name the source does not tell; the option is then left out and
+    Mooncake looks for NICs itself.
     """
+    if any(is_unnamed(nic) for nic in host.rdma.otherwise(())):
+        return ""
     devices = ib_device_map(topology, host)
     return devices[next(iter(devices))] if len(set(devices.values())) == 1 else json.dumps(devices) if devices else ""

@@ -11,13 +11,14 @@ import ipaddress
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from ..netdev import Netdev
 from ..nics.device import RdmaDevice, RdmaPort
 from .paths import GpuNicPath, PathClass
 from .pci import PciTree
 
-__all__ = ["NicFitness", "judge_fitness", "shared_port"]
+__all__ = ["NicFitness", "judge_fitness"]
 
 _FULL_MEMBER = 0x8000
 _SOFTWARE = ("rdma_rxe", "siw")
@@ -72,12 +73,6 @@ def judge_fitness(
         )
         for nic in nics
     )
-
-
-def shared_port(nic: RdmaDevice, nics: Sequence[RdmaDevice]) -> str:
-    """Returns the device among `nics` whose port a virtual function shares; empty when there is none."""
-    physical = nic.physical_function.value
-    return next((one.name for one in nics if physical and physical in (one.name, one.pci.value)), "")
 
 
 def _excluded(nic: RdmaDevice) -> list[str]:
@@ -260,8 +255,9 @@ def _most_common(values: Iterable[str]) -> tuple[str, int]:
 def _remarks(nic: RdmaDevice, nics: Sequence[RdmaDevice], tree: PciTree) -> list[str]:
     """What is worth knowing of a NIC and does not speak against it alone."""
     remarks = [doubt for port in nic.ports for doubt in port.doubts]
-    if other := shared_port(nic, [one for one in nics if one.name != nic.name]):
-        remarks.append(f"It shares the physical port with {other}.")
+    if (owner := nic.physical_function.value) is not None:
+        shared = (one.name for one in nics if one.name != nic.name and owner in (one.name, one.pci.value))
+        remarks += (f"It shares the physical port with {name}." for name in islice(shared, 1))
     if _is_efa(nic, tree):
         remarks.append("Mooncake's RDMA transport does not run on EFA; use its efa transport.")
     return remarks

@@ -85,19 +85,23 @@ def pci_distance(one: str, other: str) -> int:
     return one.count("/", common) + other.count("/", common)
 
 
-def mooncake_topology(nics: Sequence[NicPlace], gpus: Sequence[GpuPlace], nodes: Sequence[int]) -> MooncakeTopology:
+def mooncake_topology(
+    nics: Sequence[NicPlace], gpus: Sequence[GpuPlace], nodes: Sequence[int], *, never: Collection[str] = ()
+) -> MooncakeTopology:
     """Returns the preferred and the other NICs of each memory, each in the order of `nics`.
 
     Args:
         nics: the candidates.
         gpus: the GPUs that the process sees.
         nodes: the kernel's NUMA nodes.
+        never: names of candidates that the rule is not to choose from; Mooncake's own rule has none.
     """
     rows: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+    eligible = [nic for nic in nics if nic.name not in never]
     for node in nodes:
-        rows[f"cpu:{node}"] = _split(nics, {nic.name for nic in nics if nic.numa_node == node})
+        rows[f"cpu:{node}"] = _split(nics, {nic.name for nic in eligible if nic.numa_node == node})
     for gpu in gpus:
-        near = [nic for nic in nics if nic.numa_node == gpu.numa_node != -1] or nics
+        near = [nic for nic in eligible if nic.numa_node == gpu.numa_node != -1] or eligible
         distances = {nic.name: pci_distance(nic.path, gpu.path) for nic in near}
         least = min((distance for distance in distances.values() if distance >= 0), default=None)
         rows[gpu.row] = _split(nics, {name for name, distance in distances.items() if distance == least})

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ..nics.device import RdmaDevice
+from .choice import is_unnamed
 from .mooncake import gpu_place, mooncake_candidate, mooncake_filter
 from .paths import hides_switches
 
@@ -42,6 +43,11 @@ def _on_the_source(host: Host, nics: Sequence[RdmaDevice]) -> Iterable[str]:
             f"The places of the devices come from a topology file ({tree.source}); on the host itself Mooncake goes "
             "by the kernel's tree and may choose other NICs, unless MC_CUSTOM_TOPO_JSON names a file with this answer."
         )
+    if any(is_unnamed(nic) for nic in nics):
+        yield (
+            "The topology file names no RDMA device, so the NICs go by their PCI addresses: before you hand them to "
+            "Mooncake or SGLang, replace each address by the name that `ls -l /sys/class/infiniband` shows for it."
+        )
     if not gpus or not cards:
         return
     if not tree.flattened and hides_switches([*gpus, *cards]):
@@ -74,9 +80,10 @@ def _on_candidates(host: Host, nics: Sequence[RdmaDevice]) -> Iterable[str]:
         elif candidate is None:
             unsure.setdefault(why_not, []).append(nic.name)
     for why_not, names in passed.items():
-        yield f"Mooncake passes over {_list(names)}: {why_not.rstrip('.')}."
+        yield f"Mooncake passes over {_list(names)}. {_sentence(why_not)}"
     for why_not, names in unsure.items():
-        yield f"Mooncake is taken to use {_list(names)}, which is not certain: {why_not.rstrip('.')}."
+        which = "the NICs" if len(names) == len(nics) else _list(names)
+        yield f"Whether Mooncake can use {which} is not certain. {_sentence(why_not)}"
 
 
 def _on_rows(host: Host, topology: Topology) -> Iterable[str]:
@@ -106,7 +113,7 @@ def _on_differences(topology: Topology, nics: Sequence[RdmaDevice]) -> Iterable[
                 rows.setdefault(name, []).append(row)
     for nic in nics:
         if nic.name in rows:
-            why = " ".join(signs.get(nic.name, ()))
+            why = " ".join(map(_sentence, signs.get(nic.name, ())))
             yield f"Mooncake alone would prefer {nic.name} for {_list(rows[nic.name])}, but it is not for KV. {why}"
 
 
@@ -138,3 +145,7 @@ def _on_bonds(nics: Sequence[RdmaDevice]) -> Iterable[str]:
 
 def _list(names: Sequence[str]) -> str:
     return ", ".join(names)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."

@@ -151,7 +151,7 @@ def _places(files: HostFiles, addresses: Iterable[str]) -> dict[str, _Place]:
             target = behind_classes.get(address)
             if target is None:
                 continue
-        chain = _chain(target)
+        chain = _chain(target, address)
         places[address] = _Place(address, target, "" if target == listed else target, chain)
         for depth in range(len(chain) - 1, 1, -1):
             target = target.rpartition("/")[0]
@@ -162,11 +162,11 @@ def _places(files: HostFiles, addresses: Iterable[str]) -> dict[str, _Place]:
     return places
 
 
-def _chain(path: str) -> tuple[str, ...]:
+def _chain(path: str, address: str) -> tuple[str, ...]:
     """Returns the root, the bridges and the device of a path; of roots below a root the last, which is the nearest."""
     parts = path.split("/")
     roots = [index for index, part in enumerate(parts) if _ROOT.fullmatch(part)]
-    if not roots or not all(_FUNCTION.fullmatch(part) for part in parts[roots[-1] + 1 :]):
+    if not roots or parts[-1] != address or not all(_FUNCTION.fullmatch(part) for part in parts[roots[-1] + 1 :]):
         return ()
     return tuple(parts[roots[-1] :])
 

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = ["GpuNicPath", "MooncakeTopology", "NicFitness", "PathClass", "Topology", "survey_topology"]
 
+# Virtual functions make hundreds of NICs; the others are the kernel's own order of magnitude.
+_MOST_GPUS = 128
+_MOST_NICS = 1024
+_MOST_NODES = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Topology:
@@ -60,22 +65,44 @@ class Topology:
 
 def survey_topology(host: Host) -> Topology:
     """Returns what follows from where the devices of `host` sit."""
+    host, cut = _cut(host)
     gpus, nics = host.gpus.devices, host.rdma.otherwise(())
     paths = _paths(host, gpus, nics)
     fitness = judge_fitness(nics, paths, host.netdevs, host.pci)
     fit = {entry.nic for entry in fitness if entry.fit}
     only = mooncake_filter(host.state.environ.otherwise({}))
     seen = [nic for nic in nics if mooncake_candidate(nic, only)[0] is not False]
-    nodes = [node.id for node in host.cpu.numa_nodes]
+    # The unfit ones are left for retries, those that are known to be unusable not at all.
+    candidates = [nic for nic in seen if nic.usable is not False]
+    unfit = {nic.name for nic in candidates} - fit
     topology = Topology(
         paths=paths,
         fitness=fitness,
-        mooncake=_recommended(seen, gpus, nodes, host.pci, fit),
-        mooncake_alone=_rows(seen, [gpu for gpu in gpus if gpu.vendor is not Vendor.HUAWEI], nodes, host.pci),
+        mooncake=_rows(host, candidates, gpus, never=unfit if len(unfit) < len(candidates) else ()),
+        mooncake_alone=_rows(host, seen, [gpu for gpu in gpus if gpu.vendor is not Vendor.HUAWEI]),
         ib_devices=choose_nics(paths, nics, {nic.name for nic in seen} & fit),
         switches=find_switches(gpus, nics, host.pci),
     )
-    return replace(topology, notes=topology_notes(host, topology))
+    return replace(topology, notes=(*cut, *topology_notes(host, topology)))
+
+
+def _cut(host: Host) -> tuple[Host, list[str]]:
+    """Leaves out what is beyond the limits, which only a broken or hostile source reaches."""
+    gpus, nics, nodes = host.gpus.devices, host.rdma.otherwise(()), host.cpu.numa_nodes
+    counts = (("GPUs", len(gpus), _MOST_GPUS), ("NICs", len(nics), _MOST_NICS), ("NUMA nodes", len(nodes), _MOST_NODES))
+    notes = [
+        f"The source names {count} {what}; the topology is that of the first {most}."
+        for what, count, most in counts
+        if count > most
+    ]
+    if notes:
+        host = replace(
+            host,
+            gpus=replace(host.gpus, devices=gpus[:_MOST_GPUS]),
+            rdma=replace(host.rdma, value=nics[:_MOST_NICS]),
+            cpu=replace(host.cpu, numa_nodes=nodes[:_MOST_NODES]),
+        )
+    return host, notes
 
 
 def _paths(host: Host, gpus: Sequence[Gpu], nics: Sequence[RdmaDevice]) -> tuple[GpuNicPath, ...]:
@@ -98,21 +125,14 @@ def _place(nic: RdmaDevice, tree: PciTree) -> PciDevice | None:
     return tree.devices.get(nic.pci.value or "")
 
 
-def _rows(nics: Sequence[RdmaDevice], gpus: Sequence[Gpu], nodes: Sequence[int], tree: PciTree) -> MooncakeTopology:
-    seen = sorted(gpus, key=lambda gpu: gpu.visible_index.otherwise(-1))
-    places = (gpu_place(gpu, tree) for gpu in seen)
-    return mooncake_topology(
-        [nic_place(nic, tree) for nic in nics], [place for place in places if place is not None], sorted(nodes)
-    )
-
-
-def _recommended(
-    seen: Sequence[RdmaDevice], gpus: Sequence[Gpu], nodes: Sequence[int], tree: PciTree, fit: Collection[str]
+def _rows(
+    host: Host, nics: Sequence[RdmaDevice], gpus: Sequence[Gpu], *, never: Collection[str] = ()
 ) -> MooncakeTopology:
-    """Mooncake's rule among the fit NICs; the unfit ones are left for retries, the unusable ones not at all."""
-    candidates = [nic for nic in seen if nic.usable is not False]
-    rows = _rows([nic for nic in candidates if nic.name in fit] or candidates, gpus, nodes, tree)
-    names = [nic.name for nic in candidates]
-    return {
-        row: (preferred, tuple(name for name in names if name not in preferred)) for row, (preferred, _) in rows.items()
-    }
+    counted = sorted(gpus, key=lambda gpu: gpu.visible_index.otherwise(-1))
+    places = (gpu_place(gpu, host.pci) for gpu in counted)
+    return mooncake_topology(
+        [nic_place(nic, host.pci) for nic in nics],
+        [place for place in places if place is not None],
+        sorted(node.id for node in host.cpu.numa_nodes),
+        never=never,
+    )

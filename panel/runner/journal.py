@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["Journal", "clean_line", "last_meaningful_line", "strip_controls", "tail_lines"]
+__all__ = ["Journal", "clean_line", "one_line", "last_meaningful_line", "strip_controls", "tail_lines"]
 
 _TAIL_BYTES = 32768
 _SHOWN_CHARACTERS = 300
@@ -36,8 +36,13 @@ class Journal:
 
 def clean_line(text: str) -> str:
     """Returns `text` as one plain line: no control sequences or characters, at most 300 long."""
-    plain = strip_controls(text).replace("\n", " ").replace("\t", " ").strip()
+    plain = one_line(text)
     return plain if len(plain) <= _SHOWN_CHARACTERS else plain[: _SHOWN_CHARACTERS - 3] + "..."
+
+
+def one_line(text: str) -> str:
+    """Returns `text` as one plain line of any length: no control sequences or characters."""
+    return strip_controls(text).replace("\n", " ").replace("\t", " ").strip()
 
 
 def strip_controls(text: str) -> str:

@@ -52,25 +52,25 @@ def describe(document: Entry, findings: Sequence[Finding], name: str = "") -> Ma
         document; label (whose hardware this is) and live; picture and narrow (the same in one column) with
         their signs, as `host_shapes` has them; svg; summary of {label, value, sign}; findings; facts of {label,
         value}; tables of {title, columns, rows, empty, copies}; details of each device; report as Markdown. Cells
-        are those of `hardware_values`. Control characters in texts are replaced.
+        are those of `hardware_values`. Only the document keeps control characters in its texts.
     """
-    document = _printable(document)
-    findings = [_printable_finding(finding) for finding in findings]
-    picture = picture_of(document, findings)
+    shown, title = _printable(document), _printable(name)
+    told = [_printable_finding(finding) for finding in findings]
+    picture = picture_of(shown, told, name=title)
     return {
         "document": document,
-        "label": f"dump of {name}, not this host" if name else "this host",
+        "label": f"dump of {title}, not this host" if name else "this host",
         "live": inner(document, "host").get("live") is True,
         "picture": asdict(picture),
-        "narrow": asdict(picture_of(document, findings, columns=1)),
+        "narrow": asdict(picture_of(shown, told, name=title, columns=1)),
         "svg": to_svg(picture),
         "signs": SIGNS,
-        "summary": _summary(document, findings, picture),
-        "findings": [asdict(finding) for finding in findings],
-        "facts": _facts(document),
-        "tables": make_tables(document),
-        "details": make_details(document),
-        "report": make_report(document, findings),
+        "summary": _summary(shown, told, picture),
+        "findings": [asdict(finding) for finding in told],
+        "facts": _facts(shown),
+        "tables": make_tables(shown),
+        "details": make_details(shown),
+        "report": make_report(shown, told),
     }
 
 
@@ -140,6 +140,7 @@ def _summary(document: Entry, findings: Sequence[Finding], picture: Picture) -> 
     shown = ", ".join(f"{count} \N{MULTIPLICATION SIGN} {name}" for name, count in names.most_common())
     states = Counter(box.state for box in picture.boxes if box.kind == "nic")
     usable = states[State.GOOD] + states[State.WARN]
+    unknown = f", {states[State.UNKNOWN]} not known" if states[State.UNKNOWN] else ""
     nic_sign = State.BAD if states[State.BAD] else State.UNKNOWN if states[State.UNKNOWN] else State.GOOD
     chosen = inner(document, "ib_devices")
     served = sum(bool(chosen.get(gpu.get("id"))) for gpu in gpus)
@@ -150,7 +151,7 @@ def _summary(document: Entry, findings: Sequence[Finding], picture: Picture) -> 
         {"label": "GPUs", "value": shown or "none", "sign": ""},
         {
             "label": "RDMA NICs",
-            "value": f"{usable} of {len(nics)} usable" if nics else "none: KV travels over TCP",
+            "value": f"{usable} of {len(nics)} usable{unknown}" if nics else "none: KV travels over TCP",
             "sign": nic_sign if nics else "",
         },
         {

@@ -37,7 +37,7 @@ def make_details(document: Entry) -> dict[str, Any]:
 
 
 def _gpu(document: Entry, gpu: Entry, is_live: bool) -> Row:
-    key = gpu.get("id")
+    key = str(gpu.get("id"))
     chosen = [str(name) for name in inner(document, "ib_devices").get(key) or ()]
     paths = {path.get("nic"): path for path in items(document, "paths") if path.get("gpu") == key}
     rows = [
@@ -60,7 +60,8 @@ def _gpu(document: Entry, gpu: Entry, is_live: bool) -> Row:
 
 def _nic(document: Entry, nic: Entry, is_live: bool) -> Row:
     name = str(nic.get("name"))
-    users = [gpu for gpu in items(document, "gpus") if name in (inner(document, "ib_devices").get(gpu.get("id")) or ())]
+    chosen = inner(document, "ib_devices")
+    users = [gpu for gpu in items(document, "gpus") if name in (chosen.get(str(gpu.get("id"))) or ())]
     usable = nic.get("usable")
     answer = "not known" if usable is None else words(usable)
     why = str(nic.get("why_not") or "")
@@ -111,11 +112,14 @@ def _port(port: Entry, prefix: str) -> list[Row]:
 
 
 def _traffic(prefix: str, key: str, capacity: float | None = None) -> list[Row]:
+    labels = ["Sent now", "Received now", "At most"]
+    if prefix and not prefix.endswith(": "):
+        labels = [label.lower() for label in labels]
     rows = [
-        _row(f"{prefix}Sent now", live(key, "tx", capacity)),
-        _row(f"{prefix}Received now", live(key, "rx", capacity)),
+        _row(f"{prefix}{labels[0]}", live(key, "tx", capacity)),
+        _row(f"{prefix}{labels[1]}", live(key, "rx", capacity)),
     ]
-    return [*rows, _row(f"{prefix}At most", f"{size(capacity)}/s each way")] if capacity else rows
+    return [*rows, _row(f"{prefix}{labels[2]}", f"{size(capacity)}/s each way")] if capacity else rows
 
 
 def _mooncake(document: Entry, gpu: Entry) -> list[Row]:

@@ -10,7 +10,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import IO, Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
@@ -30,7 +30,7 @@ class _TooBigError(Exception):
     """The body is longer than `MOST_BYTES`."""
 
 
-async def _save(chunks: AsyncIterator[bytes], file: BinaryIO, limit: int) -> None:
+async def _save(chunks: AsyncIterator[bytes], file: IO[bytes], limit: int) -> None:
     total = 0
     async for chunk in chunks:
         total += len(chunk)

@@ -22,10 +22,10 @@ def make_tables(document: Entry) -> list[dict[str, Any]]:
     is_live = inner(document, "host").get("live") is True
     return [
         _chosen(document),
+        _numa(document),
         _gpus(document, is_live),
         _ports(document, is_live),
         _interfaces(document, is_live),
-        _numa(document),
         _paths(document),
     ]
 

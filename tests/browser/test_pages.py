@@ -280,4 +280,4 @@ def test_hardware_is_shown(page: Page) -> None:
     hardware = page.get_by_test_id("hardware")
     expect(hardware).to_contain_text("Processor")
     expect(hardware).to_contain_text("Network interfaces")
-    expect(hardware).to_contain_text("Notes for PD serving")
+    expect(hardware).to_contain_text("Findings for PD serving")

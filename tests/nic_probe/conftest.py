@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
-import os
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from pdpanel.nic_probe.sources.archive import Limits, Unpacking
+from pdpanel.nic_probe.sources.compressed import PlainStream
+from pdpanel.nic_probe.sources.memory import MemoryTree
+from pdpanel.nic_probe.sources.tree import Kind
+from pdpanel.nic_probe.sources.ttar import read_ttar
 
 CAPTURES = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "hardware"
 
@@ -35,17 +39,26 @@ def grow(tmp_path: Path) -> Grow:
 
 
 @pytest.fixture(scope="session")
-def capture(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Returns the root of one of the captures in shared/fixtures/hardware, unpacked once and read by all."""
+def captures() -> Path:
+    """Returns the folder of hardware captures."""
     if not CAPTURES.is_dir():
         pytest.skip(f"no hardware captures at {CAPTURES}")
+    return CAPTURES
+
+
+@pytest.fixture(scope="session")
+def capture(captures: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Returns the root of one of the captures in shared/fixtures/hardware, unpacked once and read by all."""
 
     @functools.cache
     def unpack(name: str) -> Path:
         into = tmp_path_factory.mktemp("capture")
-        archive = CAPTURES / name
+        archive = captures / name
         if archive.suffix == ".ttar":
-            _unpack_ttar(archive.read_text(), into)
+            unpacking = Unpacking(Limits())
+            with archive.open("rb") as file:
+                read_ttar(PlainStream(file, 1 << 30), unpacking)
+            _write(unpacking.tree, "", into)
         else:
             with tarfile.open(archive) as tar:
                 tar.extractall(into, filter="fully_trusted")
@@ -55,20 +68,13 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return unpack
 
 
-def _unpack_ttar(text: str, into: Path) -> None:
-    lines = iter(text.split("\n"))
-    path = into
-    for line in lines:
-        key, _, value = line.partition(": ")
-        if key == "Path":
-            path = into / value
-        elif key == "Directory":
-            (into / value).mkdir(parents=True, exist_ok=True)
-        elif key == "SymlinkTo":
-            os.symlink(value, path)
-        elif key == "Lines":
-            content = "".join(next(lines) + "\n" for _ in range(int(value)))
-            if content.endswith("EOF\n") and not content.endswith("\\EOF\n"):
-                content = content[:-4]
-            content = content.replace("NULLBYTE", "\0").replace("\\\0", "NULLBYTE").replace("\\EOF", "EOF")
-            path.write_text(content)
+def _write(tree: MemoryTree, place: str, into: Path) -> None:
+    for name, kind in tree.entries(place):
+        inner = f"{place}/{name}".lstrip("/")
+        if kind is Kind.FOLDER:
+            (into / name).mkdir()
+            _write(tree, inner, into / name)
+        elif kind is Kind.LINK:
+            (into / name).symlink_to(tree.link(inner))
+        else:
+            (into / name).write_bytes(tree.read(inner, 1 << 30))

@@ -286,7 +286,7 @@ def test_static_files_are_checked_again_after_an_update(client: TestClient) -> N
 def test_hardware_is_told(client: TestClient) -> None:
     host = client.get("/api/hardware").json()
     assert [table["title"] for table in host["tables"]] == [
-        *("Network interfaces", "RDMA devices", "GPUs"),
-        "NUMA nodes",
+        *("NIC to use for each GPU", "NUMA nodes", "GPUs", "RDMA ports", "Network interfaces"),
+        "Paths from GPU to NIC",
     ]
     assert {fact["label"] for fact in host["facts"]} >= {"Processor", "Memory"}

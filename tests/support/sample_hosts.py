@@ -312,8 +312,8 @@ def from_file() -> Document:
         )
         for place in range(4)
     ]
-    silent = {"state": None, "physical_state": None, "gids": [], "rate_gbps": 100.0, "mtu": None}
-    unsaid = {"unreadable": {"state": "the file does not say", "mtu": "the file does not say"}}
+    silent: Document = {"state": None, "physical_state": None, "gids": [], "rate_gbps": 100.0, "mtu": None}
+    unsaid: Document = {"unreadable": {"state": "the file does not say", "mtu": "the file does not say"}}
     nics = [
         nic(
             f"rdmap{place}s27",

@@ -98,7 +98,9 @@ def make_port(number: int = 1, **changes: Any) -> RdmaPort:
     return replace(port, **changes)
 
 
-def make_nic(name: str, pci: str = "0000:19:00.0", *, ports: tuple[RdmaPort, ...] | None = None, **changes: Any) -> RdmaDevice:
+def make_nic(
+    name: str, pci: str = "0000:19:00.0", *, ports: tuple[RdmaPort, ...] | None = None, **changes: Any
+) -> RdmaDevice:
     """Returns a usable RDMA NIC with one port."""
     nic = RdmaDevice(
         name=name,

@@ -198,8 +198,8 @@ SIGNATURES = (
         Speaker.PYTHON,
         Severity.ERROR,
         ("cannot open shared object file", "undefined symbol", "not found (required by"),
-        r"(?P<library>[\w.+-]{1,80}\.so[\w.]{0,20})" + _NO_FILE + r"|undefined symbol: (?P<symbol>\w{1,200})"
-        r"|version `(?P<version>[\w.]{1,40})' not found",
+        r"(?P<library>[\w.+-]{1,80}\.so[\w.]{0,20})" + _NO_FILE + r"|undefined symbol: (?P<library_2>\w{1,200})"
+        r"|version `(?P<library_3>[\w.]{1,40})' not found",
         "A library cannot be loaded ({library}).",
         "Install the system package that has it; for Mooncake: pip uninstall mooncake-transfer-engine and build from "
         "source.",

@@ -84,7 +84,7 @@ SIGNATURES = (
         Speaker.TORCH,
         Severity.ERROR,
         ("server socket has failed to listen", "eaddrinuse", "port is already in use. dist"),
-        r"server socket has failed to listen[^\n]{0,120}(?:port: (?P<port>\d+))?|TCPStore[^\n]{0,120}EADDRINUSE"
+        r"server socket has failed to listen(?:[^\n]{0,120}?port: (?P<port>\d+))?|TCPStore[^\n]{0,120}EADDRINUSE"
         r"|Port is already in use\. dist",
         "The port on which the ranks of an engine meet is in use ({port}).",
         "Give each instance of a host its own --dist-init-addr and --nccl-port, below net.ipv4.ip_local_port_range.",

@@ -28,8 +28,8 @@ SIGNATURES = (
             "is not available in",
             "port is already allocated",
         ),
-        r"address already in use(?: \(addr='(?P<addr>[^']{1,80})')?|EADDRINUSE|\[Errno 98\]|the port is in use on"
-        r"|at (?P<port>\d{2,5}) is not available in \d+ seconds|port is already allocated",
+        r"address already in use|EADDRINUSE|\[Errno 98\]|the port is in use on"
+        r"|at \d{2,5} is not available in \d+ seconds|port is already allocated",
         "A port that the process wants is in use.",
         "Run ss -ltnp to see who has it, and give every instance of a host its own ports.",
     ),

@@ -59,9 +59,7 @@ SIGNATURES = (
             "repo id must be",
         ),
         r"Repository Not Found|RepositoryNotFoundError|is not a valid model identifier|(?<!Local)EntryNotFoundError"
-        r"|404 Client Error[^\n]{0,200}"
-        + _HUB
-        + r"|Repo id must be",
+        r"|404 Client Error[^\n]{0,200}" + _HUB + r"|Repo id must be",
         "There is no model of this name.",
         "Check the spelling, or give the path of a folder that this host has.",
     ),

@@ -179,7 +179,7 @@ SIGNATURES = (
         r"(?:SocketHandShakePlugin: connect\(\) ?|failed to create connection to "
         r"|TCP lane connection to )(?P<peer>[^\s]{1,80}?)"
         r"(?:\.|:)? [^\n]{0,80}(?:timed out|No route to host|Network is unreachable)"
-        r"|failed to get IP address of peer server (?P<name>\S{1,80})|not valid LAN address found",
+        r"|failed to get IP address of peer server (?P<peer_2>\S{1,80})|not valid LAN address found",
         "The address of a peer ({peer}) cannot be reached from here.",
         "Let workers announce an address of the common network: --host, VLLM_HOST_IP, or MC_TCP_BIND_ADDRESS.",
     ),
@@ -257,7 +257,7 @@ SIGNATURES = (
         Speaker.MOONCAKE,
         Severity.WARNING,
         ("requires -d", "please rebuild mooncake", "is not compiled in"),
-        r"Protocol '(?P<protocol>\w+)' requires -D\w+=ON|Unsupported transport (?P<transport>\S{1,40}), please rebuild"
+        r"Protocol '(?P<protocol>\w+)' requires -D\w+=ON|Unsupported transport (?P<protocol_2>\S{1,40}), please rebuild"
         r"|transport was requested but is not compiled in|is not compiled in",
         "The transport that was asked for ({protocol}) is not part of this build of Mooncake.",
         "Install the build that has it (CUDA, ROCm, EFA), or unset what asks for it.",
@@ -266,8 +266,7 @@ SIGNATURES = (
         Rule(
             "log-mooncake-setting",
             "Mooncake ignores a setting",
-            "A variable or a topology file that cannot be read is replaced by the default, and only this line says "
-            "so.",
+            "A variable or a topology file that cannot be read is replaced by the default, and only this line says so.",
             ("launch-commands.md 7.4",),
         ),
         Speaker.MOONCAKE,
@@ -278,8 +277,8 @@ SIGNATURES = (
             "failed to load custom topology",
             "has no valid mappings",
         ),
-        r"Ignore value from environment variable (?P<name>\w+)|Invalid (?P<other>MC_\w+)"
-        r"|Failed to load custom topology from (?P<path>\S{1,120})|has no valid mappings",
+        r"Ignore value from environment variable (?P<name>\w+)|Invalid (?P<name_2>MC_\w+)"
+        r"|Failed to load custom topology from (?P<name_3>\S{1,120})|has no valid mappings",
         "A setting ({name}) has a value that Mooncake does not take.",
         "Correct it or unset it.",
     ),

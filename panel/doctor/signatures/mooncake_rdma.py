@@ -9,7 +9,7 @@ from .signature import Signature, Speaker
 __all__ = ["SIGNATURES"]
 
 _DOC = "Mooncake documentation: troubleshooting"
-_REGISTER = r"Failed to register memory (?P<address>0x[0-9a-f]+)?[^\n]{0,80}?"
+_REGISTER = r"Failed to register memory (?:0x[0-9a-f]{1,20})?[^\n]{0,80}?"
 
 SIGNATURES = (
     Signature(
@@ -95,7 +95,7 @@ SIGNATURES = (
         Speaker.SGLANG,
         Severity.ERROR,
         ("memory registration failed", "failed to register memory region", "refused to register"),
-        r"Mooncake (?:batch )?memory registration failed(?: \(ret=(?P<code>-?\d+)\))?|Failed to register memory region"
+        r"Mooncake (?:batch )?memory registration failed|Failed to register memory region"
         r"|RdmaTransport: Failed to register memory|Mooncake refused to register",
         "The engine could not register its KV pool.",
         "Look for the first line with `Failed to register memory`: its error number names the cause.",
@@ -161,7 +161,7 @@ SIGNATURES = (
         Severity.WARNING,
         ("no suitable gid", "has no gid table entries", "failed to query gid"),
         r"No suitable GID (?:found )?(?:on|while refreshing) (?P<device>[^\s/]{1,80})"
-        r"|(?P<port>\S{1,80}) has no GID table entries"
+        r"|(?P<device_2>\S{1,80}) has no GID table entries"
         r"|Failed to query GID",
         "A NIC ({device}) has no usable GID.",
         "Give the interface of the NIC an address, or run the container with the host's network.",
@@ -223,7 +223,7 @@ SIGNATURES = (
         Severity.WARNING,
         ("not active", "no active ports"),
         r"Device (?P<device>\S{1,80}) (?:port not active|has no active ports)"
-        r"|(?P<port>\w{1,60}:\d+) is not active \(state",
+        r"|(?P<device_2>\w{1,60}:\d+) is not active \(state",
         "An RDMA port ({device}) is not active, so its NIC is left out.",
         "Look at the cable and the switch, or set MC_IB_PORT to the port that is in use.",
     ),
@@ -319,8 +319,7 @@ SIGNATURES = (
         r"|Handshake (?:request )?rejected by (?P<peer>[^\s:]{1,80})"
         r"|Rejected handshake request|Timed out waiting for RDMA ready ACK",
         "The RDMA connection to a peer ({peer}) could not be set up.",
-        "Look into the peer's log at the same time; check that the two hosts reach each other on ports 15000 to "
-        "17000.",
+        "Look into the peer's log at the same time; check that the two hosts reach each other on ports 15000 to 17000.",
     ),
     Signature(
         Rule(
@@ -334,7 +333,7 @@ SIGNATURES = (
         Severity.WARNING,
         ("async event", "is now inactive due to"),
         r"(?:Received|Got) (?:context )?async event:? (?P<event>[^\n]{1,60}?) for context (?P<device>\S{1,80})"
-        r"|Context (?P<context>\S{1,80}) is now inactive due to",
+        r"|Context (?P<device_2>\S{1,80}) is now inactive due to",
         "The NIC {device} reported: {event}.",
         "Look at the link of this NIC (cable, switch port) and at the kernel's log.",
     ),

@@ -40,8 +40,8 @@ SIGNATURES = (
         Speaker.PDPANEL,
         Severity.ERROR,
         ("the workers do not fit", "refused this worker", '"event": "peer_refused"'),
-        r"The workers do not fit: (?P<why>[^\"\n]{1,200})|The peer refused this worker: (?P<refusal>[^\"\n]{1,200})|"
-        r'"event": "peer_refused"[^\n]{0,200}"reason": "(?P<reason>' + _TEXT + r')"',
+        r"The workers do not fit: (?P<why>[^\"\n]{1,200})|The peer refused this worker: (?P<why_2>[^\"\n]{1,200})|"
+        r'"event": "peer_refused"[^\n]{0,200}"reason": "(?P<why_3>' + _TEXT + r')"',
         "Prefill and decode do not fit: {why}",
         "Start both with the same model, --page-size and --kv-cache-dtype.",
     ),
@@ -99,8 +99,8 @@ SIGNATURES = (
         Speaker.PDPANEL,
         Severity.ERROR,
         ("granted pages within", "grant ran out", "did not arrive within"),
-        r"No decode worker granted pages within (?P<seconds>[\d.]+) s|Decode's grant ran out"
-        r"|The KV cache did not arrive within (?P<waited>[\d.]+) s",
+        r"No decode worker granted pages within [\d.]+ s|Decode's grant ran out"
+        r"|The KV cache did not arrive within [\d.]+ s",
         "A request's KV did not get from prefill to decode in time.",
         "Add decode workers or lower concurrency; SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT and _WAITING_TIMEOUT set "
         "the seconds.",
@@ -115,7 +115,7 @@ SIGNATURES = (
         Speaker.PDPANEL,
         Severity.ERROR,
         ("kv transfer failed", "mooncake's write to", "mooncake's peer", "mooncake's engine does not start"),
-        r"KV transfer failed: (?P<why>[^\"\n]{1,200})|Mooncake's (?:write to|peer) (?P<peer>\S{1,80})"
+        r"KV transfer failed: (?P<why>[^\"\n]{1,200})|Mooncake's (?:write to|peer) (?P<why_2>\S{1,80})"
         r"|Mooncake's engine does not start",
         "A KV transfer failed: {why}",
         "See whether the peer lives and answers; its log says more.",
@@ -147,7 +147,7 @@ SIGNATURES = (
         Speaker.PDPANEL,
         Severity.ERROR,
         ("error: ",),
-        r"^error: (?P<field>[^\n=]{1,60}) = (?P<value>[^\n]{0,200}?): (?P<problem>[^\n;]{1,300});"
+        r"^error: (?P<field>[^\n=]{1,60}) = [^\n]{0,200}?: (?P<problem>[^\n;]{1,300});"
         r" (?P<remedy>[^\n]{1,300})",
         "{field} cannot be used: {problem}.",
         "{remedy}",

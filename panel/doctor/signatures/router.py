@@ -27,7 +27,7 @@ SIGNATURES = (
         ("no available", "failed to select", "worker is healthy"),
         r"No available (?P<role>prefill|decode)?\s?workers|No available servers"
         r"|Failed to select (?:PD pair|worker pair|\w+ worker)"
-        r"|No (?P<other>\w{1,20}) worker is healthy",
+        r"|No (?P<role_2>\w{1,20}) worker is healthy",
         "The router has no usable worker (role: {role}).",
         "Wait until every worker answers a real request before sending load; "
         "see which worker is not up, and lower --cb-timeout-duration-secs.",

@@ -35,7 +35,8 @@ SIGNATURES = (
         Speaker.SGLANG,
         Severity.ERROR,
         ("kv cache dtype mismatch", "kv layout mismatch", "kv layout"),
-        r"KV cache dtype mismatch(?:[^\n]{0,60}kv_cache_dtype=(?P<prefill>\w+)[^\n]{0,80}kv_cache_dtype=(?P<decode>\w+))?"
+        r"KV cache dtype mismatch(?:[^\n]{0,60}kv_cache_dtype=(?P<prefill>\w+)[^\n]{0,80}kv_cache_dtype=(?P<"
+        r"decode>\w+))?"
         r"|KV layout mismatch|disagree on the \S{1,40} KV layout",
         "The KV cache has another type or layout on prefill ({prefill}) than on decode ({decode}).",
         "Give both the same --kv-cache-dtype and attention backend.",
@@ -98,8 +99,9 @@ SIGNATURES = (
         Speaker.SGLANG,
         Severity.ERROR,
         ("decode instance could be dead", "session", "failed to send kv chunk"),
-        r"Decode instance could be dead|mooncake session \S{1,80} is not alive|Session (?P<session>[\w.:\[\]-]+:\d+) failed"
-        r"|Failed to send kv chunk of (?P<room>\d+) to (?P<peer>\S{1,80})",
+        r"Decode instance could be dead|mooncake session \S{1,80} is not alive"
+        r"|Session (?P<session>[\w.:\[\]-]+:\d+) failed"
+        r"|Failed to send kv chunk of \d+ to (?P<session_2>\S{1,80})",
         "KV could not be sent to a decode worker ({session}).",
         "See in its log whether it lives; after a restart of decode, restart prefill with it on older versions.",
     ),
@@ -119,7 +121,7 @@ SIGNATURES = (
         Speaker.SGLANG,
         Severity.ERROR,
         ("lost connection with prefill", "kvcache from prefill"),
-        r"Lost connection with prefill instance(?: \(bootstrap_addr: (?P<peer>[^)\s]{1,80})\))?(?:, (?P<count>\d+) requests)?"
+        r"Lost connection with prefill instance(?: \(bootstrap_addr: (?P<peer>[^)\s]{1,80})\))?"
         r"|Failed to get kvcache from prefill instance",
         "The prefill worker ({peer}) is gone; requests that waited for its KV failed.",
         "Look at the end of prefill's log; if decode stays stuck, restart the pair.",
@@ -135,7 +137,8 @@ SIGNATURES = (
         Speaker.SGLANG,
         Severity.ERROR,
         ("timed out when bootstrapping", "kvpoll.bootstrapping", "bootstrapping timeout"),
-        r"timed out when bootstrapping|timed out after (?P<seconds>[\d.]+)s in KVPoll\.Bootstrapping|Bootstrapping timeout",
+        r"timed out when bootstrapping|timed out after [\d.]+s in KVPoll\.Bootstrapping"
+        r"|Bootstrapping timeout",
         "Decode did not answer requests in time.",
         "Add decode capacity or limit concurrency; SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT=600 waits longer.",
     ),
@@ -150,7 +153,8 @@ SIGNATURES = (
         Speaker.SGLANG,
         Severity.ERROR,
         ("transfer done signal", "kvpoll.waitingforinput"),
-        r"fail to receive KV Cache transfer done signal|timed out after (?P<seconds>[\d.]+)s in KVPoll\.WaitingForInput",
+        r"fail to receive KV Cache transfer done signal"
+        r"|timed out after [\d.]+s in KVPoll\.WaitingForInput",
         "The KV of requests did not arrive in time.",
         "Add prefill capacity, look at the link's throughput; SGLANG_DISAGGREGATION_WAITING_TIMEOUT=600 waits longer.",
     ),
@@ -159,13 +163,15 @@ SIGNATURES = (
             "log-bootstrap-register",
             "A prefill worker could not register at the bootstrap server",
             "Each prefill rank registers at the bootstrap server of its instance, port 8998. It fails when another "
-            "instance has that port, when a proxy catches the request, or when --host is not reachable from all ranks.",
+            "instance has that port, when a proxy catches the request, or when --host is not reachable from all "
+            "ranks.",
             ("sgl-project/sglang#21268", "sgl-project/sglang#20952", "sgl-project/sglang#28503"),
         ),
         Speaker.SGLANG,
         Severity.ERROR,
         ("failed to register", "register attempt"),
-        r"Prefill instance failed to register|Failed to register prefill (?:instance|server)|Prefill register attempt \d+/\d+ failed",
+        r"Prefill instance failed to register|Failed to register prefill (?:instance|server)"
+        r"|Prefill register attempt \d+/\d+ failed",
         "A prefill worker could not register at its bootstrap server.",
         "Give each prefill instance of a host its own --disaggregation-bootstrap-port, unset http_proxy, "
         "and set --host to an address that all ranks reach.",
@@ -181,7 +187,8 @@ SIGNATURES = (
         Speaker.SGLANG,
         Severity.ERROR,
         ("from bootstrap", "prefill server info", "prefill parallel info"),
-        r"Error (?:fetching|querying) [^\n]{1,40} from bootstrap(?:: (?P<why>[^\n]{1,120}))?|Failed to get prefill (?:server|parallel) info",
+        r"Error (?:fetching|querying) [^\n]{1,40} from bootstrap(?:: (?P<why>[^\n]{1,120}))?"
+        r"|Failed to get prefill (?:server|parallel) info",
         "Decode could not reach prefill's bootstrap server ({why}).",
         "Give the router the right bootstrap port (--prefill URL PORT), a host that decode reaches, and no proxy.",
     ),
@@ -196,8 +203,10 @@ SIGNATURES = (
         Speaker.SGLANG,
         Severity.ERROR,
         ("ib device", "infiniband sysfs path", "port suffixes"),
-        r"Invalid IB devices specified(?: for [^:\n]{1,40})?: (?P<devices>\[[^\]\n]{0,200}\])|No (?:valid )?IB devices (?:found|specified)"
-        r" (?!for Mooncake backend)|No IB devices configured for GPU (?P<gpu>\d+)|InfiniBand sysfs path not found|without port suffixes",
+        r"Invalid IB devices specified(?: for [^:\n]{1,40})?: (?P<devices>\[[^\]\n]{0,200}\])"
+        r"|No (?:valid )?IB devices (?:found|specified)"
+        r" (?!for Mooncake backend)|No IB devices configured for GPU \d|InfiniBand sysfs path not found"
+        r"|without port suffixes",
         "The RDMA devices that were named ({devices}) cannot be used on this host.",
         "Name devices of `ls /sys/class/infiniband`, in a map one entry per GPU, or leave the option out.",
     ),
@@ -212,7 +221,8 @@ SIGNATURES = (
         Speaker.SGLANG,
         Severity.ERROR,
         ("mini_lb", "disaggregation.launch_lb"),
-        r"No module named '?sglang\.srt\.disaggregation\.(?:mini_lb|launch_lb)|mini_lb[^\n]{0,120}(?:deprecated|moved|removed|RuntimeError)",
+        r"No module named '?sglang\.srt\.disaggregation\.(?:mini_lb|launch_lb)"
+        r"|mini_lb[^\n]{0,120}(?:deprecated|moved|removed|RuntimeError)",
         "This version of SGLang has no mini_lb.",
         "Start python -m sglang_router.launch_router --pd-disaggregation --prefill URL PORT --decode URL.",
     ),
@@ -247,7 +257,8 @@ SIGNATURES = (
         Severity.ERROR,
         ("not enough memory", "cache blocks", "kv cache", "fewer tokens than"),
         r"Not enough memory\. Please try to increase --mem-fraction-static|No available memory for the cache blocks"
-        r"|(?:larger than|exceeds?) the (?:available KV cache memory|maximum number of tokens that can be stored in KV cache)",
+        r"|(?:larger than|exceeds?) the (?:available KV cache memory"
+        r"|maximum number of tokens that can be stored in KV cache)",
         "Too little memory is left for the KV cache.",
         "Raise --mem-fraction-static (vLLM: --gpu-memory-utilization), lower the context length, or use more GPUs.",
     ),
@@ -292,7 +303,7 @@ SIGNATURES = (
         Severity.ERROR,
         ("sigquit", "is dead. please check", "engine core", "enginecore", "enginedead", "subprocess exited"),
         r"Received sigquit from a child process|is dead\. Please check|EngineCore (?:failed to start|encountered)"
-        r"|Engine core initialization failed|EngineDeadError|subprocess exited with code (?P<code>-?\d+)",
+        r"|Engine core initialization failed|EngineDeadError|subprocess exited with code -?\d",
         "A process of the server died.",
         "Look for the first error before this line.",
         noise_after=True,
@@ -328,7 +339,8 @@ SIGNATURES = (
             "handshake failed for request",
             "bootstrap failed for request",
         ),
-        r"KVTransferError\(bootstrap_room=(?P<room>\d+)\)|(?:transfer|handshake|bootstrap) failed for request rank=\d+",
+        r"KVTransferError\(bootstrap_room=\d{1,20}\)"
+        r"|(?:transfer|handshake|bootstrap) failed for request rank=\d+",
         "The KV of requests was not transferred.",
         "Find the first error of both workers; errors of later rooms are often consequences.",
         beside_others=True,

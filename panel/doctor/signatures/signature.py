@@ -44,7 +44,8 @@ class Signature:
         needles: lower-case texts of which a matching line holds at least one; they keep most lines away from
             the pattern.
         pattern: a regular expression without unbounded repetition inside another one; letter case does not
-            matter. Its named groups may stand in `reason` and `remedy` as `{name}`.
+            matter. Its named groups may stand in `reason` and `remedy` as `{name}`; `name_2` stands in for
+            `name` where that part of the pattern did not match.
         noise_after: True for a line that follows from an earlier error and explains nothing by itself.
         beside_others: True when it counts a line also if another signature explains it.
     """
@@ -66,7 +67,7 @@ class Signature:
         return _compiled(self.pattern).search(text)
 
     def fill(self, template: str, match: re.Match[str]) -> str:
-        """Returns `reason` or `remedy` with the groups of the match; a group that is absent becomes "?"."""
+        """Returns `reason` or `remedy` with the groups of the match; a group that is absent is "not said"."""
         return template.format_map(_Groups(match.groupdict()))
 
 
@@ -74,7 +75,10 @@ class _Groups(dict[str, str]):
     """The named groups as they are shown: one line, at most 200 characters."""
 
     def __init__(self, groups: Mapping[str, str | None]) -> None:
-        super().__init__({name: (value or "?").strip()[:_LONGEST_SHOWN] for name, value in groups.items()})
+        super().__init__(dict.fromkeys(groups, "not said"))
+        for name, value in groups.items():
+            if value is not None and value.strip():
+                self[name.rstrip("_23")] = value.strip()[:_LONGEST_SHOWN]
 
 
 @cache

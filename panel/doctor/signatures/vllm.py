@@ -20,10 +20,13 @@ SIGNATURES = (
         Speaker.VLLM,
         Severity.ERROR,
         ("kvtransferconfig", "--kv-transfer-config", "kv_rank", "kv_parallel_size", "kv_buffer_size", "kv_ip"),
-        r"validation errors? for \w{0,20}KVTransferConfig|--kv-transfer-config[^\n]{0,160}(?:cannot be converted|invalid|error)"
-        r"|(?:KVTransferConfig[^\n]{0,80}|\bunexpected keyword argument ')(?P<key>kv_rank|kv_parallel_size|kv_buffer_size|kv_ip)",
+        r"validation errors? for \w{0,20}KVTransferConfig"
+        r"|--kv-transfer-config[^\n]{0,160}(?:cannot be converted|invalid|error)"
+        r"|(?:KVTransferConfig[^\n]{0,80}|\bunexpected keyword argument ')(?P<key>kv_rank|kv_parallel_size"
+        r"|kv_buffer_size|kv_ip)",
         "The KV transfer configuration has a key that this version of vLLM does not know ({key}).",
-        'Write {{"kv_connector": "MooncakeConnector", "kv_role": "kv_producer"}} (decode: kv_consumer) and nothing of V0.',
+        'Write {{"kv_connector": "MooncakeConnector", "kv_role": "kv_producer"}} (decode: kv_consumer) and nothing of '
+        "V0.",
     ),
     Signature(
         Rule(
@@ -36,9 +39,11 @@ SIGNATURES = (
         Speaker.VLLM,
         Severity.ERROR,
         ("please install mooncake", "mooncake cannot be imported", "no module named 'mooncake"),
-        r"Please install mooncake by following|Mooncake cannot be imported(?:: (?P<why>[^\n\"]{1,160}))?|No module named 'mooncake",
+        r"Please install mooncake by following|Mooncake cannot be imported(?:: (?P<why>[^\n\"]{1,160}))?"
+        r"|No module named 'mooncake",
         "Mooncake cannot be imported ({why}).",
-        "Run python -c 'import mooncake.engine' and see what is missing; install mooncake-transfer-engine for CUDA 12, "
+        "Run python -c 'import mooncake.engine' and see what is missing; install mooncake-transfer-engine for CUDA "
+        "12, "
         "mooncake-transfer-engine-cuda13 for CUDA 13, or mooncake-transfer-engine-non-cuda without a GPU.",
     ),
     Signature(
@@ -51,7 +56,8 @@ SIGNATURES = (
         Speaker.VLLM,
         Severity.ERROR,
         ("mooncake transfer engine returned", "mooncake xfer", "mooncake sender thread"),
-        r"Mooncake transfer engine returned (?P<code>-?\d+)|Error processing Mooncake xfer request|Error in Mooncake sender thread",
+        r"Mooncake transfer engine returned (?P<code>-?\d+)|Error processing Mooncake xfer request"
+        r"|Error in Mooncake sender thread",
         "Mooncake could not send KV blocks (code {code}).",
         "Look for Mooncake's own error before it, and whether decode lives.",
     ),
@@ -89,8 +95,10 @@ SIGNATURES = (
             "< remote blocks",
             "compatibility hash",
         ),
-        r"is not paired with P tp_rank|tensor parallel size \d+ is not divisible|KV region (?:length mismatch|counts|length does not)"
-        r"|KV group count mismatch|P num blocks less than D|local blocks\(\d+\) < remote blocks|compatibility hash mismatch",
+        r"is not paired with P tp_rank|tensor parallel size \d+ is not divisible"
+        r"|KV region (?:length mismatch|counts|length does not)"
+        r"|KV group count mismatch|P num blocks less than D|local blocks\(\d+\) < remote blocks"
+        r"|compatibility hash mismatch",
         "Prefill and decode disagree on tensor parallel size, block size, type or version.",
         "Give both the same --tensor-parallel-size, --block-size, --kv-cache-dtype and version of vLLM.",
     ),
@@ -105,7 +113,8 @@ SIGNATURES = (
         Speaker.VLLM,
         Severity.ERROR,
         ("bootstrap server", "bootstrap registration attempt"),
-        r"Failed to register [^\n]{1,300}bootstrap server|Bootstrap registration attempt \d+/\d+|Error registering [^\n]{1,200}bootstrap server",
+        r"Failed to register [^\n]{1,300}bootstrap server|Bootstrap registration attempt \d+/\d+"
+        r"|Error registering [^\n]{1,200}bootstrap server",
         "A worker could not register at its bootstrap server.",
         "Give each prefill instance of a host its own VLLM_MOONCAKE_BOOTSTRAP_PORT, and unset http_proxy.",
     ),

@@ -104,7 +104,8 @@ export function hardware(island) {
     useSigns(host.signs);
     const place = el("div", { class: "pd-hw-place" });
     const legend = el("p", { class: "pd-hint" }, "Point at a device, or reach it with Tab and the arrow keys, to see its NICs and values.");
-    const tables = el("div", { class: "pd-hw-tables" }, facts(host), ...host.tables.map(tableCard));
+    const [chosenNics, numa, ...others] = host.tables.map(tableCard);
+    const tables = el("div", { class: "pd-hw-tables" }, el("div", { class: "pd-stack" }, facts(host), numa), chosenNics, ...others);
     views = { tiles: tiles(host), place, tables, picture: null, narrow: null };
     content.replaceChildren(
       views.tiles.node,

@@ -20,13 +20,13 @@ export function detailCard(stage, { onClose }) {
     el("div", { class: "pd-cardhead" }, title, close), body, hint);
   let shown = null;
 
-  /** Puts the card beside `column`, level with `device`; below the picture where there is no room. */
+  /** Puts the card beside `column`, level with `device`; at the foot of the screen where there is no room. */
   function place(device, column) {
     const [outer, beside, own] = [stage, column, device].map((one) => one.getBoundingClientRect());
     const width = node.offsetWidth;
     const right = beside.right + ROOM + width <= document.documentElement.clientWidth - ROOM;
     const left = beside.left - ROOM - width >= ROOM;
-    node.classList.toggle("pd-inflow", !right && !left);
+    node.classList.toggle("pd-sheet", !right && !left);
     if (!right && !left) {
       node.style.removeProperty("left");
       node.style.removeProperty("top");
@@ -47,7 +47,7 @@ export function detailCard(stage, { onClose }) {
       const fresh = id !== shown;
       shown = id;
       node.hidden = false;
-      node.classList.remove("pd-inflow");
+      node.classList.remove("pd-sheet");
       node.classList.toggle("pd-pinned", pinned);
       close.hidden = !pinned;
       hint.hidden = pinned;

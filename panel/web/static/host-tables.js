@@ -13,7 +13,7 @@ function slug(title) {
 /** One table in a card of its own. */
 export function tableCard({ title, columns, rows, empty, copies = [] }) {
   const head = el("div", { class: "pd-cardhead" }, el("h3", {}, title), el("div", { class: "pd-actions" }, ...copies.map(({ label, text }) => copyButton(label, () => text))));
-  const attributes = { class: `pd-card${columns.length > WIDE ? " pd-hw-wide" : ""}`, "data-testid": `table-${slug(title)}` };
+  const attributes = { class: `pd-card${rows.length > 0 && columns.length > WIDE ? " pd-hw-wide" : ""}`, "data-testid": `table-${slug(title)}` };
   if (rows.length === 0) return el("section", attributes, head, el("p", { class: "pd-hint" }, empty));
   return el(
     "section",

@@ -12,7 +12,6 @@ import pdpanel.nic_probe.gpus.child as child
 import pytest
 from pdpanel.nic_probe.gpus.child import needs_torch
 
-
 READ = f"""
 import json
 from {child.__package__}.torch_cuda import read_torch

@@ -45,11 +45,11 @@ def visible(
     *,
     uuids: Sequence[str] = (),
     migs: Mapping[str, Sequence[str]] | None = None,
-    **rules: Mapping[str, str] | Mapping[str, int],
+    models: Mapping[str, str] | None = None,
+    uncounted: Mapping[str, str] | None = None,
 ) -> dict[str, object]:
     """Returns each GPU's visible number, or why it has none; `uuids` in the order of `devices`."""
-    settings = {"models": {}, "uncounted": {}, "known": {}} | rules
-    indices = runtime_indices(devices, environ, **settings)
+    indices = runtime_indices(devices, environ, models=models or {}, uncounted=uncounted or {}, known={})
     numbered = [replace(gpu, cuda_index=indices[gpu.pci]) for gpu in devices]
     names = dict(zip((gpu.pci for gpu in devices), uuids, strict=False))
     readings = visible_indices(numbered, environ, uuids=names, migs=migs or {})
@@ -249,8 +249,8 @@ def test_a_gpu_that_is_split_needs_a_name() -> None:
 
 
 def test_nothing_is_said_of_a_gpu_that_the_runtime_does_not_see() -> None:
-    answer = visible(gpus(), {"CUDA_VISIBLE_DEVICES": "0,1"}, uncounted={PLACES[1]: "is bound to vfio-pci"})
-    assert answer == {PLACES[0]: 0, PLACES[1]: "runtime is bound to vfio-pci", PLACES[2]: 1}
+    answer = visible(gpus(), {"CUDA_VISIBLE_DEVICES": "0,1"}, uncounted={PLACES[1]: "does not see it"})
+    assert answer == {PLACES[0]: 0, PLACES[1]: "CUDA does not see it", PLACES[2]: 1}
 
 
 def test_hip_selects_from_what_rocr_left() -> None:

@@ -1,136 +1,267 @@
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pdpanel.nic_probe import RdmaDevice
-from pdpanel.nic_probe.rdma import _gbps, probe_rdma
-from pdpanel.nic_probe.sysfs import HostFiles
+from pdpanel.nic_probe.netdev import probe_netdevs
+from pdpanel.nic_probe.nics.device import RdmaDevice
+from pdpanel.nic_probe.nics.sysfs import probe_rdma
+from pdpanel.nic_probe.reading import Reading
+from pdpanel.nic_probe.sources.files import HostFiles
+from rdma_tree import (
+    ROOT_PORT,
+    FaultyTree,
+    gid_table,
+    mapped,
+    memory_tree,
+    netdev,
+    rdma_device,
+    rdma_port,
+    uverbs,
+)
 
 Grow = Callable[[Mapping[str, str]], Path]
-ZERO = "0000:0000:0000:0000:0000:0000:0000:0000\n"
+FUNCTION = f"{ROOT_PORT}/0000:18:00.0"
+V1, V2 = "IB/RoCE v1", "RoCE v2"
+FE80 = "fe80:0000:0000:0000:0a00:27ff:fe00:0001\n"
+ROCE = gid_table({0: (FE80, V1, "eth2"), 1: (FE80, V2, "eth2"), 3: (mapped("192.168.1.5"), V2, "eth2")})
+INFINIBAND: dict[str, Any] = {"link_layer": "InfiniBand", "lid": "0x3a4", "sm_lid": "0x1"}
+PORT_GUID = gid_table({0: (FE80, V1, None)}, 8, "fe80:0000:0000:0000:0000:0000:0000:0000\n")
 
 
-def _roce_port(device: str, gids: Mapping[int, str]) -> dict[str, str]:
-    port = f"sys/class/infiniband/{device}/ports/1"
-    files = {
-        f"{port}/state": "4: ACTIVE\n",
-        f"{port}/phys_state": "5: LinkUp\n",
-        f"{port}/rate": "400 Gb/sec (4X NDR)\n",
-        f"{port}/link_layer": "Ethernet\n",
-        f"{port}/lid": "0x0\n",
-    }
-    for index, gid in gids.items():
-        files[f"{port}/gids/{index}"] = gid
-    return files
-
-
-def _named(root: Path) -> dict[str, RdmaDevice]:
-    devices = probe_rdma(HostFiles(root)).value
+def _probe(files: HostFiles, environ: Mapping[str, str] | None = None) -> dict[str, RdmaDevice]:
+    devices = probe_rdma(files, probe_netdevs(files), environ or {}).value
     assert devices is not None
     return {device.name: device for device in devices}
 
 
+def _memory(files: Mapping[str, str | bytes]) -> dict[str, RdmaDevice]:
+    return _probe(HostFiles(memory_tree(files)))
+
+
+def _one(files: Mapping[str, str | bytes]) -> RdmaDevice:
+    (device,) = _memory(files).values()
+    return device
+
+
 def test_a_roce_device(grow: Grow) -> None:
-    mapped = "0000:0000:0000:0000:0000:ffff:c0a8:0105\n"
-    port = "sys/class/infiniband/mlx5_0/ports/1"
-    files = _roce_port("mlx5_0", {0: "fe80:0000:0000:0000:0a00:27ff:fe00:0001\n", 3: mapped, 10: ZERO})
-    files |= {
-        f"{port}/gid_attrs/types/0": "IB/RoCE v1\n",
-        f"{port}/gid_attrs/types/3": "RoCE v2\n",
-        f"{port}/gid_attrs/ndevs/3": "eth2\n",
-        "sys/class/infiniband/mlx5_0/node_type": "1: CA\n",
-        "sys/class/infiniband/mlx5_0/fw_ver": "28.39.1002\n",
-        "sys/class/infiniband/mlx5_0/board_id": "MT_0000000838\n",
-        "sys/class/infiniband/mlx5_0/device": "-> ../../../devices/pci0000:15/0000:15:01.0/0000:18:00.0",
-        "sys/devices/pci0000:15/0000:15:01.0/0000:18:00.0/numa_node": "0\n",
-        "sys/devices/pci0000:15/0000:15:01.0/0000:18:00.0/driver": "-> ../../../../bus/pci/drivers/mlx5_core",
-        "sys/devices/pci0000:15/0000:15:01.0/0000:18:00.0/net/eth2/mtu": "4200\n",
+    files = {
+        **rdma_device(
+            "mlx5_0",
+            {1: rdma_port(ROCE, counters__port_xmit_data="5\n", counters__port_rcv_data="6\n")},
+            fw_ver="28.39.1002",
+            board_id="MT_0000000838",
+            node_guid="0a7f:bc12:45ef:d23b",
+        ),
+        **netdev("eth2", FUNCTION, mtu="4200\n"),
+        **uverbs(0, "mlx5_0"),
     }
-    device = _named(grow(files))["mlx5_0"]
-    assert (device.node_type.value, device.firmware.value, device.board.value) == (
+    device = _probe(HostFiles(grow(files)))["mlx5_0"]
+    assert (device.node_type.value, device.firmware.value, device.board.value, device.node_guid.value) == (
         "CA",
         "28.39.1002",
         "MT_0000000838",
+        "0a7f:bc12:45ef:d23b",
     )
     assert (device.driver.value, device.pci.value, device.numa_node.value) == ("mlx5_core", "0000:18:00.0", 0)
-    assert device.netdevs.value == ("eth2",)
-    (port_1,) = device.ports
-    assert (port_1.state.value, port_1.physical_state.value, port_1.active) == ("ACTIVE", "LinkUp", True)
-    assert (port_1.rate_gbps.value, port_1.link_layer.value) == (400.0, "Ethernet")
-    link_local, routable = port_1.gids
-    assert (link_local.index, link_local.address, link_local.type.value) == (
-        0,
-        "fe80::a00:27ff:fe00:1",
-        "IB/RoCE v1",
+    assert (device.netdevs.value, device.bond.known, device.management.value) == (("eth2",), False, False)
+    assert device.physical_function.reason == "is no virtual function"
+    assert device.verbs_node.reason == "the capture does not say whether it can be opened"
+    assert (device.usable, device.why_not) == (True, "")
+    (port,) = device.ports
+    assert (port.number, port.state.value, port.physical_state.value, port.active) == (1, "ACTIVE", "LinkUp", True)
+    assert (port.rate_gbps.value, port.rate.value, port.link_layer.value) == (400.0, "400 Gb/sec (4X NDR)", "Ethernet")
+    assert (port.mtu.value, port.netdevs, port.pkeys, port.gid_table_length.value) == (4096, ("eth2",), (0xFFFF,), 8)
+    assert [(gid.index, gid.address, gid.rank) for gid in port.gids] == [
+        (0, "fe80::a00:27ff:fe00:1", 6),
+        (1, "fe80::a00:27ff:fe00:1", 3),
+        (3, "192.168.1.5", 0),
+    ]
+    assert (port.counters.tx_bytes.value, port.counters.rx_bytes.value) == (20, 24)
+
+
+@pytest.mark.parametrize("name", ["rocep24s0", "ibp24s0", "rdmap24s0", "x"])
+def test_a_name_means_nothing(name: str) -> None:
+    files = {**rdma_device(name, {1: rdma_port(ROCE)}), **netdev("eth2", FUNCTION), **uverbs(0, name)}
+    device = _one(files)
+    assert (device.name, device.driver.value, device.verbs_node.source) == (
+        name,
+        "mlx5_core",
+        "/dev/infiniband/uverbs0",
     )
-    assert link_local.netdev.reason == "does not exist"
-    assert (routable.index, routable.address, routable.netdev.value) == (3, "192.168.1.5", "eth2")
 
 
-def test_a_broken_file_hides_nothing_else(grow: Grow) -> None:
-    files = _roce_port("mlx5_0", {0: "not a gid\n", 1: "fe80:0000:0000:0000:0000:0000:0000:0001\n"})
-    files |= {
-        "sys/class/infiniband/mlx5_0/ports/1/rate": "much\n",
-        "sys/class/infiniband/mlx5_0/ports/1/state": "N/A\n",
-        **_roce_port("mlx5_1", {}),
-        "sys/class/infiniband/mlx5_2/fw_ver": "1\n",
+def test_a_bond_of_two_functions() -> None:
+    table = gid_table({3: (mapped("10.0.0.1"), V2, "bond0")})
+    files = {
+        **rdma_device("mlx5_bond_0", {1: rdma_port(table, rate="200 Gb/sec (4X HDR)")}),
+        **netdev("eth0", FUNCTION, master="-> ../bond0"),
+        **netdev("bond0", bonding__mode="802.3ad 4", mtu="9000"),
     }
-    found = _named(grow(files))
+    device = _one(files)
+    assert (device.bond.value, device.netdevs.value) == ("bond0", ("eth0",))
+    assert (device.ports[0].netdevs, device.ports[0].mtu.value) == (("bond0",), 4096)
+
+
+def test_a_virtual_function_is_down_while_its_physical_one_is_up() -> None:
+    files = {
+        **rdma_device("mlx5_0", {1: rdma_port(ROCE)}),
+        **rdma_device("mlx5_9", {1: rdma_port(state="1: DOWN", phys_state="3: Disabled")}, pci="0000:18:00.2"),
+        f"{ROOT_PORT}/0000:18:00.2/physfn": "-> ../0000:18:00.0",
+        **netdev("eth2", FUNCTION),
+    }
+    found = _memory(files)
+    assert (found["mlx5_0"].usable, found["mlx5_9"].usable) == (True, False)
+    assert found["mlx5_9"].physical_function.value == "mlx5_0"
+    assert "on its physical function" in found["mlx5_9"].why_not
+
+
+def test_a_subfunction_has_interfaces_of_its_own() -> None:
+    part = f"{FUNCTION}/mlx5_core.sf.4"
+    files = {
+        **rdma_device("mlx5_0", {1: rdma_port(ROCE)}),
+        **rdma_device("mlx5_4", {1: rdma_port(ROCE)}, auxiliary="mlx5_core.sf.4", driver="mlx5_core.sf"),
+        **netdev("eth2", FUNCTION),
+        f"{part}/net/en3f0/mtu": "9000",
+        "sys/class/net/en3f0": f"-> ../../../{part}/net/en3f0",
+    }
+    found = _memory(files)
+    assert (found["mlx5_4"].netdevs.value, found["mlx5_4"].ports[0].mtu.value) == (("en3f0",), 4096)
+    assert (found["mlx5_4"].pci.value, found["mlx5_4"].driver.value) == ("0000:18:00.0", "mlx5_core")
+    assert found["mlx5_0"].netdevs.value == ("eth2",)
+
+
+def test_functions_that_manage_nvswitches_are_told_by_their_vpd() -> None:
+    files: dict[str, str | bytes] = {
+        **rdma_device("mlx5_0", {1: rdma_port(PORT_GUID, **INFINIBAND)}),
+        **rdma_device("mlx5_1", {1: rdma_port(PORT_GUID, **INFINIBAND)}, pci="0000:19:00.0"),
+        **rdma_device("mlx5_2", {1: rdma_port(ROCE)}, pci="0000:1a:00.0"),
+        **rdma_device("switch", {0: rdma_port(PORT_GUID, **INFINIBAND)}, pci="0000:1b:00.0", node_type="2: switch"),
+        f"{FUNCTION}/vpd": b"\x82\x10\x00ConnectX\xff\x00V3\x06SW_MNG\x00",
+        f"{ROOT_PORT}/0000:19:00.0/vpd": b"\x82\x10\x00ConnectX\xff\x00",
+        f"{ROOT_PORT}/0000:1a:00.0/vpd": b"is not even read",
+    }
+    assert {name: device.management.value for name, device in _memory(files).items()} == {
+        "mlx5_0": True,
+        "mlx5_1": False,
+        "mlx5_2": False,
+        "switch": True,
+    }
+
+
+def test_vpd_that_only_root_may_read_leave_it_unknown() -> None:
+    files = {**rdma_device("mlx5_0", {1: rdma_port(PORT_GUID, **INFINIBAND)}), f"{FUNCTION}/vpd": "x"}
+    device = _probe(HostFiles(FaultyTree(files, {"vpd": errno.EACCES})))["mlx5_0"]
+    assert (device.management.known, device.management.source) == (False, f"/{FUNCTION}/vpd")
+
+
+def test_a_container_without_the_device_node() -> None:
+    files = {
+        **rdma_device("mlx5_0", {1: rdma_port(ROCE)}),
+        **rdma_device("mlx5_1", {1: rdma_port(ROCE)}, pci="0000:19:00.0"),
+        **uverbs(0, "mlx5_0"),
+        **uverbs(1, "mlx5_1"),
+        "pdpanel/facts.json": '{"devices": {"/dev/infiniband/uverbs1":'
+        ' {"kind": "character", "readable": true, "writable": true}}}',
+    }
+    found = _memory(files)
+    assert (found["mlx5_1"].usable, found["mlx5_1"].verbs_node.value) == (True, "/dev/infiniband/uverbs1")
+    assert (found["mlx5_0"].usable, found["mlx5_0"].verbs_node.known) == (False, False)
+    assert found["mlx5_0"].why_not == (
+        "/dev/infiniband/uverbs0 does not exist, although the kernel has the device: not in this container: "
+        "start the container with --device=/dev/infiniband."
+    )
+
+
+def test_a_broken_file_hides_nothing_else() -> None:
+    broken = rdma_port({"gids/0": "not a gid\n", "gids/1": FE80}, rate="much", state="N/A", pkeys=("x", "0x8001"))
+    files = {
+        **rdma_device("mlx5_0", {1: broken}, numa="-1"),
+        **rdma_device("mlx5_1", {1: rdma_port({})}, pci="0000:19:00.0"),
+        "sys/class/infiniband/mlx5_2/fw_ver": "1\n",
+        "sys/class/infiniband/mlx5_3": "-> ../../devices/scif_dma_0/infiniband/mlx5_3",
+    }
+    found = _memory(files)
+    assert list(found) == ["mlx5_0", "mlx5_1", "mlx5_2"], "a name that leads nowhere is no device"
     port = found["mlx5_0"].ports[0]
     assert port.rate_gbps.reason == "reads 'much', which is not a rate in Gb/sec"
-    assert (port.state.known, port.active, port.physical_state.value) == (False, False, "LinkUp")
+    assert (port.state.known, port.active, port.physical_state.value, port.pkeys) == (False, False, "LinkUp", (0x8001,))
     assert [gid.index for gid in port.gids] == [1]
+    assert (port.usable, found["mlx5_0"].usable, found["mlx5_0"].numa_node.known) == (None, None, False)
     assert found["mlx5_1"].ports[0].active
-    assert found["mlx5_2"].ports == ()
+    assert (found["mlx5_2"].ports, found["mlx5_2"].usable, found["mlx5_2"].pci.known) == ((), None, False)
 
 
-def test_soft_devices_name_their_interface(grow: Grow) -> None:
-    files = {**_roce_port("rxe0", {}), "sys/class/infiniband/rxe0/parent": "eth0\n"}
-    device = _named(grow(files))["rxe0"]
-    assert device.netdevs.value == ("eth0",)
-    assert not device.pci.known
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EACCES, errno.EOPNOTSUPP, errno.ENODEV, errno.EIO])
+def test_a_device_all_of_whose_files_refuse_hides_no_other(number: int) -> None:
+    files = {
+        **rdma_device("mlx5_0", {1: rdma_port(ROCE)}),
+        **rdma_device("mlx5_1", {1: rdma_port(ROCE)}, pci="0000:19:00.0"),
+    }
+    faults = {path.partition("mlx5_0")[2]: number for path in files if "mlx5_0/" in path}
+    faults = {f"mlx5_0{end}": number for end in faults if end}
+    found = _probe(HostFiles(FaultyTree(files, faults)))
+    assert (found["mlx5_0"].usable, found["mlx5_0"].node_type.known) == (None, False)
+    assert found["mlx5_1"].usable is True
 
 
-def test_no_directory_is_no_device(grow: Grow) -> None:
-    devices = probe_rdma(HostFiles(grow({"sys/class/net/lo/mtu": "65536"})))
+def test_no_directory_is_no_device() -> None:
+    devices = probe_rdma(HostFiles(memory_tree({"sys/class/net/lo/mtu": "65536"})), (), {})
     assert (devices.value, devices.source) == ((), "/sys/class/infiniband")
 
 
-def test_a_directory_that_cannot_be_listed_is_unreadable(grow: Grow) -> None:
-    devices = probe_rdma(HostFiles(grow({"sys/class/infiniband": "a file where a folder belongs"})))
-    assert devices.value is None
-    assert devices.reason == "not a directory"
+def test_a_directory_that_cannot_be_listed_is_unreadable() -> None:
+    files = HostFiles(memory_tree({"sys/class/infiniband": "a file where a folder belongs"}))
+    assert probe_rdma(files, (), {}) == Reading(None, "/sys/class/infiniband", "not a directory")
 
 
-@given(st.decimals(min_value=0, max_value=10_000, places=1))
-def test_rates_may_be_fractions(rate: object) -> None:
-    assert _gbps(f"{rate} Gb/sec (1X SDR)") == float(str(rate))
+def test_devices_come_in_natural_order() -> None:
+    files = {f"sys/class/infiniband/mlx5_{number}/fw_ver": "1" for number in (10, 2, 0, 11, 1)}
+    assert list(_memory(files)) == [f"mlx5_{number}" for number in (0, 1, 2, 10, 11)]
 
 
-def test_the_capture_with_a_pci_path(capture: Callable[[str], Path]) -> None:
-    found = _named(capture("hwloc-sysfs/32em64t-2n8c+dax+nvme+mic+dimms.tar.bz2"))
-    assert list(found) == ["mlx4_0"], "scif0 is a link that leads nowhere"
-    device = found["mlx4_0"]
-    assert (device.pci.value, device.numa_node.value, device.netdevs.value) == ("0000:82:00.0", 1, ("ib0",))
-    assert (device.board.value, device.firmware.value, device.driver.value) == (
-        "MT4099",
-        "2.11.500",
-        "mlx4_core",
-    )
-    (port,) = device.ports
-    assert (port.active, port.physical_state.value, port.rate_gbps.value) == (True, "LinkUp", 56.0)
-    assert (port.link_layer.value, port.lid.value) == ("InfiniBand", 0x3A4)
-    assert [(gid.index, gid.address) for gid in port.gids] == [(0, "fe80::2:c903:f9:bfa1")]
+_HOST = {
+    **rdma_device("x", {1: rdma_port(ROCE, counters__port_xmit_data="1", hw_counters__tx_bytes="1")}, fw_ver="1"),
+    **netdev("eth2", FUNCTION, master="-> ../bond0"),
+    **uverbs(0, "x"),
+    f"{FUNCTION}/physfn": "-> ../0000:18:00.1",
+    f"{FUNCTION}/vpd": "x",
+}
+_PLAIN = sorted(path for path, text in _HOST.items() if not text.startswith("-> "))
+_LINKS = sorted(set(_HOST) - set(_PLAIN))
 
 
-def test_the_capture_of_three_drivers(capture: Callable[[str], Path]) -> None:
-    found = _named(capture("procfs-sysfs/fixtures.ttar"))
-    assert list(found) == ["hfi1_0", "mlx4_0", "mlx5_0"]
-    assert found["hfi1_0"].board.otherwise("").startswith("HPE 100Gb 1-port OP101")
-    assert [port.rate_gbps.value for port in found["mlx4_0"].ports] == [40.0, 40.0]
-    assert [port.link_layer.value for port in found["mlx4_0"].ports] == ["InfiniBand", "InfiniBand"]
-    mlx5 = found["mlx5_0"].ports[0]
-    assert (mlx5.state.value, mlx5.physical_state.value, mlx5.rate_gbps.value) == ("ACTIVE", "ACTIVE", 25.0)
+@given(
+    st.dictionaries(st.sampled_from(_PLAIN), st.one_of(st.binary(max_size=60), st.text(max_size=60)), max_size=20),
+    st.dictionaries(st.sampled_from(_LINKS), st.text("./ax0:", max_size=20), max_size=4),
+    st.sets(st.sampled_from(_PLAIN), max_size=8),
+)
+def test_garbage_in_any_file_never_raises(
+    texts: dict[str, str | bytes], links: dict[str, str], missing: set[str]
+) -> None:
+    files: dict[str, str | bytes] = {**_HOST, **texts, **{path: f"-> {to}" for path, to in links.items()}}
+    found = _memory({path: text for path, text in files.items() if path not in missing and text != ""})
+    for device in found.values():
+        assert (device.usable is True) == (device.why_not == "")
+        for port in device.ports:
+            assert (port.usable is True) == (port.why_not == "")
+
+
+def test_sixteen_nics_with_whole_tables() -> None:
+    files: dict[str, str] = {}
+    for number in range(16):
+        table = gid_table({3: (mapped(f"10.0.{number}.1"), V2, f"eth{number}")}, 256)
+        pci = f"0000:{number:02x}:00.0"
+        files |= rdma_device(f"mlx5_{number}", {1: rdma_port(table)}, pci=pci)
+        files |= netdev(f"eth{number}", f"{ROOT_PORT}/{pci}", mtu="9000")
+    found = _memory(files)
+    assert len(found) == 16
+    for number, device in enumerate(found.values()):
+        (port,) = device.ports
+        assert (device.usable, port.gid_table_length.value, port.mtu.value) == (True, 256, 4096)
+        assert [(gid.index, gid.address) for gid in port.gids] == [(3, f"10.0.{number}.1")]

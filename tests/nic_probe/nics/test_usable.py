@@ -10,7 +10,7 @@ from pdpanel.nic_probe.nics.verbs import VerbsDevice
 from pdpanel.nic_probe.nics.verbs_node import VerbsNode
 from simulated_host import make_nic, make_port, read, unread
 
-INFINIBAND = {"link_layer": read("InfiniBand"), "lid": read(0x3A4), "sm_lid": read(1), "netdevs": ()}
+INFINIBAND: dict[str, Any] = {"link_layer": read("InfiniBand"), "lid": read(0x3A4), "sm_lid": read(1), "netdevs": ()}
 OPEN = VerbsNode(read("/dev/infiniband/uverbs0"), True)
 CLOSED = VerbsNode(unread("gives this user no permission to write it"), False, "let the user write it")
 UNASKED = VerbsNode(unread("the capture does not say whether it can be opened"), None)
@@ -77,12 +77,13 @@ def test_a_link_layer_that_reads_unknown_is_no_fault() -> None:
         ),
         (
             {**INFINIBAND, "lid": read(0), "sm_lid": read(0)},
-            "It has no LID: no subnet manager serves its fabric; start one (opensm), or connect it to a managed switch.",
+            "It has no LID: no subnet manager serves its fabric; start one (opensm), or connect it to a "
+            "managed switch.",
         ),
         (
             {**INFINIBAND, "sm_lid": read(0)},
-            "It knows no subnet manager (sm_lid is 0): no subnet manager serves its fabric; start one (opensm), or "
-            "connect it to a managed switch.",
+            "Its sm_lid is 0: no subnet manager serves its fabric; start one (opensm), or connect it to a "
+            "managed switch.",
         ),
         (
             {"gids": ()},
@@ -102,7 +103,7 @@ def test_a_port_that_carries_nothing(changes: dict[str, Any], why_not: str | Non
 
 
 def test_a_virtual_function_may_be_down_while_its_physical_function_is_up() -> None:
-    down = {"state": read("DOWN"), "physical_state": read("Disabled")}
+    down: dict[str, Any] = {"state": read("DOWN"), "physical_state": read("Disabled")}
     assert "on its physical function" in _port(virtual=True, **down).why_not
     assert "physical function" not in _port(virtual=False, **down).why_not
 
@@ -199,7 +200,7 @@ def test_one_usable_port_of_two_is_enough() -> None:
 
 
 def test_of_two_ports_each_says_why() -> None:
-    down = {"state": read("DOWN"), "physical_state": read("Polling")}
+    down: dict[str, Any] = {"state": read("DOWN"), "physical_state": read("Polling")}
     device = judged_device(_device(_port(**down), _port(number=2, gids=())), OPEN, None, live=True)
     assert device.usable is False
     assert device.why_not.startswith("Port 1: The port is DOWN (Polling): ")

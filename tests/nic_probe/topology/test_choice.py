@@ -9,8 +9,8 @@ import pytest
 from pdpanel.nic_probe.gpus.gpu import Gpu
 from pdpanel.nic_probe.topology.choice import choose_nics, ib_device_map, ib_device_value
 from pdpanel.nic_probe.topology.paths import GpuNicPath, PathClass
-from pdpanel.nic_probe.topology.survey import Topology
-from simulated_host import make_gpu, make_host, make_nic, read, unread
+from pdpanel.nic_probe.topology.survey import Topology, survey_topology
+from simulated_host import make_gpu, make_host, make_nic, make_pci, make_pci_tree, read, unread
 
 NICS = [make_nic(f"mlx5_{number}", f"0000:{number + 16:02x}:00.0") for number in range(4)]
 
@@ -81,3 +81,16 @@ def test_value_is_empty_without_nics_or_gpus(gpus: tuple[Gpu, ...], tmp_path: Pa
     assert ib_device_value(topology(a=(), b=(), c=()), make_host(tmp_path, gpus)) == ""
     assert ib_device_value(topology(), make_host(tmp_path)) == ""
     assert ib_device_map(topology(b=("mlx5_0",)), make_host(tmp_path, gpus)) == {}
+
+
+def test_addresses_are_no_names_for_sglang(tmp_path: Path) -> None:
+    """SGLang refuses to start with a name that /sys/class/infiniband does not list."""
+    gpu, nic = "0000:18:00.0", "0000:19:00.0"
+    tree = make_pci_tree(make_pci(gpu, "pci0000:16", "0000:16:01.0"), make_pci(nic, "pci0000:16", "0000:16:02.0"))
+    named = make_host(tmp_path, (make_gpu(gpu),), (make_nic("mlx5_0", nic),), pci=tree)
+    assert ib_device_value(survey_topology(named), named) == "mlx5_0"
+    unnamed = make_host(tmp_path, (make_gpu(gpu),), (make_nic(nic, nic),), pci=tree)
+    topology = survey_topology(unnamed)
+    assert topology.ib_devices == {gpu: (nic,)}
+    assert ib_device_value(topology, unnamed) == ""
+    assert any("names no RDMA device" in note for note in topology.notes)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pdpanel.nic_probe.netdev import Netdev
 from pdpanel.nic_probe.nics.device import Gid, RdmaDevice
-from pdpanel.nic_probe.topology.fitness import NicFitness, judge_fitness, shared_port
+from pdpanel.nic_probe.topology.fitness import NicFitness, judge_fitness
 from pdpanel.nic_probe.topology.paths import GpuNicPath, PathClass
 from pdpanel.nic_probe.topology.pci import PciTree
 from simulated_host import make_nic, make_pci, make_pci_tree, make_port, read, unread
@@ -231,7 +231,7 @@ def test_virtual_function_shares_a_port_and_stays_fit() -> None:
     assert judged["mlx5_1"].signs == judged["mlx5_2"].signs == ("It shares the physical port with mlx5_0.",)
     alone = judge(nic(1, physical_function=read("0000:99:00.0")))
     assert alone["mlx5_1"].signs == ()
-    assert shared_port(nic(0), [nic(0)]) == ""
+    assert judge(nic(1, physical_function=read("mlx5_1")))["mlx5_1"].signs == ()
 
 
 def test_efa_is_fit_and_says_that_it_takes_another_transport() -> None:

@@ -104,6 +104,21 @@ def test_guest_with_one_root_prefers_every_nic() -> None:
     assert mooncake_topology(nics, [gpu], [0, 1])["cuda:3"] == (("rdma14", "rdma15"), ())
 
 
+def test_nic_that_is_never_to_be_chosen_is_one_of_the_others() -> None:
+    nics = [
+        NicPlace("mlx5_0", f"{ROOT}/0000:18:01.0/0000:1a:00.0", 0),
+        NicPlace("mlx5_1", "sys/devices/pci0000:80/0000:81:00.0", 1),
+        NicPlace("mlx5_2", f"{ROOT}/0000:18:02.0/0000:1b:00.0", 1),
+    ]
+    rows = mooncake_topology(nics, [GPU], [0, 1], never={"mlx5_0"})
+    assert rows == {
+        "cpu:0": ((), ("mlx5_0", "mlx5_1", "mlx5_2")),
+        "cpu:1": (("mlx5_1", "mlx5_2"), ("mlx5_0",)),
+        # No NIC is left on the GPU's node, so the nearest of all is taken.
+        "cuda:0": (("mlx5_2",), ("mlx5_0", "mlx5_1")),
+    }
+
+
 def test_every_node_of_the_kernel_has_a_row_also_one_of_memory_alone() -> None:
     rows = mooncake_topology([NicPlace("mlx5_0", ROOT, 8)], [], [0, 8, 255])
     assert rows == {"cpu:0": ((), ("mlx5_0",)), "cpu:8": (("mlx5_0",), ()), "cpu:255": ((), ("mlx5_0",))}

@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pdpanel.nic_probe.sources.files import HostFiles
+from pdpanel.nic_probe.sources.memory import Link, MemoryTree
 from pdpanel.nic_probe.topology.pci import PciDevice, pci_numa_node, probe_pci
 
 Grow = Callable[[Mapping[str, str]], Path]
@@ -183,6 +186,35 @@ def test_link_that_leads_nowhere_or_round_in_circles_is_left_out(grow: Grow) -> 
         )
     )
     assert read(files, "0000:19:00.0", "0000:1a:00.0", "0000:1b:00.0") == {}
+
+
+TEXTS = st.text(max_size=12) | st.sampled_from(["16.0 GT/s PCIe", "-1", "0x060400", "9" * 5000, "ff,", "1e9 GT/s"])
+NAMES = ("class", "vendor", "device", "numa_node", "local_cpus", "current_link_speed", "max_link_width", "physfn")
+
+
+@given(texts=st.dictionaries(st.sampled_from(NAMES), TEXTS), cpumap=TEXTS)
+def test_whatever_the_files_hold_is_a_value_or_a_reason(texts: dict[str, str], cpumap: str) -> None:
+    written = {f"{GPU}/{name}": text for name, text in texts.items()}
+    written |= {"sys/devices/system/node/node0/cpumap": cpumap, f"{GPU}/subsystem": "there is something"}
+    files: dict[str, bytes | Link | None] = {path: text.encode() for path, text in written.items()}
+    files["sys/bus/pci/devices/0000:19:00.0"] = Link(f"/{GPU}")
+    device = read(HostFiles(MemoryTree(files)), "0000:19:00.0")["0000:19:00.0"]
+    assert device.path == GPU
+    link = device.link
+    for reading in (device.class_code, device.numa_node, link.speed_gts, link.max_width, device.physical_function):
+        assert reading.known != bool(reading.reason)
+
+
+PLACES = st.sampled_from([GPU, NIC, SWITCH, ROOT, "sys/bus/pci/devices/0000:19:00.0", "sys/bus/pci/devices", "gone"])
+
+
+@given(links=st.dictionaries(PLACES, PLACES), files=st.lists(PLACES))
+def test_tree_of_any_links_is_read_or_left_out(links: dict[str, str], files: list[str]) -> None:
+    tree: dict[str, bytes | Link | None] = {f"{path}/class": b"0x030200" for path in files}
+    tree |= {path: Link(f"/{target}") for path, target in links.items()}
+    for device in read(HostFiles(MemoryTree(tree)), "0000:19:00.0", "0000:1a:00.0").values():
+        assert device.chain == () or device.path.endswith("/".join(device.chain))
+        assert device.chain[-1:] in ((), (device.address,))
 
 
 def test_real_capture_with_an_hca(capture: Capture) -> None:

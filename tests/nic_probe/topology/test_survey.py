@@ -64,16 +64,11 @@ Rails = tuple[list[Gpu], list[RdmaDevice], PciTree]
 def test_gpu_gets_the_nics_of_its_switch(rails: Rails, tmp_path: Path) -> None:
     topology, host = survey(tmp_path, *rails)
     assert topology.mooncake["cuda:5"] == (("mlx5_4", "mlx5_5"), tuple(f"mlx5_{n}" for n in (0, 1, 2, 3, 6, 7)))
-    assert topology.mooncake["cpu:1"] == (
-        ("mlx5_4", "mlx5_5", "mlx5_6", "mlx5_7"),
-        tuple(f"mlx5_{n}" for n in range(4)),
-    )
+    assert topology.mooncake["cpu:1"] == tuple(tuple(f"mlx5_{n}" for n in row) for row in ((4, 5, 6, 7), range(4)))
     assert list(topology.mooncake) == ["cpu:0", "cpu:1", *(f"cuda:{number}" for number in range(8))]
     assert topology.mooncake_alone == topology.mooncake
     assert topology.ib_devices[rails[0][5].pci] == ("mlx5_4", "mlx5_5")
-    assert ib_device_value(topology, host).startswith(
-        '{"0": "mlx5_0,mlx5_1", "1": "mlx5_0,mlx5_1", "2": "mlx5_2,mlx5_3"'
-    )
+    assert ib_device_value(topology, host).startswith('{"0": "mlx5_0,mlx5_1", "1": "mlx5_0,mlx5_1", "2": "mlx5_2,')
     assert [entry.fit for entry in topology.fitness] == [True] * 8
     assert topology.notes == ()
 
@@ -140,7 +135,7 @@ def test_unusable_nic_is_left_out_and_what_mooncake_would_do_is_told(rails: Rail
     assert "mlx5_1" not in _names(topology.mooncake_alone)
     assert _names(topology.mooncake) == {f"mlx5_{number}" for number in range(2, 8)}
     assert topology.mooncake["cuda:0"][0] == ("mlx5_2", "mlx5_3")
-    assert "Mooncake passes over mlx5_1: The port is DOWN." in topology.notes
+    assert "Mooncake passes over mlx5_1. The port is DOWN." in topology.notes
     assert any(
         note.startswith("Mooncake alone would prefer mlx5_0 for cpu:0, cuda:0, cuda:1")
         and note.endswith("Its GID table is empty.")
@@ -158,7 +153,7 @@ def test_filter_of_the_environment_counts(rails: Rails, tmp_path: Path) -> None:
     assert _names(topology.mooncake) == _names(topology.mooncake_alone) == {"mlx5_2", "mlx5_4"}
     assert topology.ib_devices[gpus[0].pci] == ("mlx5_2",)
     assert topology.notes == (
-        "Mooncake passes over mlx5_0, mlx5_1, mlx5_3, mlx5_5, mlx5_6, mlx5_7: MC_TE_FILTERS does not name it.",
+        "Mooncake passes over mlx5_0, mlx5_1, mlx5_3, mlx5_5, mlx5_6, mlx5_7. MC_TE_FILTERS does not name it.",
     )
 
 
@@ -277,9 +272,8 @@ def test_source_of_a_topology_file_is_named_everywhere(tmp_path: Path) -> None:
     assert [(path.level, path.source) for path in topology.paths] == [(PathClass.PIX, "nccl"), (PathClass.SYS, "nccl")]
     assert topology.mooncake["cuda:0"][0] == ("0103:00:00.0",)
     assert "topology file (nccl)" in topology.notes[0]
-    assert topology.notes[1] == (
-        "Mooncake is taken to use 0103:00:00.0, 0105:00:00.0, which is not certain: the topology file does not say."
-    )
+    assert "names no RDMA device" in topology.notes[1]
+    assert topology.notes[2] == "Whether Mooncake can use the NICs is not certain. The topology file does not say."
 
 
 def test_source_without_a_tree_says_so(tmp_path: Path) -> None:
@@ -302,3 +296,18 @@ def test_host_without_gpus_or_nics_or_a_readable_list_of_them(rails: Rails, tmp_
     assert without_nics.mooncake["cuda:7"] == ((), ())
     assert without_nics.notes == without_gpus.notes == ()
     assert survey_topology(replace(host, rdma=unread("permission denied"))) == without_nics
+
+
+def test_absurd_numbers_of_devices_are_cut(tmp_path: Path) -> None:
+    gpus = [make_gpu(f"{number:04x}:00:00.0", number) for number in range(130)]
+    nics = [
+        make_nic(f"mlx5_{number}", f"{number:04x}:01:00.0", usable=None, why_not="Untold.") for number in range(1030)
+    ]
+    topology, _ = survey(tmp_path, gpus, nics, make_pci_tree(), nodes=[(number, "0") for number in range(1500)])
+    assert len(topology.paths) == 128 * 1024
+    assert len(topology.mooncake) == 1024 + 128
+    assert [note.split(";")[0] for note in topology.notes[:3]] == [
+        "The source names 130 GPUs",
+        "The source names 1030 NICs",
+        "The source names 1500 NUMA nodes",
+    ]

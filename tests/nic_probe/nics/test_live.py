@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pdpanel.nic_probe.netdev import probe_netdevs
+from pdpanel.nic_probe.nics.device import RdmaDevice
+from pdpanel.nic_probe.nics.sysfs import probe_rdma
+from pdpanel.nic_probe.reading import Reading
+from pdpanel.nic_probe.sources.files import HostFiles
+from rdma_tree import (
+    ROOT_PORT,
+    LiveTree,
+    gid_table,
+    mapped,
+    memory_tree,
+    rdma_device,
+    rdma_port,
+    uverbs,
+)
+
+Grow = Callable[[Mapping[str, str]], Path]
+FUNCTION = f"{ROOT_PORT}/0000:18:00.0"
+V1, V2 = "IB/RoCE v1", "RoCE v2"
+FE80 = "fe80:0000:0000:0000:0a00:27ff:fe00:0001\n"
+ROCE = gid_table({0: (FE80, V1, "eth2"), 1: (FE80, V2, "eth2"), 3: (mapped("192.168.1.5"), V2, "eth2")})
+INFINIBAND: dict[str, Any] = {"link_layer": "InfiniBand", "lid": "0x3a4", "sm_lid": "0x1"}
+PORT_GUID = gid_table({0: (FE80, V1, None)}, 8, "fe80:0000:0000:0000:0000:0000:0000:0000\n")
+
+
+def _probe(files: HostFiles, environ: Mapping[str, str] | None = None) -> dict[str, RdmaDevice]:
+    devices = probe_rdma(files, probe_netdevs(files), environ or {}).value
+    assert devices is not None
+    return {device.name: device for device in devices}
+
+
+def _one(files: Mapping[str, str | bytes]) -> RdmaDevice:
+    (device,) = _probe(HostFiles(memory_tree(files))).values()
+    return device
+
+
+class _Hanging(HostFiles):
+    """Live files; those of one device never answer, as with firmware that died."""
+
+    def __init__(self, root: Path, for_ever: threading.Event) -> None:
+        super().__init__(LiveTree(root), facts=dict)
+        self._for_ever = for_ever
+
+    def text(self, path: str, *, may_be_empty: bool = False) -> Reading[str]:
+        if path.endswith("mlx5_1/ports/1/state"):
+            self._for_ever.wait()
+        return super().text(path, may_be_empty=may_be_empty)
+
+
+def _eight(*, gids: Mapping[str, str] = ROCE) -> dict[str, str]:
+    files: dict[str, str] = {}
+    for number in range(8):
+        files |= rdma_device(f"mlx5_{number}", {1: rdma_port(gids)}, pci=f"0000:{number:02x}:00.0")
+        files |= uverbs(number, f"mlx5_{number}")
+    return files
+
+
+def test_a_device_that_hangs_hides_no_other(grow: Grow) -> None:
+    for_ever = threading.Event()
+    try:
+        found = _probe(_Hanging(grow(_eight()), for_ever))
+    finally:
+        for_ever.set()
+    assert [device.ports[0].active for device in found.values() if device.ports] == [True] * 7
+    hung = found["mlx5_1"]
+    assert (hung.usable, hung.ports, hung.driver.value) == (None, (), None)
+    assert hung.why_not.startswith("Its driver did not answer within")
+
+
+VERBS = """
+class Context:
+    def __init__(self, name):
+        if name == "mlx5_3":
+            raise OSError("Failed to open device")
+    def query_port(self, number):
+        return type("PortAttr", (), {"active_mtu": 4, "gid_tbl_len": 99})
+    def close(self):
+        pass
+
+def get_device_list():
+    return [type("Device", (), {"name": f"mlx5_{number}"}) for number in range(7)]
+"""
+
+
+def test_a_live_host_asks_verbs(grow: Grow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake stands at the boundary of pyverbs: a package of its API that the child process imports."""
+    package = tmp_path / "fake" / "pyverbs"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "device.py").write_text(VERBS)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(package.parent)])
+    nodes = {
+        f"/dev/infiniband/uverbs{number}": {"kind": "character", "readable": True, "writable": True}
+        for number in range(8)
+    }
+    found = _probe(HostFiles(LiveTree(grow(_eight())), facts=lambda: {"devices": nodes}), os.environ)
+    assert (found["mlx5_0"].usable, found["mlx5_0"].ports[0].mtu) == (True, Reading(2048, "ibv_query_port"))
+    # The table's length is in sysfs, which is asked first.
+    assert found["mlx5_0"].ports[0].gid_table_length.value == 8
+    assert found["mlx5_3"].why_not == "libibverbs cannot open it: Failed to open device."
+    assert found["mlx5_7"].why_not.startswith("libibverbs does not know it")
