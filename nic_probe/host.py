@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from .cpu import Cpu, probe_cpu
 from .dump import collect_facts
 from .gpus.gpu import Gpus
+from .gpus.libraries import start_gpu_child
 from .gpus.probe import probe_gpus
 from .memory import Memory, probe_memory
 from .netdev import Netdev, probe_netdevs
@@ -75,9 +76,11 @@ def probe_host(files: HostFiles, environ: Mapping[str, str]) -> Host:
     """
     if not files.live:
         environ = _captured_environ(files)
-    gpus = probe_gpus(files, environ)
+    # The libraries answer from a process of their own, so the kernel's files are read meanwhile.
+    libraries = start_gpu_child(environ) if files.live else None
     netdevs = probe_netdevs(files)
     rdma = probe_rdma(files, netdevs, environ)
+    gpus = probe_gpus(files, environ, libraries)
     addresses = [gpu.pci for gpu in gpus.devices]
     addresses += [nic.pci.value for nic in rdma.otherwise(()) if nic.pci.value is not None]
     pci = probe_pci(files, addresses)

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from pdpanel.nic_probe import Host, check_host, probe_host
+from pdpanel.nic_probe import Host, check_host, probe_document, probe_host, survey_topology, this_host_files
+from pdpanel.nic_probe.sources.files import HostFiles
 
 Grow = Callable[[Mapping[str, str]], Path]
 
 
 def test_this_host_has_a_loopback_memory_and_a_processor() -> None:
-    host = probe_host()
+    host = probe_host(this_host_files({}), {})
     assert host.live
     assert host.memory.total_bytes.otherwise(0) > 1 << 20
     assert host.cpu.threads.otherwise(0) >= len(os.sched_getaffinity(0))
@@ -22,9 +23,9 @@ def test_this_host_has_a_loopback_memory_and_a_processor() -> None:
 
 
 def test_an_empty_root_gives_reasons_and_no_exception(grow: Grow) -> None:
-    host = probe_host(grow({}))
+    host = probe_host(HostFiles(grow({})), {})
     assert (host.netdevs, host.rdma.value, host.gpus.devices) == ((), (), ())
-    assert host.ibverbs.reason == host.ibverbs.reason == "cannot be asked about a capture"
+    assert host.ibverbs.reason == "the capture does not say"
     assert not host.name.known
 
 
@@ -37,13 +38,15 @@ def test_an_empty_root_gives_reasons_and_no_exception(grow: Grow) -> None:
     ],
 )
 def test_the_name_of_the_system(grow: Grow, release: str, name: str | None) -> None:
-    assert probe_host(grow({"etc/os-release": release})).os.value == name
+    assert probe_host(HostFiles(grow({"etc/os-release": release})), {}).os.value == name
 
 
 def test_a_host_becomes_json(grow: Grow) -> None:
-    for host in (probe_host(), probe_host(grow({}))):
-        text = json.dumps([dataclasses.asdict(value) for value in (host, *check_host(host))])
-        assert "mooncake-listens-everywhere" in text
+    for host in (probe_host(this_host_files({}), {}), probe_host(HostFiles(grow({})), {})):
+        topology = survey_topology(host)
+        findings = [dataclasses.asdict(finding) for finding in check_host(host, topology)]
+        assert json.dumps([probe_document(host, topology), *findings], allow_nan=False)
+        assert "mooncake-listens-everywhere" in {finding["id"] for finding in findings}
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,7 @@ def test_a_host_becomes_json(grow: Grow) -> None:
     ],
 )
 def test_every_reading_of_a_capture_is_a_value_or_a_reason(capture: Callable[[str], Path], name: str) -> None:
-    host = probe_host(capture(name))
+    host = probe_host(HostFiles(capture(name)), {})
     assert isinstance(host, Host)
     readings = list(_readings(dataclasses.asdict(host)))
     assert len(readings) > 20
@@ -72,3 +75,15 @@ def _readings(value: object) -> list[dict[str, object]]:
     if isinstance(value, (tuple, list)):
         return [reading for part in value for reading in _readings(part)]
     return []
+
+
+def test_a_capture_brings_its_own_environment(grow: Grow) -> None:
+    """What hides GPUs from the person who reads a dump says nothing about the node that it was made on."""
+    facts = json.dumps({"environ": {"CUDA_VISIBLE_DEVICES": "1", "broken": 3}})
+    gpu = "sys/bus/pci/devices/0000:%02x:00.0/%s"
+    tree = {
+        gpu % (bus, name): text for bus in (1, 2) for name, text in (("class", "0x030200\n"), ("vendor", "0x10de\n"))
+    }
+    files = HostFiles(grow(tree | {"pdpanel/facts.json": facts}))
+    host = probe_host(files, {"CUDA_VISIBLE_DEVICES": "0"})
+    assert [gpu.visible_index.value for gpu in host.gpus.devices] == [None, 0]

@@ -107,17 +107,15 @@ def roce_nic(number: int, *, port: dict[str, Any] | None = None, **changes: Any)
     netdev = f"eth{number + 1}"
     gid = Gid(3, f"192.168.{number}.1", read("RoCE v2"), read(netdev), rank=0)
     values = {"gids": (gid,), "netdevs": (netdev,), **(port or {})}
-    return make_nic(
+    nic = make_nic(
         f"mlx5_{number}",
         NIC_PCI[number % 2],
-        **{
-            "numa_node": read(number % 2),
-            "netdevs": read((netdev,)),
-            "verbs_node": read(f"/dev/infiniband/uverbs{number}"),
-            "ports": (make_port(**values),),
-            **changes,
-        },
+        numa_node=read(number % 2),
+        netdevs=read((netdev,)),
+        verbs_node=read(f"/dev/infiniband/uverbs{number}"),
+        ports=(make_port(**values),),
     )
+    return replace(nic, **changes)
 
 
 def make_view(

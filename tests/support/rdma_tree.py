@@ -9,15 +9,29 @@ import errno
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
+from pdpanel.nic_probe.netdev import probe_netdevs
+from pdpanel.nic_probe.nics.device import RdmaDevice
+from pdpanel.nic_probe.nics.sysfs import probe_rdma
 from pdpanel.nic_probe.sources.directory import DirectoryTree
+from pdpanel.nic_probe.sources.files import HostFiles
 from pdpanel.nic_probe.sources.memory import Link, MemoryTree
 
 __all__ = [
+    "FE80",
+    "FUNCTION",
+    "INFINIBAND",
+    "PORT_GUID",
+    "ROCE",
     "ROOT_PORT",
+    "V1",
+    "V2",
     "ZERO",
     "FaultyTree",
     "LiveTree",
+    "device_of",
+    "devices_of",
     "gid_table",
     "mapped",
     "memory_tree",
@@ -29,6 +43,11 @@ __all__ = [
 ]
 
 ROOT_PORT = "sys/devices/pci0000:15/0000:15:01.0"
+FUNCTION = f"{ROOT_PORT}/0000:18:00.0"
+V1, V2 = "IB/RoCE v1", "RoCE v2"
+FE80 = "fe80:0000:0000:0000:0a00:27ff:fe00:0001\n"
+# What an InfiniBand port has and a RoCE port has not.
+INFINIBAND: dict[str, Any] = {"link_layer": "InfiniBand", "lid": "0x3a4", "sm_lid": "0x1"}
 ZERO = "0000:0000:0000:0000:0000:0000:0000:0000\n"
 
 
@@ -165,6 +184,23 @@ def memory_tree(files: Mapping[str, str | bytes]) -> MemoryTree:
         else:
             tree.plant(path, Link(text[3:]) if text.startswith("-> ") else text.encode())
     return tree
+
+
+ROCE = gid_table({0: (FE80, V1, "eth2"), 1: (FE80, V2, "eth2"), 3: (mapped("192.168.1.5"), V2, "eth2")})
+PORT_GUID = gid_table({0: (FE80, V1, None)}, empty="fe80:0000:0000:0000:0000:0000:0000:0000\n")
+
+
+def devices_of(files: HostFiles, environ: Mapping[str, str] | None = None) -> dict[str, RdmaDevice]:
+    """Returns the RDMA devices of a host by name."""
+    devices = probe_rdma(files, probe_netdevs(files), environ or {}).value
+    assert devices is not None
+    return {device.name: device for device in devices}
+
+
+def device_of(files: Mapping[str, str | bytes]) -> RdmaDevice:
+    """Returns the only RDMA device of a host whose files are these."""
+    (device,) = devices_of(HostFiles(memory_tree(files))).values()
+    return device
 
 
 class LiveTree(DirectoryTree):

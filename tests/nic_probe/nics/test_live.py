@@ -1,44 +1,24 @@
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pdpanel.nic_probe.netdev import probe_netdevs
-from pdpanel.nic_probe.nics.device import RdmaDevice
-from pdpanel.nic_probe.nics.sysfs import probe_rdma
 from pdpanel.nic_probe.reading import Reading
 from pdpanel.nic_probe.sources.files import HostFiles
 from rdma_tree import (
-    ROOT_PORT,
+    ROCE,
     LiveTree,
-    gid_table,
-    mapped,
-    memory_tree,
+    devices_of,
     rdma_device,
     rdma_port,
     uverbs,
 )
 
 Grow = Callable[[Mapping[str, str]], Path]
-FUNCTION = f"{ROOT_PORT}/0000:18:00.0"
-V1, V2 = "IB/RoCE v1", "RoCE v2"
-FE80 = "fe80:0000:0000:0000:0a00:27ff:fe00:0001\n"
-ROCE = gid_table({0: (FE80, V1, "eth2"), 1: (FE80, V2, "eth2"), 3: (mapped("192.168.1.5"), V2, "eth2")})
-INFINIBAND: dict[str, Any] = {"link_layer": "InfiniBand", "lid": "0x3a4", "sm_lid": "0x1"}
-PORT_GUID = gid_table({0: (FE80, V1, None)}, 8, "fe80:0000:0000:0000:0000:0000:0000:0000\n")
-
-
-def _probe(files: HostFiles, environ: Mapping[str, str] | None = None) -> dict[str, RdmaDevice]:
-    devices = probe_rdma(files, probe_netdevs(files), environ or {}).value
-    assert devices is not None
-    return {device.name: device for device in devices}
-
-
-def _one(files: Mapping[str, str | bytes]) -> RdmaDevice:
-    (device,) = _probe(HostFiles(memory_tree(files))).values()
-    return device
 
 
 class _Hanging(HostFiles):
@@ -65,7 +45,7 @@ def _eight(*, gids: Mapping[str, str] = ROCE) -> dict[str, str]:
 def test_a_device_that_hangs_hides_no_other(grow: Grow) -> None:
     for_ever = threading.Event()
     try:
-        found = _probe(_Hanging(grow(_eight()), for_ever))
+        found = devices_of(_Hanging(grow(_eight()), for_ever))
     finally:
         for_ever.set()
     assert [device.ports[0].active for device in found.values() if device.ports] == [True] * 7
@@ -100,7 +80,7 @@ def test_a_live_host_asks_verbs(grow: Grow, tmp_path: Path, monkeypatch: pytest.
         f"/dev/infiniband/uverbs{number}": {"kind": "character", "readable": True, "writable": True}
         for number in range(8)
     }
-    found = _probe(HostFiles(LiveTree(grow(_eight())), facts=lambda: {"devices": nodes}), os.environ)
+    found = devices_of(HostFiles(LiveTree(grow(_eight())), facts=lambda: {"devices": nodes}), os.environ)
     assert (found["mlx5_0"].usable, found["mlx5_0"].ports[0].mtu) == (True, Reading(2048, "ibv_query_port"))
     # The table's length is in sysfs, which is asked first.
     assert found["mlx5_0"].ports[0].gid_table_length.value == 8

@@ -2,46 +2,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pdpanel.nic_probe.netdev import probe_netdevs
-from pdpanel.nic_probe.nics.device import RdmaDevice
-from pdpanel.nic_probe.nics.sysfs import probe_rdma
-from pdpanel.nic_probe.sources.files import HostFiles
 from rdma_tree import (
-    ROOT_PORT,
+    FUNCTION,
+    INFINIBAND,
+    PORT_GUID,
+    ROCE,
+    V2,
+    device_of,
     gid_table,
     mapped,
-    memory_tree,
     netdev,
     rdma_device,
     rdma_port,
 )
 
 Grow = Callable[[Mapping[str, str]], Path]
-FUNCTION = f"{ROOT_PORT}/0000:18:00.0"
-V1, V2 = "IB/RoCE v1", "RoCE v2"
-FE80 = "fe80:0000:0000:0000:0a00:27ff:fe00:0001\n"
-ROCE = gid_table({0: (FE80, V1, "eth2"), 1: (FE80, V2, "eth2"), 3: (mapped("192.168.1.5"), V2, "eth2")})
-INFINIBAND: dict[str, Any] = {"link_layer": "InfiniBand", "lid": "0x3a4", "sm_lid": "0x1"}
-PORT_GUID = gid_table({0: (FE80, V1, None)}, 8, "fe80:0000:0000:0000:0000:0000:0000:0000\n")
-
-
-def _probe(files: HostFiles, environ: Mapping[str, str] | None = None) -> dict[str, RdmaDevice]:
-    devices = probe_rdma(files, probe_netdevs(files), environ or {}).value
-    assert devices is not None
-    return {device.name: device for device in devices}
-
-
-def _one(files: Mapping[str, str | bytes]) -> RdmaDevice:
-    (device,) = _probe(HostFiles(memory_tree(files))).values()
-    return device
 
 
 def test_an_infiniband_device_with_limited_partition_keys() -> None:
     port = rdma_port(PORT_GUID, **INFINIBAND, pkeys=("0x7fff", "0x0000", "0x0000"))
-    device = _one({**rdma_device("mlx5_0", {1: port}), **netdev("ib0", FUNCTION, type="32", mtu="2044")})
+    device = device_of({**rdma_device("mlx5_0", {1: port}), **netdev("ib0", FUNCTION, type="32", mtu="2044")})
     (found,) = device.ports
     assert (found.pkeys, found.lid.value, found.sm_lid.value, found.usable) == ((0x7FFF,), 0x3A4, 1, True)
     assert [(gid.index, gid.rank, gid.netdev.known) for gid in found.gids] == [(0, 1, False)]
@@ -57,7 +39,7 @@ def test_two_ports_have_an_interface_each() -> None:
         **netdev("eth0", FUNCTION, dev_port="0", mtu="1500"),
         **netdev("eth1", FUNCTION, dev_port="1", mtu="9000"),
     }
-    device = _one(files)
+    device = device_of(files)
     assert device.netdevs.value == ("eth0", "eth1")
     assert [(port.number, port.netdevs, port.mtu.value, port.usable) for port in device.ports] == [
         (1, ("eth0",), 1024, True),
@@ -67,13 +49,13 @@ def test_two_ports_have_an_interface_each() -> None:
 
 
 def test_a_port_that_is_up_without_an_interface_in_this_namespace() -> None:
-    device = _one(rdma_device("mlx5_0", {1: rdma_port(gid_table({}, 256))}))
+    device = device_of(rdma_device("mlx5_0", {1: rdma_port(gid_table({}, 256))}))
     assert (device.usable, device.ports[0].netdevs, device.ports[0].gid_table_length.value) == (False, (), 256)
     assert "move the interface in, or use the host's network" in device.why_not
 
 
 def test_gids_without_their_interface_are_usable_with_a_doubt() -> None:
-    device = _one(rdma_device("mlx5_0", {1: rdma_port(gid_table({4: (mapped("10.1.0.1"), V2, None)}))}))
+    device = device_of(rdma_device("mlx5_0", {1: rdma_port(gid_table({4: (mapped("10.1.0.1"), V2, None)}))}))
     (port,) = device.ports
     assert (device.usable, port.gids[0].rank) == (True, 4)
     assert port.doubts == ("No GID has an interface in this network namespace; Mooncake takes one all the same.",)
@@ -81,7 +63,7 @@ def test_gids_without_their_interface_are_usable_with_a_doubt() -> None:
 
 def test_a_pod_on_macvlan_has_the_interface_that_its_gids_name() -> None:
     table = gid_table({5: (mapped("10.56.1.9"), V2, "net1"), 6: (mapped("10.56.1.9"), V2, None)}, 256)
-    (port,) = _one({**rdma_device("mlx5_3", {1: rdma_port(table)}), **netdev("net1", mtu="9000")}).ports
+    (port,) = device_of({**rdma_device("mlx5_3", {1: rdma_port(table)}), **netdev("net1", mtu="9000")}).ports
     assert (port.netdevs, port.mtu.value, port.usable, port.doubts) == (("net1",), 4096, True, ())
 
 
@@ -98,9 +80,9 @@ def test_a_pod_on_macvlan_has_the_interface_that_its_gids_name() -> None:
     ],
 )
 def test_rates(rate: str, gbps: float | None) -> None:
-    assert _one(rdma_device("x", {1: rdma_port(rate=rate)})).ports[0].rate_gbps.value == gbps
+    assert device_of(rdma_device("x", {1: rdma_port(rate=rate)})).ports[0].rate_gbps.value == gbps
 
 
 def test_a_port_folder_that_is_no_number_is_no_port() -> None:
     files = {f"sys/class/infiniband/x/ports/{name}/state": "4: ACTIVE" for name in ("1", "01x", "²", "9999")}
-    assert [port.number for port in _one(files).ports] == [1]
+    assert [port.number for port in device_of(files).ports] == [1]

@@ -3,19 +3,24 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pdpanel.nic_probe.netdev import probe_netdevs
-from pdpanel.nic_probe.nics.device import RdmaDevice
 from pdpanel.nic_probe.nics.sysfs import probe_rdma
 from pdpanel.nic_probe.reading import Reading
 from pdpanel.nic_probe.sources.files import HostFiles
 from rdma_tree import (
+    FE80,
+    FUNCTION,
+    INFINIBAND,
+    PORT_GUID,
+    ROCE,
     ROOT_PORT,
+    V2,
     FaultyTree,
+    device_of,
+    devices_of,
     gid_table,
     mapped,
     memory_tree,
@@ -26,27 +31,6 @@ from rdma_tree import (
 )
 
 Grow = Callable[[Mapping[str, str]], Path]
-FUNCTION = f"{ROOT_PORT}/0000:18:00.0"
-V1, V2 = "IB/RoCE v1", "RoCE v2"
-FE80 = "fe80:0000:0000:0000:0a00:27ff:fe00:0001\n"
-ROCE = gid_table({0: (FE80, V1, "eth2"), 1: (FE80, V2, "eth2"), 3: (mapped("192.168.1.5"), V2, "eth2")})
-INFINIBAND: dict[str, Any] = {"link_layer": "InfiniBand", "lid": "0x3a4", "sm_lid": "0x1"}
-PORT_GUID = gid_table({0: (FE80, V1, None)}, 8, "fe80:0000:0000:0000:0000:0000:0000:0000\n")
-
-
-def _probe(files: HostFiles, environ: Mapping[str, str] | None = None) -> dict[str, RdmaDevice]:
-    devices = probe_rdma(files, probe_netdevs(files), environ or {}).value
-    assert devices is not None
-    return {device.name: device for device in devices}
-
-
-def _memory(files: Mapping[str, str | bytes]) -> dict[str, RdmaDevice]:
-    return _probe(HostFiles(memory_tree(files)))
-
-
-def _one(files: Mapping[str, str | bytes]) -> RdmaDevice:
-    (device,) = _memory(files).values()
-    return device
 
 
 def test_a_roce_device(grow: Grow) -> None:
@@ -61,7 +45,7 @@ def test_a_roce_device(grow: Grow) -> None:
         **netdev("eth2", FUNCTION, mtu="4200\n"),
         **uverbs(0, "mlx5_0"),
     }
-    device = _probe(HostFiles(grow(files)))["mlx5_0"]
+    device = devices_of(HostFiles(grow(files)))["mlx5_0"]
     assert (device.node_type.value, device.firmware.value, device.board.value, device.node_guid.value) == (
         "CA",
         "28.39.1002",
@@ -88,7 +72,7 @@ def test_a_roce_device(grow: Grow) -> None:
 @pytest.mark.parametrize("name", ["rocep24s0", "ibp24s0", "rdmap24s0", "x"])
 def test_a_name_means_nothing(name: str) -> None:
     files = {**rdma_device(name, {1: rdma_port(ROCE)}), **netdev("eth2", FUNCTION), **uverbs(0, name)}
-    device = _one(files)
+    device = device_of(files)
     assert (device.name, device.driver.value, device.verbs_node.source) == (
         name,
         "mlx5_core",
@@ -103,7 +87,7 @@ def test_a_bond_of_two_functions() -> None:
         **netdev("eth0", FUNCTION, master="-> ../bond0"),
         **netdev("bond0", bonding__mode="802.3ad 4", mtu="9000"),
     }
-    device = _one(files)
+    device = device_of(files)
     assert (device.bond.value, device.netdevs.value) == ("bond0", ("eth0",))
     assert (device.ports[0].netdevs, device.ports[0].mtu.value) == (("bond0",), 4096)
 
@@ -115,7 +99,7 @@ def test_a_virtual_function_is_down_while_its_physical_one_is_up() -> None:
         f"{ROOT_PORT}/0000:18:00.2/physfn": "-> ../0000:18:00.0",
         **netdev("eth2", FUNCTION),
     }
-    found = _memory(files)
+    found = devices_of(HostFiles(memory_tree(files)))
     assert (found["mlx5_0"].usable, found["mlx5_9"].usable) == (True, False)
     assert found["mlx5_9"].physical_function.value == "mlx5_0"
     assert "on its physical function" in found["mlx5_9"].why_not
@@ -130,7 +114,7 @@ def test_a_subfunction_has_interfaces_of_its_own() -> None:
         f"{part}/net/en3f0/mtu": "9000",
         "sys/class/net/en3f0": f"-> ../../../{part}/net/en3f0",
     }
-    found = _memory(files)
+    found = devices_of(HostFiles(memory_tree(files)))
     assert (found["mlx5_4"].netdevs.value, found["mlx5_4"].ports[0].mtu.value) == (("en3f0",), 4096)
     assert (found["mlx5_4"].pci.value, found["mlx5_4"].driver.value) == ("0000:18:00.0", "mlx5_core")
     assert found["mlx5_0"].netdevs.value == ("eth2",)
@@ -146,7 +130,7 @@ def test_functions_that_manage_nvswitches_are_told_by_their_vpd() -> None:
         f"{ROOT_PORT}/0000:19:00.0/vpd": b"\x82\x10\x00ConnectX\xff\x00",
         f"{ROOT_PORT}/0000:1a:00.0/vpd": b"is not even read",
     }
-    assert {name: device.management.value for name, device in _memory(files).items()} == {
+    assert {name: device.management.value for name, device in devices_of(HostFiles(memory_tree(files))).items()} == {
         "mlx5_0": True,
         "mlx5_1": False,
         "mlx5_2": False,
@@ -156,7 +140,7 @@ def test_functions_that_manage_nvswitches_are_told_by_their_vpd() -> None:
 
 def test_vpd_that_only_root_may_read_leave_it_unknown() -> None:
     files = {**rdma_device("mlx5_0", {1: rdma_port(PORT_GUID, **INFINIBAND)}), f"{FUNCTION}/vpd": "x"}
-    device = _probe(HostFiles(FaultyTree(files, {"vpd": errno.EACCES})))["mlx5_0"]
+    device = devices_of(HostFiles(FaultyTree(files, {"vpd": errno.EACCES})))["mlx5_0"]
     assert (device.management.known, device.management.source) == (False, f"/{FUNCTION}/vpd")
 
 
@@ -169,7 +153,7 @@ def test_a_container_without_the_device_node() -> None:
         "pdpanel/facts.json": '{"devices": {"/dev/infiniband/uverbs1":'
         ' {"kind": "character", "readable": true, "writable": true}}}',
     }
-    found = _memory(files)
+    found = devices_of(HostFiles(memory_tree(files)))
     assert (found["mlx5_1"].usable, found["mlx5_1"].verbs_node.value) == (True, "/dev/infiniband/uverbs1")
     assert (found["mlx5_0"].usable, found["mlx5_0"].verbs_node.known) == (False, False)
     assert found["mlx5_0"].why_not == (
@@ -186,7 +170,7 @@ def test_a_broken_file_hides_nothing_else() -> None:
         "sys/class/infiniband/mlx5_2/fw_ver": "1\n",
         "sys/class/infiniband/mlx5_3": "-> ../../devices/scif_dma_0/infiniband/mlx5_3",
     }
-    found = _memory(files)
+    found = devices_of(HostFiles(memory_tree(files)))
     assert list(found) == ["mlx5_0", "mlx5_1", "mlx5_2"], "a name that leads nowhere is no device"
     port = found["mlx5_0"].ports[0]
     assert port.rate_gbps.reason == "reads 'much', which is not a rate in Gb/sec"
@@ -205,7 +189,7 @@ def test_a_device_all_of_whose_files_refuse_hides_no_other(number: int) -> None:
     }
     faults = {path.partition("mlx5_0")[2]: number for path in files if "mlx5_0/" in path}
     faults = {f"mlx5_0{end}": number for end in faults if end}
-    found = _probe(HostFiles(FaultyTree(files, faults)))
+    found = devices_of(HostFiles(FaultyTree(files, faults)))
     assert (found["mlx5_0"].usable, found["mlx5_0"].node_type.known) == (None, False)
     assert found["mlx5_1"].usable is True
 
@@ -222,7 +206,7 @@ def test_a_directory_that_cannot_be_listed_is_unreadable() -> None:
 
 def test_devices_come_in_natural_order() -> None:
     files = {f"sys/class/infiniband/mlx5_{number}/fw_ver": "1" for number in (10, 2, 0, 11, 1)}
-    assert list(_memory(files)) == [f"mlx5_{number}" for number in (0, 1, 2, 10, 11)]
+    assert list(devices_of(HostFiles(memory_tree(files)))) == [f"mlx5_{number}" for number in (0, 1, 2, 10, 11)]
 
 
 _HOST = {
@@ -245,7 +229,8 @@ def test_garbage_in_any_file_never_raises(
     texts: dict[str, str | bytes], links: dict[str, str], missing: set[str]
 ) -> None:
     files: dict[str, str | bytes] = {**_HOST, **texts, **{path: f"-> {to}" for path, to in links.items()}}
-    found = _memory({path: text for path, text in files.items() if path not in missing and text != ""})
+    kept = {path: text for path, text in files.items() if path not in missing}
+    found = devices_of(HostFiles(memory_tree(kept)))
     for device in found.values():
         assert (device.usable is True) == (device.why_not == "")
         for port in device.ports:
@@ -259,7 +244,7 @@ def test_sixteen_nics_with_whole_tables() -> None:
         pci = f"0000:{number:02x}:00.0"
         files |= rdma_device(f"mlx5_{number}", {1: rdma_port(table)}, pci=pci)
         files |= netdev(f"eth{number}", f"{ROOT_PORT}/{pci}", mtu="9000")
-    found = _memory(files)
+    found = devices_of(HostFiles(memory_tree(files)))
     assert len(found) == 16
     for number, device in enumerate(found.values()):
         (port,) = device.ports

@@ -2,18 +2,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pdpanel.nic_probe.netdev import probe_netdevs
-from pdpanel.nic_probe.nics.device import RdmaDevice
-from pdpanel.nic_probe.nics.sysfs import probe_rdma
 from pdpanel.nic_probe.sources.files import HostFiles
 from rdma_tree import (
-    ROOT_PORT,
+    FE80,
+    FUNCTION,
+    INFINIBAND,
+    PORT_GUID,
+    ROCE,
+    V1,
+    device_of,
+    devices_of,
     gid_table,
-    mapped,
-    memory_tree,
     netdev,
     rdma_device,
     rdma_port,
@@ -21,23 +22,6 @@ from rdma_tree import (
 )
 
 Grow = Callable[[Mapping[str, str]], Path]
-FUNCTION = f"{ROOT_PORT}/0000:18:00.0"
-V1, V2 = "IB/RoCE v1", "RoCE v2"
-FE80 = "fe80:0000:0000:0000:0a00:27ff:fe00:0001\n"
-ROCE = gid_table({0: (FE80, V1, "eth2"), 1: (FE80, V2, "eth2"), 3: (mapped("192.168.1.5"), V2, "eth2")})
-INFINIBAND: dict[str, Any] = {"link_layer": "InfiniBand", "lid": "0x3a4", "sm_lid": "0x1"}
-PORT_GUID = gid_table({0: (FE80, V1, None)}, 8, "fe80:0000:0000:0000:0000:0000:0000:0000\n")
-
-
-def _probe(files: HostFiles, environ: Mapping[str, str] | None = None) -> dict[str, RdmaDevice]:
-    devices = probe_rdma(files, probe_netdevs(files), environ or {}).value
-    assert devices is not None
-    return {device.name: device for device in devices}
-
-
-def _one(files: Mapping[str, str | bytes]) -> RdmaDevice:
-    (device,) = _probe(HostFiles(memory_tree(files))).values()
-    return device
 
 
 VENDORS: dict[str, tuple[dict[str, str], str, str, str]] = {
@@ -163,7 +147,7 @@ STATISTICS = {"statistics__tx_bytes": "1", "statistics__rx_bytes": "1"}
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_vendors(vendor: str) -> None:
     files, driver, counted, node_type = VENDORS[vendor]
-    device = _one({**files, **netdev("eth2", FUNCTION, **STATISTICS)})
+    device = device_of({**files, **netdev("eth2", FUNCTION, **STATISTICS)})
     assert (device.driver.value, device.node_type.value) == (driver, node_type)
     assert (device.usable, device.why_not) == (True, "")
     (port,) = device.ports
@@ -174,7 +158,7 @@ def test_vendors(vendor: str) -> None:
 
 
 def test_the_capture_with_a_pci_path(capture: Callable[[str], Path]) -> None:
-    found = _probe(HostFiles(capture("hwloc-sysfs/32em64t-2n8c+dax+nvme+mic+dimms.tar.bz2")))
+    found = devices_of(HostFiles(capture("hwloc-sysfs/32em64t-2n8c+dax+nvme+mic+dimms.tar.bz2")))
     assert list(found) == ["mlx4_0"], "scif0 is a link that leads nowhere"
     device = found["mlx4_0"]
     assert (device.pci.value, device.numa_node.value, device.netdevs.value) == ("0000:82:00.0", 1, ("ib0",))
@@ -194,7 +178,7 @@ def test_the_capture_with_a_pci_path(capture: Callable[[str], Path]) -> None:
 
 
 def test_the_capture_of_three_drivers(capture: Callable[[str], Path]) -> None:
-    found = _probe(HostFiles(capture("procfs-sysfs/fixtures.ttar")))
+    found = devices_of(HostFiles(capture("procfs-sysfs/fixtures.ttar")))
     assert list(found) == ["hfi1_0", "mlx4_0", "mlx5_0"]
     assert found["hfi1_0"].board.otherwise("").startswith("HPE 100Gb 1-port OP101")
     assert {name: device.firmware.value for name, device in found.items()} == {

@@ -167,7 +167,7 @@ def test_a_file_of_another_user_is_unreadable(grow: Grow, monkeypatch: pytest.Mo
     real = os.open
 
     def refuse(path: str | bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
-        if os.fspath(path).endswith("a"):
+        if os.fsdecode(path).endswith("a"):
             raise PermissionError(13, "Permission denied")
         return real(path, flags, mode, dir_fd=dir_fd)
 

@@ -13,7 +13,8 @@ def nodes(text: str) -> tuple[HwlocNodes, dict[str, XmlNode]]:
 
 TWO = """<object type="Machine" gp_index="m" nodeset="0x3">
   <object type="Package" gp_index="p0" nodeset="0x1">
-    <object type="NUMANode" os_index="0" cpuset="0x000000ff" local_memory="1024"/><object type="L3Cache" gp_index="l0" nodeset="0x1"/>
+    <object type="NUMANode" os_index="0" cpuset="0x000000ff" local_memory="1024"/>
+    <object type="L3Cache" gp_index="l0" nodeset="0x1"/>
   </object>
   <object type="Package" gp_index="p1" nodeset="0x2">
     <object type="NUMANode" os_index="1" cpuset="0x0000ff00"/>

@@ -25,9 +25,10 @@ def osdev(name: str, kind: int, infos: dict[str, str] | None = None, subtype: st
 
 
 def bridge(inner: str, buses: str = "0000:[16-1a]", address: str = "") -> str:
-    if address:
-        return f'<object type="Bridge" bridge_type="1-1" pci_busid="{address}" pci_type="0604 [8086:2030] [0:0]">{inner}</object>'
-    return f'<object type="Bridge" bridge_type="0-1" bridge_pci="{buses}">{inner}</object>'
+    kind = f'bridge_type="1-1" pci_busid="{address}" pci_type="0604 [8086:2030] [0:0]"'
+    if not address:
+        kind = f'bridge_type="0-1" bridge_pci="{buses}"'
+    return f'<object type="Bridge" {kind}>{inner}</object>'
 
 
 def package(number: int, inner: str) -> str:
@@ -36,8 +37,8 @@ def package(number: int, inner: str) -> str:
 
 def read(inner: str, version: str | None = "2.0", infos: str = "") -> XmlHost:
     attribute = "" if version is None else f' version="{version}"'
-    text = f'<topology{attribute}><object type="Machine" os_index="0" cpuset="0xff" nodeset="0x3">{infos}{inner}</object></topology>'
-    return read_hwloc(parse_xml(text.encode()), "file.xml")
+    machine = f'<object type="Machine" os_index="0" cpuset="0xff" nodeset="0x3">{infos}{inner}</object>'
+    return read_hwloc(parse_xml(f"<topology{attribute}>{machine}</topology>".encode()), "file.xml")
 
 
 GPU = "0302 [10de:2330] [10de:16c1] a1"
