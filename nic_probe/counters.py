@@ -252,7 +252,7 @@ def rates(before: CounterSample, after: CounterSample) -> dict[str, LinkRate]:
 
 
 def rises(before: CounterSample, after: CounterSample) -> dict[str, dict[str, int]]:
-    """Returns by link and name by how much its other counters rose between two samples; those that did not are absent."""
+    """Returns by link and name by how much its other counters rose between two samples, without those that did not."""
     return {link.key: dict(_rises(link, before, after)) for link in after.frame.links if link.also}
 
 
@@ -300,13 +300,13 @@ def _rise(part: CounterFile, before: CounterSample, after: CounterSample) -> int
 
 
 def _count(text: bytes) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError(text)
-    return number
+    digits = text.strip()
+    if not digits.isdigit():
+        raise ValueError(digits.decode("utf-8", "replace"))
+    return int(digits)
 
 
 def _why(error: OSError | ValueError) -> str:
     if isinstance(error, OSError):
         return _REASONS.get(error.errno or 0) or (error.strerror or type(error).__name__).lower()
-    return f"reads {str(error).rpartition(': ')[2][:60]}, which is not a count"
+    return f"reads {str(error)[:40]!r}, which is not a count"

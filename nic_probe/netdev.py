@@ -86,7 +86,7 @@ def probe_netdevs(files: HostFiles) -> tuple[Netdev, ...]:
     ]
     if not files.live:
         return tuple(task() for task in read)
-    answers = answers_within(_LIMIT_S, read)
+    answers = answers_within(_LIMIT_S, read, stall_s=_LIMIT_S / 6)
     return tuple(_silent(name) if found is None else found for name, found in zip(names, answers, strict=True))
 
 

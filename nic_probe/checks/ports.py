@@ -161,7 +161,7 @@ def mooncake_port_window(view: HostView) -> list[Finding]:
             Severity.WARNING,
             f"ports {window[0]} to {window[1]}",
             [seen(listeners, f"{len(taken)} of {window[1] - window[0] + 1} are taken")],
-            f"{free} ports are left, and each of up to {wanted // 2} workers takes two.",
+            f"The window has {free} left, and each of up to {wanted // 2} workers takes two.",
             f"export MC_MIN_RPC_PORT={_FIRST} MC_MAX_RPC_PORT={_LAST}",
             f"{_FIRST}-{_LAST}",
         )

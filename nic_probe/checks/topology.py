@@ -85,7 +85,7 @@ def gpu_far_from_nics(view: HostView) -> list[Finding]:
 def nic_idle(view: HostView) -> list[Finding]:
     """Finds NICs for KV that no GPU would use first."""
     gpu_rows = [preferred for row, (preferred, _) in view.topology.mooncake_alone.items() if not row.startswith("cpu:")]
-    fit = {entry.nic for entry in view.topology.fitness if entry.fit and not entry.signs}
+    fit = {entry.nic for entry in view.topology.fitness if entry.fit}
     used = {name for preferred in gpu_rows for name in preferred}
     candidates = [nic.name for nic in view.active_nics if nic.name in fit]
     idle = [name for name in candidates if name not in used]

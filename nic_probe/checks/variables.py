@@ -110,7 +110,9 @@ def nic_not_here(view: HostView) -> list[Finding]:
     findings: list[Finding] = []
     for name in ("MC_TE_FILTERS", "MOONCAKE_DEVICE", "NCCL_IB_HCA", "UCX_NET_DEVICES"):
         wanted = _wanted(name, view.environ.get(name, ""))
-        unknown = [one for one in wanted if not _present(name, one, have)]
+        # UCX takes interfaces beside NICs.
+        others = {netdev.name for netdev in view.host.netdevs} if name == "UCX_NET_DEVICES" else set()
+        unknown = [one for one in wanted if not _present(name, one, have | others)]
         if not unknown:
             continue
         nothing = len(unknown) == len(wanted)
@@ -226,7 +228,6 @@ def _wanted(name: str, value: str) -> list[str]:
     if name == "NCCL_IB_HCA":
         text = "" if text.startswith("^") else text.lstrip("=")
     found = [part.strip().partition(":")[0] for part in text.split(",") if part.strip()]
-    # UCX takes interfaces beside NICs, and `all`.
     return [part for part in found if part != "all"] if name == "UCX_NET_DEVICES" else found
 
 

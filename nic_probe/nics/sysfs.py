@@ -69,7 +69,7 @@ def probe_rdma(
     answers = answers_within(_SYSFS_LIMIT_S, tasks) if files.live else [task() for task in tasks]
     answering = [device for device in answers if device is not None]
     managing = _management(files, answering, deadline)
-    verbs = _verbs(answering, environ, deadline) if files.live and answering else {}
+    verbs, problem = _verbs(answering, environ, deadline) if files.live and answering else ({}, "")
     nodes = VerbsNodes(files)
     found: list[RdmaDevice] = []
     for name, device in zip(names, answers, strict=True):
@@ -79,7 +79,7 @@ def probe_rdma(
         node = nodes.of(name)
         device = replace(device, management=managing[name], verbs_node=node.node)
         asked = verbs.get(name)
-        found.append(judged_device(_with_verbs(device, asked), node, asked, live=files.live))
+        found.append(judged_device(_with_verbs(device, asked, problem), node, asked, live=files.live))
     return Reading(tuple(found), listed.source)
 
 
@@ -105,20 +105,26 @@ def _management(files: HostFiles, devices: list[RdmaDevice], deadline: float) ->
     return known
 
 
-def _verbs(devices: list[RdmaDevice], environ: Mapping[str, str], deadline: float) -> dict[str, VerbsDevice]:
-    """Returns what libibverbs says of the devices that answered so far: one that hangs would hide the others."""
+def _verbs(
+    devices: list[RdmaDevice], environ: Mapping[str, str], deadline: float
+) -> tuple[dict[str, VerbsDevice], str]:
+    """Returns what libibverbs says, and what kept it from saying more.
+
+    Only the devices that answered so far are asked: one that hangs would hide the others.
+    """
     ports = {device.name: max((port.number for port in device.ports), default=0) for device in devices}
-    return VerbsQuestion(ports, environ, find_pyverbs()).answers(max(0.1, deadline - time.monotonic()))
+    question = VerbsQuestion(ports, environ, find_pyverbs())
+    return question.answers(max(0.1, deadline - time.monotonic())), question.problem
 
 
-def _with_verbs(device: RdmaDevice, verbs: VerbsDevice | None) -> RdmaDevice:
-    if verbs is None:
-        return device
+def _with_verbs(device: RdmaDevice, verbs: VerbsDevice | None, problem: str) -> RdmaDevice:
     ports: list[RdmaPort] = []
     for port in device.ports:
-        asked = verbs.ports.get(port.number)
+        asked = None if verbs is None else verbs.ports.get(port.number)
         if asked is not None and asked.active_mtu is not None:
             port = replace(port, mtu=Reading(asked.active_mtu, "ibv_query_port"))
+        elif not port.mtu.known and problem:
+            port = replace(port, mtu=Reading.unreadable(port.mtu.source, f"{port.mtu.reason}; {problem}"))
         if asked is not None and not port.gid_table_length.known:
             port = replace(port, gid_table_length=Reading(asked.gid_table_length, "ibv_query_port"))
         ports.append(port)

@@ -58,7 +58,7 @@ class VerbsNodes:
         if self._known.value or self._live:
             reason = "has no uverbs device, since the kernel module ib_uverbs is not loaded or does not serve it"
             missing: Reading[str] = Reading.unreadable(f"/{_FOLDER}", reason)
-            return VerbsNode(missing, False, "load it: modprobe ib_uverbs")
+            return VerbsNode(missing, False, "run modprobe ib_uverbs")
         return VerbsNode(Reading.unreadable(self._known.source, "is not in the capture"), None)
 
     def _judged(self, node: str) -> VerbsNode:
@@ -68,7 +68,7 @@ class VerbsNodes:
         facts = self._devices.get(node)
         if not isinstance(facts, Mapping) or facts.get("kind") == "absent":
             return VerbsNode(
-                Reading.unreadable(node, "does not exist, although the kernel has the device: not in this container"),
+                Reading.unreadable(node, "does not exist here, although the kernel lists the device"),
                 False,
                 "start the container with --device=/dev/infiniband",
             )

@@ -17,7 +17,8 @@ from .xml_devices import bit_mask, cpu_list, unsaid
 __all__ = ["HwlocNodes"]
 
 _TYPES = ("NUMANode", "Node")
-_MAX_NODE = 1 << 16
+# What Linux can be built for.
+_MAX_NODE = 1 << 10
 
 
 class HwlocNodes:
@@ -36,6 +37,7 @@ class HwlocNodes:
             if node.get("type") in _TYPES and number.isdecimal() and len(number) < 6 and int(number) < _MAX_NODE:
                 found.setdefault(int(number), node)
         self._with_cpus: dict[int, XmlNode] = {}
+        self._known: dict[int, Reading[int]] = {}
         claimed = 0
         values: list[NumaNode] = []
         for number, node in sorted(found.items()):
@@ -56,6 +58,12 @@ class HwlocNodes:
 
     def of(self, near: XmlNode) -> Reading[int]:
         """Returns the node of whatever is attached to the object `near`; unreadable when that spans several."""
+        known = self._known.get(id(near))
+        if known is None:
+            known = self._known[id(near)] = self._find(near)
+        return known
+
+    def _find(self, near: XmlNode) -> Reading[int]:
         if len(self.values) == 1:
             return Reading(self.values[0].id, self._source)
         within = self._within(near)

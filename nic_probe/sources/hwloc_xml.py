@@ -24,6 +24,7 @@ from .safe_xml import XmlNode
 from .xml_devices import (
     ROCE_VENDOR,
     Identity,
+    bounded,
     bus_name,
     gpu,
     gpu_vendor,
@@ -96,14 +97,22 @@ class _Reader:
         self._root = root
         self._source = source
         self._objects = [node for node in root.walk() if node.tag == "object"]
-        self._devices = [node for node in self._objects if node.get("type") == "OSDev"]
-        self._bits = self._are_types_bits()
+        devices = [node for node in self._objects if node.get("type") == "OSDev" and node.get("name")]
+        self._bits = _are_types_bits(root, devices)
+        self._networks = bounded((node for node in devices if self._is_network(node)), "interfaces")
+        self._fabrics = bounded((node for node in devices if self._is_openfabrics(node)), "RDMA NICs")
+        # By PCI address: the names of the interfaces, each with the number of its port if the file says it.
+        self._interfaces: dict[str, dict[str, str]] = {}
         self.nodes = HwlocNodes(self._objects, source)
         self.functions: dict[str, _Function] = {}
         for node in self._objects:
             address = pci_address(node.get("pci_busid")) if node.get("type") in _PCI else None
             if address is not None and address not in self.functions:
                 self.functions[address] = self._function(node, address)
+        for node in self._networks:
+            address = self._place_of(node)[0].value
+            if address is not None:
+                self._interfaces.setdefault(address, {})[node.get("name")] = _infos(node).get("Port", "")
 
     def host_name(self) -> Reading[str]:
         for node in [self._root, *self._objects[:1]]:
@@ -112,39 +121,33 @@ class _Reader:
         return unsaid(self._source)
 
     def gpus(self) -> list[Gpu]:
-        found: list[Gpu] = []
-        for function in self.functions.values():
-            vendor = gpu_vendor(function.identity)
-            if vendor is not None and function.node.get("type") == "PCIDev":
-                numa_node = self.nodes.of(function.near)
-                found.append(self._described(gpu(self._source, function.address, vendor, numa_node), function.node))
-        return found
+        endpoints = (one for one in self.functions.values() if one.node.get("type") == "PCIDev")
+        vendors = ((one, gpu_vendor(one.identity)) for one in endpoints)
+        return [
+            self._described(gpu(self._source, one.address, vendor, self.nodes.of(one.near)), one.node)
+            for one, vendor in bounded(((one, vendor) for one, vendor in vendors if vendor is not None), "GPUs")
+        ]
 
     def netdevs(self) -> list[Netdev]:
         found: dict[str, Netdev] = {}
-        for node in self._devices:
-            name = node.get("name")
-            if not name or name in found or not self._is_network(node):
-                continue
+        for node in self._networks:
             pci, numa_node = self._place_of(node)
             infos = _infos(node)
             known: dict[str, Reading[Any]] = {}
             if infos.get("Address"):
                 known["mac"] = Reading(infos["Address"], self._source)
-            if infos.get("Port", "").isdecimal() and int(infos["Port"][:6]) > 0:
-                known["dev_port"] = Reading(int(infos["Port"][:6]) - 1, self._source)
-            found[name] = netdev(self._source, name, pci, numa_node, **known)
+            if _number(infos.get("Port", "")) > 0:
+                known["dev_port"] = Reading(_number(infos["Port"]) - 1, self._source)
+            found.setdefault(node.get("name"), netdev(self._source, node.get("name"), pci, numa_node, **known))
         return list(found.values())
 
     def rdma(self) -> list[RdmaDevice]:
         found: dict[str, RdmaDevice] = {}
-        for node in self._devices:
-            name = node.get("name")
-            if name and name not in found and self._is_openfabrics(node):
-                found[name] = self._rdma_device(node, name)
+        for node in self._fabrics:
+            found.setdefault(node.get("name"), self._rdma_device(node))
         taken = {nic.pci.value for nic in found.values()}
         # Without any network object the file was written without them: functions alone must do.
-        unlisted = not any(self._is_network(node) or self._is_openfabrics(node) for node in self._devices)
+        unlisted = not self._networks and not self._fabrics
         for address, function in self.functions.items():
             identity = function.identity
             ethernet = identity.vendor == ROCE_VENDOR and identity.class_code in (0x0200, 0x0280)
@@ -152,7 +155,7 @@ class _Reader:
                 name = bus_name(address, identity)
                 pci, numa_node = Reading(address, self._source), self.nodes.of(function.near)
                 found.setdefault(name, rdma_device(self._source, name, pci, numa_node, ()))
-        return list(found.values())
+        return bounded(found.values(), "RDMA NICs")
 
     def tree(self, addresses: Sequence[str]) -> dict[str, PciDevice]:
         devices: dict[str, PciDevice] = {}
@@ -162,13 +165,6 @@ class _Reader:
                 if one not in devices:
                     devices[one] = self._pci_device(self.functions[one])
         return dict(in_pci_order(devices.values()))
-
-    def _are_types_bits(self) -> bool:
-        types = [node.get("osdev_type") for node in self._devices]
-        major = self._root.get("version").partition(".")[0]
-        if any(kind.isdecimal() and int(kind[:9]) > _LAST_NUMBER for kind in types):
-            return True
-        return major.isdecimal() and int(major[:9]) >= 3
 
     def _is_openfabrics(self, node: XmlNode) -> bool:
         kind = _number(node.get("osdev_type"))
@@ -246,18 +242,24 @@ class _Reader:
                     known[attribute] = Reading(int(digits), f"{self._source} {device.get('name')}")
         return replace(one, **known)
 
-    def _rdma_device(self, node: XmlNode, name: str) -> RdmaDevice:
+    def _rdma_device(self, node: XmlNode) -> RdmaDevice:
         pci, numa_node = self._place_of(node)
         infos = _infos(node)
-        siblings = [] if node.parent is None or not pci.known else list(node.parent.each("object"))
-        interfaces = {one.get("name"): _infos(one).get("Port", "") for one in siblings if self._is_network(one)}
-        nic = rdma_device(self._source, name, pci, numa_node, hwloc_ports(infos, interfaces, self._source))
+        interfaces = self._interfaces.get(pci.value or "", {})
+        nic = rdma_device(self._source, node.get("name"), pci, numa_node, hwloc_ports(infos, interfaces, self._source))
         guid = infos.get("NodeGUID")
         return replace(
             nic,
             node_guid=Reading(guid, self._source) if guid else nic.node_guid,
             netdevs=Reading(tuple(interfaces), self._source) if pci.known else nic.netdevs,
         )
+
+
+def _are_types_bits(root: XmlNode, devices: Sequence[XmlNode]) -> bool:
+    """True when the file counts types of OS devices as hwloc 3 does; early versions of that say 2.0."""
+    if any(_number(node.get("osdev_type")) > _LAST_NUMBER for node in devices):
+        return True
+    return _number(root.get("version").partition(".")[0]) >= 3
 
 
 def _infos(node: XmlNode) -> dict[str, str]:

@@ -24,6 +24,7 @@ from .xml_devices import (
     ROCE_VENDOR,
     Identity,
     bit_mask,
+    bounded,
     bus_name,
     cpu_list,
     gpu,
@@ -48,6 +49,7 @@ _GCN = re.compile(r"(?:gfx)?([0-9a-f]{3,5})(?::.*)?")
 # HIP numbers this one 910.
 _GCN_NAMES = {"910": "90a"}
 _ETHERNET = (0x0200, 0x0280)
+_MAX_NOTES = 5
 
 
 def read_nccl(root: XmlNode, source: str) -> XmlHost:
@@ -123,6 +125,8 @@ class _Reader:
             known = number.isdecimal() and len(number) < 6
             numa_node = Reading(int(number), source) if known else unsaid(source, f"reads {number[:20]!r}, not a node")
             self._collect(cpu, (f"cpu{number[:6] or '-1'}",), numa_node)
+        if len(self.notes) > _MAX_NOTES:
+            self.notes[_MAX_NOTES:] = [f"There are {len(self.notes) - _MAX_NOTES} more oddities like these."]
         tags = {node.tag for node in root.walk()}
         amd = "xgmi" in tags or any(node.get("gcn") for node in root.walk() if node.tag == "gpu")
         self._maker = Vendor.AMD if amd else Vendor.NVIDIA
@@ -138,26 +142,22 @@ class _Reader:
         return tuple(nodes[number] for number in sorted(nodes))
 
     def gpus(self) -> list[Gpu]:
+        vendors = ((one, self._gpu_vendor(one)) for one in self._functions.values())
         found: list[Gpu] = []
-        for function in self._functions.values():
+        for function, vendor in bounded(((one, vendor) for one, vendor in vendors if vendor is not None), "GPUs"):
+            one = gpu(self._source, function.address, vendor, function.numa_node)
             described = next(function.node.each("gpu"), None)
-            vendor = gpu_vendor(function.identity, self._maker)
-            if vendor is None and described is not None:
-                vendor = gpu_vendor(replace(function.identity, class_code=0x0380), self._maker) or self._maker
-            if vendor is not None:
-                one = gpu(self._source, function.address, vendor, function.numa_node)
-                found.append(one if described is None else self._described(one, described))
+            found.append(one if described is None else self._described(one, described))
         return found
 
     def netdevs(self) -> list[Netdev]:
-        found: dict[str, Netdev] = {}
-        for net in self._nets:
-            if net.rdma or net.name in found:
-                continue
+        nets = {net.name: net for net in reversed(self._nets) if not net.rdma}
+        found: list[Netdev] = []
+        for name, net in bounded(nets.items(), "interfaces"):
             speed = _whole(net.node.get("speed"))
             known: dict[str, Reading[Any]] = {"speed_mbps": Reading(speed, self._source)} if speed else {}
-            found[net.name] = netdev(self._source, net.name, *self._place(net.function), **known)
-        return list(found.values())
+            found.append(netdev(self._source, name, *self._place(net.function), **known))
+        return found
 
     def rdma(self) -> list[RdmaDevice]:
         ports: dict[str, dict[int, RdmaPort]] = {}
@@ -175,7 +175,7 @@ class _Reader:
                 places.setdefault(bus_name(address, identity), function)
         return [
             rdma_device(self._source, name, *self._place(function), [*ports.get(name, {}).values()])
-            for name, function in places.items()
+            for name, function in bounded(places.items(), "RDMA NICs")
         ]
 
     def tree(self, addresses: list[str]) -> dict[str, PciDevice]:
@@ -198,13 +198,11 @@ class _Reader:
         waiting: list[tuple[XmlNode, tuple[str, ...], _Function | None]] = [(cpu, root, None)]
         while waiting:
             node, above, function = waiting.pop()
-            for child in reversed(node.children):
-                if child.tag == "pci":
-                    inner = self._function(child, above, numa_node)
-                    waiting.append((child, above if inner is None else (*above, inner.address), inner))
-                elif child.tag == "nic":
-                    waiting.append((child, above, function))
+            if node.tag == "pci":
+                function = self._function(node, above, numa_node)
+                above = above if function is None else (*above, function.address)
             self._nets.extend(_Net(net, name, function) for net in node.each("net") for name in _names(net))
+            waiting.extend((child, above, function) for child in reversed(node.children) if child.tag in ("pci", "nic"))
 
     def _function(self, node: XmlNode, above: tuple[str, ...], numa_node: Reading[int]) -> _Function | None:
         address = pci_address(node.get("busid"))
@@ -215,6 +213,13 @@ class _Reader:
         function = _Function(node, address, _identity(node), above, numa_node)
         self._functions[address] = function
         return function
+
+    def _gpu_vendor(self, function: _Function) -> Vendor | None:
+        vendor = gpu_vendor(function.identity, self._maker)
+        if vendor is None and next(function.node.each("gpu"), None) is not None:
+            # NCCL says that it is one, whatever its class.
+            vendor = gpu_vendor(replace(function.identity, class_code=0x0380), self._maker) or self._maker
+        return vendor
 
     def _place(self, function: _Function | None) -> tuple[Reading[str], Reading[int]]:
         if function is None:

@@ -14,7 +14,7 @@ from xml.parsers.expat import ExpatError
 __all__ = ["XmlError", "XmlNode", "parse_xml"]
 
 _MAX_DEPTH = 256
-_MAX_NODES = 500_000
+_MAX_NODES = 100_000
 _CHECK = "write the topology file again and copy it whole"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ..gpus.address import pci_order
 from ..gpus.gpu import Gpu, GpuHealth, Vendor
@@ -17,12 +17,13 @@ from ..netdev import Netdev
 from ..nics.device import PortCounters, RdmaDevice, RdmaPort
 from ..reading import Reading
 from ..topology.pci import PciDevice, PcieLink
-from .safe_xml import XmlNode
+from .safe_xml import XmlError, XmlNode
 
 __all__ = [
     "ROCE_VENDOR",
     "Identity",
     "bit_mask",
+    "bounded",
     "bus_name",
     "cpu_list",
     "gpu",
@@ -37,6 +38,8 @@ __all__ = [
     "rdma_port",
     "unsaid",
 ]
+
+T = TypeVar("T")
 
 # Mellanox: its Ethernet functions are RDMA NICs.
 ROCE_VENDOR = 0x15B3
@@ -53,6 +56,11 @@ _GPU_CLASSES = {
     Vendor.HUAWEI: (0x1200,),
 }
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
+_HEX = re.compile(r"[0-9a-fA-F]+")
+# Twice what Linux can be built for.
+_MAX_CPUS = 1 << 14
+# More than any host has, and few enough for every pair to be looked at.
+_MOST = {"GPUs": 256, "RDMA NICs": 1024, "interfaces": 4096}
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +249,14 @@ def rdma_device(
     )
 
 
+def bounded(devices: Iterable[T], kind: str) -> list[T]:
+    """Returns the devices; raises XmlError when there are more of this kind than any host has."""
+    found = list(devices)
+    if len(found) > _MOST[kind]:
+        raise XmlError(f"describes {len(found)} {kind}, more than any host has")
+    return found
+
+
 def in_pci_order(devices: Iterable[PciDevice]) -> Mapping[str, PciDevice]:
     """Returns the functions by address, in the order of the bus."""
     return {device.address: device for device in sorted(devices, key=lambda one: pci_order(one.address))}
@@ -264,23 +280,15 @@ def bit_mask(node: XmlNode, attribute: str) -> int | None:
     mask = 0
     for word in text.split(","):
         digits = word.strip().removeprefix("0x") or "0"
-        if len(digits) > 8 or not all(digit in "0123456789abcdefABCDEF" for digit in digits):
+        if len(digits) > 8 or _HEX.fullmatch(digits) is None:
             return None
         mask = mask << 32 | int(digits, 16)
+        if mask >> _MAX_CPUS:
+            return None
     return mask
 
 
 def cpu_list(mask: int) -> str:
     """Returns the CPUs of a mask as the kernel lists them, such as `0-7,16-23`."""
-    ranges: list[str] = []
-    start = 0
-    while mask >> start:
-        if not mask >> start & 1:
-            start += 1
-            continue
-        end = start
-        while mask >> (end + 1) & 1:
-            end += 1
-        ranges.append(str(start) if start == end else f"{start}-{end}")
-        start = end + 1
-    return ",".join(ranges)
+    runs = ((run.start(), run.end() - 1) for run in re.finditer("1+", f"{mask:b}"[::-1]))
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

@@ -53,13 +53,13 @@ def probe_container(files: HostFiles) -> Container:
     unified = _path(groups.otherwise(""), "")
     rdma = unified or _path(groups.otherwise(""), "rdma", "/rdma")
     memory = _path(groups.otherwise(""), "memory", "/memory")
-    limit = files.text(f"sys/fs/cgroup{unified}/memory.max")
+    limit = _of_group(files, unified, "memory.max")
     if not limit.known and memory:
         limit = files.text(f"sys/fs/cgroup{memory}/memory.limit_in_bytes")
     return Container(
         kind=_kind(files, groups),
-        rdma_max=files.text(f"sys/fs/cgroup{rdma}/rdma.max", may_be_empty=True).convert(_quotas, "RDMA quotas"),
-        rdma_current=files.text(f"sys/fs/cgroup{rdma}/rdma.current", may_be_empty=True).convert(_quotas, "RDMA counts"),
+        rdma_max=_of_group(files, rdma, "rdma.max").convert(_quotas, "RDMA quotas"),
+        rdma_current=_of_group(files, rdma, "rdma.current").convert(_quotas, "RDMA counts"),
         memory_limit_bytes=limit.convert(_limit, "a limit"),
     )
 
@@ -78,6 +78,12 @@ def _kind(files: HostFiles, groups: Reading[str]) -> Reading[str]:
         if len(words) > 6 and words[4] == "/" and "-" in words and words[words.index("-") + 1 :][:1] == ["overlay"]:
             return Reading("overlay", mounts.source)
     return Reading("", groups.source) if groups.known else Reading(None, groups.source, groups.reason)
+
+
+def _of_group(files: HostFiles, group: str, name: str) -> Reading[str]:
+    """Returns a file of the group; inside a container the group is the top that it sees, whatever its path says."""
+    own = files.text(f"sys/fs/cgroup{group}/{name}", may_be_empty=True)
+    return own if own.known or not group else files.text(f"sys/fs/cgroup/{name}", may_be_empty=True)
 
 
 def _path(groups: str, controller: str, folder: str = "") -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from ..launch import LaunchPlan, Role
 from .command import canonical, flat_kv_config, node_of, parse_command, role_of
 from .log_line import line_parts
-from .worker import Engine, WorkerArguments, WorkerRole, as_text
+from .worker import Engine, WorkerArguments, WorkerRole, as_text, is_secret
 
 __all__ = ["arguments_from_log", "arguments_from_plan", "arguments_from_server_info"]
 
@@ -23,11 +23,11 @@ _VLLM_ARGS = re.compile(r"non-default args: \{")
 _VLLM_CONFIG = re.compile(r"Initializing a V\d LLM engine(?: \(v?(?P<version>[\w.+]{1,40})\))? with config: ")
 _VLLM_VERSION = re.compile(r"vLLM API server version (?P<version>[\w.+]{1,40})")
 _READY = re.compile(
-    r'"event": "ready", "address": "(?P<address>[^"]{1,120})", "role": "(?P<role>\w{1,20})", "model": "(?P<model>[^"]{1,200})"'
+    r'"event": "ready", "address": "(?P<address>[^"]{1,120})", "role": "(?P<role>\w{1,20})"'
+    r', "model": "(?P<model>[^"]{1,200})"'
 )
 _TRANSPORT = re.compile(r'"event": "transport", "requested": "(?P<requested>\w{1,40})", "used": "(?P<used>\w{1,40})"')
 _LONGEST_LITERAL = 4096
-_SECRETS = frozenset({"api_key", "admin_api_key", "hf_token", "ssl_keyfile_password"})
 # Names of the mapping that say where a worker runs, not how.
 _ROLES = {Role.PREFILL: WorkerRole.PREFILL, Role.DECODE: WorkerRole.DECODE, Role.UNIFIED: WorkerRole.UNIFIED}
 
@@ -150,13 +150,13 @@ def _flat(engine: Engine, mapping: Any) -> dict[str, str]:
     pairs = ((str(key), value) for key, value in mapping.items() if not isinstance(value, Mapping | list))
     values = {canonical(engine, key): text for key, value in pairs if (text := as_text(value)) is not None}
     values |= flat_kv_config(mapping.get("kv_transfer_config")) if engine is Engine.VLLM else {}
-    return {key: value for key, value in values.items() if key not in _SECRETS}
+    return {key: value for key, value in values.items() if not is_secret(key)}
 
 
 def _named(engine: Engine, pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     values: dict[str, str] = {}
     for name, raw in pairs:
-        if name in _SECRETS:
+        if is_secret(name):
             continue
         literal = _literal(raw)
         if engine is Engine.VLLM and name == "kv_transfer_config":

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from .shell import is_assignment, shell_commands
-from .worker import Engine, Flag, WorkerArguments, WorkerRole, as_text
+from .worker import Engine, Flag, WorkerArguments, WorkerRole, as_text, is_secret
 
 __all__ = ["parse_command", "parse_script"]
 
@@ -49,6 +49,7 @@ _IMAGE_VERSION = re.compile(r"(?:sglang|vllm)[\w./-]{0,80}:v?(\d{1,3}\.\d{1,3}[\
 _PINNED = re.compile(r"(?:sglang|vllm)(?:\[[\w,]{0,60}\])?==(\d{1,3}\.\d{1,3}[\w.]{0,30})")
 _SWITCH = re.compile(r"(?:enable|disable|no|skip|use|trust|enforce|allow)-|enforce-eager$|mini-lb$|pd-disaggregation$")
 _NESTED = 3
+_NAMING = frozenset({"-p", "--name", "pkill", "-f", "killall", "-x"})
 _MOST_WORDS = 4096
 
 # Other spellings of an argument, by engine.
@@ -141,7 +142,7 @@ def _parse(words: list[str], env: Mapping[str, str], name: str, source: str, dep
         values=values,
         program=program,
         flags=tuple(flags),
-        env=inner,
+        env={key: "***" if is_secret(key) else value for key, value in inner.items()},
         node=node_of(values),
         version=_version(words[:start], inner),
     )
@@ -181,12 +182,10 @@ def _program(words: list[str]) -> tuple[int, str, list[str]]:
         base = word.rpartition("/")[2]
         if rest and f"{base} {rest[0]}" in _PROGRAMS:
             return place, f"{base} {rest[0]}", rest[1:]
-        if (
-            base in _PROGRAMS
-            and "." not in base
-            and not (place and words[place - 1] in {"-p", "--name", "pkill", "-f"})
-        ):
-            return place, base, rest
+        # A word of prose, or the name that pkill or docker is given, has no option behind it.
+        if base in _PROGRAMS and "." not in base and (not place or words[place - 1] not in _NAMING):
+            if not rest or rest[0].startswith("-"):
+                return place, base, rest
         if base.endswith(".py") and base in _PROGRAMS:
             return place, base, rest
         for image, program in _IMAGES:
@@ -242,19 +241,18 @@ def _flags(words: Sequence[str]) -> tuple[list[Flag], list[str]]:
     """Returns the options, and the words that belong to none."""
     flags: list[Flag] = []
     loose: list[str] = []
+    takes_more = False
     for word in words:
-        if word.startswith("-") and len(word) > 1 and not re.match(r"-\d|-\.\d", word) and word != "--":
+        if word.startswith("-") and len(word) > 1 and not re.match(r"-\.?\d", word):
             name, equals, value = word.lstrip("-").partition("=")
             flags.append(Flag(name.replace("_", "-"), (value,) if equals else ()))
-        elif flags and not (flags[-1].values and "=" in word) and not _is_full(flags[-1]):
+            takes_more = not equals and _SWITCH.match(flags[-1].name) is None
+        elif takes_more:
             flags[-1] = Flag(flags[-1].name, (*flags[-1].values, word))
         else:
             loose.append(word)
-    return flags, loose
-
-
-def _is_full(flag: Flag) -> bool:
-    return _SWITCH.match(flag.name) is not None
+    masked = [Flag(flag.name, ("***",)) if flag.values and is_secret(flag.name) else flag for flag in flags]
+    return masked, loose
 
 
 def _values(engine: Engine, flags: Sequence[Flag], loose: Sequence[str]) -> dict[str, str]:
@@ -274,8 +272,7 @@ def _values(engine: Engine, flags: Sequence[Flag], loose: Sequence[str]) -> dict
 def _read_kv_config(values: dict[str, str], env: Mapping[str, str]) -> None:
     """Takes the connector and the role out of vLLM's JSON."""
     config = read_json(values.get("kv_transfer_config", ""))
-    for key, value in flat_kv_config(config).items():
-        values[key] = value
+    values |= flat_kv_config(config)
     if "VLLM_MOONCAKE_BOOTSTRAP_PORT" in env:
         values["disaggregation_bootstrap_port"] = env["VLLM_MOONCAKE_BOOTSTRAP_PORT"]
 

@@ -17,8 +17,8 @@ _MOST_EXPANDED = 16 * 1024
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w{0,199}=")
 _VARIABLE = re.compile(r"\$(?:(\w{1,200})|\{(\w{1,200})(?::?-([^{}$]{0,200}))?\})")
 _HEREDOC = re.compile(r"<<-?\s{0,4}(['\"]?)(\w{1,60})\1")
-_FENCE = re.compile(r"\s{0,8}(?:```|~~~)")
-_PROMPT = re.compile(r"\s{0,8}(?:[$#%>]|[\w.@:~/-]{1,60}[$#]) (?=\S)")
+_FENCE = re.compile(r"```|~~~")
+_PROMPT = re.compile(r"(?:[$%>]|[\w.@:~/-]{1,60}[$#]) (?=\S)")
 _OPERATORS = frozenset(";&|()\n")
 
 
@@ -67,41 +67,29 @@ def shell_commands(text: str) -> list[ShellCommand]:
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yields (number, line) with continued lines joined, comments of whole lines and here-documents left out."""
-    held, start, until = "", 0, ""
+    """Yields (number, line) with continued lines joined, comment lines and here-documents left out."""
+    held: list[str] = []
+    start, until, continued = 0, "", False
     for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.rstrip()
+        line = raw.strip()
         if until:
-            until = "" if line.strip() == until else until
+            until = "" if line == until else until
             continue
-        bare = line.lstrip()
+        if line.startswith("#"):
+            continue
         # A paste often loses the backslash before a line of options.
-        goes_on = held.endswith("\\") or bare.startswith("--")
-        if bare.startswith("#") and not _PROMPT.match(line) or _FENCE.match(line):
-            if goes_on and held:
-                continue
-            line = bare = ""
-        elif bare.startswith("#"):
-            if _looks_like_comment(bare):
-                if goes_on and held:
-                    continue
-                line = bare = ""
-        if held and goes_on and bare:
-            held = held.removesuffix("\\") + " " + bare
-        else:
+        if not (held and (continued or line.startswith("--"))) or _FENCE.match(line):
             if held:
-                yield start, held.removesuffix("\\")
-            held, start = _PROMPT.sub("", line, count=1) if not bare.startswith("#") else "", number
+                yield start, " ".join(held)
+            held, start = [], number
+            line = "" if _FENCE.match(line) else _PROMPT.sub("", line, count=1)
+        if line:
+            held.append(line.removesuffix("\\"))
+        continued = line.endswith("\\")
         if match := _HEREDOC.search(line):
             until = match.group(2)
     if held:
-        yield start, held.removesuffix("\\")
-
-
-def _looks_like_comment(line: str) -> bool:
-    # A root prompt is a '#' before a command; a comment is a '#' before anything else.
-    words = line.lstrip("# ").split()
-    return not words or not re.match(r"(?:[A-Z_]+=|python|vllm$|sglang$|docker$|export$|sudo$)", words[0])
+        yield start, " ".join(held)
 
 
 class _Words:

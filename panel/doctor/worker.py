@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Engine", "Flag", "WorkerArguments", "WorkerRole", "as_text"]
+__all__ = ["Engine", "Flag", "WorkerArguments", "WorkerRole", "as_text", "is_secret"]
+
+_SECRET_WORDS = ("api-key", "token", "password", "secret", "credential")
+_NO_SECRETS = ("tokens", "tokenizer", "tokenize", "token-", "-token-threshold")
 
 
 class Engine(StrEnum):
@@ -100,6 +103,12 @@ class WorkerArguments:
     def all_of(self, name: str) -> Iterator[Flag]:
         """Yields every option of this name, in order."""
         return (flag for flag in self.flags if flag.name == name)
+
+
+def is_secret(name: str) -> bool:
+    """Returns True for an option or variable whose value nobody should see."""
+    plain = name.lower().replace("_", "-")
+    return any(word in plain for word in _SECRET_WORDS) and not any(word in plain for word in _NO_SECRETS)
 
 
 def as_text(value: Any) -> str | None:

@@ -262,4 +262,3 @@ def _tree() -> list[PciDevice]:
 def _network(address: str) -> str:
     host, _, prefix = address.partition("/")
     return f"{host.rpartition('.')[0]}.0/{prefix}" if prefix == "24" else address
-

@@ -23,6 +23,8 @@ _OTHER_COUNTERS = ("symbol_error", "link_error_recovery", "link_downed", "port_r
 _OTHER_COUNTERS += ("port_rcv_constraint_errors", "local_link_integrity_errors", "VL15_dropped", "port_xmit_wait")
 _MLX5_COUNTERS = ("out_of_sequence", "packet_seq_err", "local_ack_timeout_err", "rnr_nak_retry_err", "np_cnp_sent")
 _MLX5_COUNTERS += ("rp_cnp_handled", "out_of_buffer", "rx_write_requests", "rx_read_requests", "rx_icrc_encapsulated")
+_BNXT_COUNTERS = ("tx_bytes", "rx_bytes", "tx_pkts", "rx_pkts", "to_retransmits", "np_cnp_pkts", "rx_roce_errors")
+_EFA_COUNTERS = ("tx_bytes", "rx_bytes", "send_bytes", "recv_bytes", "rdma_read_bytes", "rdma_write_bytes", "rx_drops")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,10 @@ class _Kind:
 
 _KINDS = {
     "mlx5_core": _Kind("mlx5_", "0x15b3", "0x1021", "MT4129", True, _MLX5_COUNTERS),
-    "bnxt_en": _Kind("bnxt_re", "0x14e4", "0x1760", "BCM57608", False, ("tx_bytes", "rx_bytes", "tx_pkts", "rx_pkts")),
+    "bnxt_en": _Kind("bnxt_re", "0x14e4", "0x1760", "BCM57608", False, _BNXT_COUNTERS),
     "ionic": _Kind("ionic_", "0x1dd8", "0x1002", "POLLARA", False, ("tx_rdma_ucast_bytes", "rx_rdma_ucast_bytes")),
     "erdma": _Kind("erdma_", "0x1ded", "0x107f", "erdma", False, ("tx_bytes_cnt", "rx_bytes_cnt")),
-    "efa": _Kind("rdmap", "0x1d0f", "0xefa2", "efa", False, ("tx_bytes", "rx_bytes", "rdma_write_bytes", "rx_drops")),
+    "efa": _Kind("rdmap", "0x1d0f", "0xefa2", "efa", False, _EFA_COUNTERS),
     "ice": _Kind("irdma", "0x8086", "0x1592", "E810", False, ("ip4InOctets", "ip4OutOctets", "tcpRetransSegs")),
 }
 _GPUS = {"nvidia": ("0x10de", "0x2330", "0x030200"), "amdgpu": ("0x1002", "0x74a1", "0x038000")}

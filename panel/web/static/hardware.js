@@ -21,7 +21,7 @@ function fileName(host, ending) {
 
 function tiles(host) {
   const traffic = el("dd", { class: "pd-fact", "data-testid": "traffic-now" }, "–");
-  const rate = el("span", { class: "pd-hint" });
+  const rate = el("dd", { class: "pd-hint pd-hw-rate" });
   const node = el("dl", { class: "pd-tiles pd-hw-tiles", "data-testid": "hardware-summary" },
     ...host.summary.map((one) =>
       el("div", { class: "pd-tile" }, el("dt", {}, one.label), el("dd", { class: "pd-fact pd-hw-signed" }, one.sign ? sign(one.sign) : null, el("span", {}, one.value)))),

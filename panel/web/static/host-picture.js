@@ -95,6 +95,7 @@ export function hostPicture(picture, details, isLive) {
 
   let pinned = null;
   let leaving = 0;
+  let returning = false;
 
   /** The box of the NUMA node that a device stands in. */
   function columnOf(box) {
@@ -135,7 +136,11 @@ export function hostPicture(picture, details, isLive) {
     pinned = null;
     for (const drawn of nodes.values()) drawn.setAttribute("aria-pressed", "false");
     rest();
-    if (was !== null) nodes.get(was).focus();
+    if (was === null) return;
+    // The focus goes back to the device, which does not open its card again.
+    returning = true;
+    nodes.get(was).focus();
+    returning = false;
   }
 
   function pin(box) {
@@ -168,7 +173,9 @@ export function hostPicture(picture, details, isLive) {
       if (event.pointerType === "mouse") show(box);
     });
     drawn.addEventListener("pointerleave", leave);
-    drawn.addEventListener("focus", () => show(box));
+    drawn.addEventListener("focus", () => {
+      if (!returning) show(box);
+    });
     drawn.addEventListener("blur", leave);
     drawn.addEventListener("click", () => pin(box));
   }

@@ -90,7 +90,9 @@ def test_a_small_stack_is_graver_than_no_core_file() -> None:
 
 
 def test_memory_of_a_node_that_is_not_allowed() -> None:
-    (finding,) = found("cpuset-misses-node", make_view(state=make_state(limits={"mems_allowed": read(frozenset((0,)))})))
+    (finding,) = found(
+        "cpuset-misses-node", make_view(state=make_state(limits={"mems_allowed": read(frozenset((0,)))}))
+    )
     assert finding.subject == "NUMA node 1"
     assert "mlx5_1" in finding.reason
 

@@ -52,9 +52,7 @@ CASES = (
         "swappiness",
     ),
     Case("overcommit-strict", Severity.WARNING, lambda: _kernel(overcommit_memory=read(2)), make_view, "=1"),
-    Case(
-        "numa-balancing-on", Severity.WARNING, lambda: _kernel(numa_balancing=read(1)), make_view, "numa_balancing=0"
-    ),
+    Case("numa-balancing-on", Severity.WARNING, lambda: _kernel(numa_balancing=read(1)), make_view, "numa_balancing=0"),
     Case(
         "shm-small",
         Severity.WARNING,

@@ -81,7 +81,9 @@ def test_an_interface_that_is_down_below_an_active_port() -> None:
 
 
 def test_members_of_bonds_and_carriers_of_vlans_need_no_address() -> None:
-    view = _netdevs(make_netdev("eth1", master=read("bond0")), make_netdev("eth2"), make_netdev("eth2.100", "10.0.0.1/24"))
+    view = _netdevs(
+        make_netdev("eth1", master=read("bond0")), make_netdev("eth2"), make_netdev("eth2.100", "10.0.0.1/24")
+    )
     assert found("netdev-not-ready", view) == []
 
 
@@ -138,7 +140,9 @@ def test_addresses_that_are_not_known_deny_none() -> None:
     assert found("address-not-here", view) == []
 
 
-@pytest.mark.parametrize(("value", "wrong"), [("ens", True), ("eth", False), ("=eth", True), ("^lo", False), ("=eth1", False)])
+@pytest.mark.parametrize(
+    ("value", "wrong"), [("ens", True), ("eth", False), ("=eth", True), ("^lo", False), ("=eth1", False)]
+)
 def test_names_of_interfaces_as_nccl_reads_them(value: str, wrong: bool) -> None:
     view = make_view(state=make_state({"NCCL_SOCKET_IFNAME": value}))
     assert bool(found("address-not-here", view)) is wrong

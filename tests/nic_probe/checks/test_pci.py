@@ -35,7 +35,9 @@ def _state(address: str, machine: dict[str, Any] | None = None, **changes: Any) 
 
 def _translated(**kernel: Any) -> HostView:
     pci = {address: pci_state(iommu=read("DMA-FQ")) for address in GPU_PCI}
-    return make_view(state=make_state(kernel={"iommu_groups": read(80), "command_line": read("quiet"), **kernel}, pci=pci))
+    return make_view(
+        state=make_state(kernel={"iommu_groups": read(80), "command_line": read("quiet"), **kernel}, pci=pci)
+    )
 
 
 CASES = (

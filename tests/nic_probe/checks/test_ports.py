@@ -83,7 +83,9 @@ def test_reserved_ports_are_not_given_away() -> None:
 
 
 def test_the_window_that_the_environment_names_is_the_one_that_counts() -> None:
-    (finding,) = found("ports-ephemeral", _range(32768, 60999, {"MC_MIN_RPC_PORT": "40000", "MC_MAX_RPC_PORT": "41000"}))
+    (finding,) = found(
+        "ports-ephemeral", _range(32768, 60999, {"MC_MIN_RPC_PORT": "40000", "MC_MAX_RPC_PORT": "41000"})
+    )
     assert finding.corrected == "40000-41000"
 
 
@@ -103,7 +105,7 @@ def test_a_window_that_is_full() -> None:
     view = _listening(*taken, environ={"MC_MIN_RPC_PORT": "20000", "MC_MAX_RPC_PORT": "20010"})
     (finding,) = found("mooncake-port-window", view)
     assert finding.severity is Severity.WARNING
-    assert "1 ports are left" in finding.reason
+    assert "has 1 left" in finding.reason
 
 
 def test_a_laptop_is_told_of_ports_by_the_way() -> None:

@@ -85,7 +85,9 @@ def test_the_check_finds_it_and_keeps_silent_otherwise(case: Case) -> None:
 
 def test_a_port_that_is_down_is_named() -> None:
     (finding,) = found("rdma-none", make_view(nics=(roce_nic(0, port={"state": read("DOWN")}),)))
-    assert [(evidence.source, evidence.value) for evidence in finding.evidence] == [("test/mlx5_0/ports/1/state", "DOWN")]
+    assert [(evidence.source, evidence.value) for evidence in finding.evidence] == [
+        ("test/mlx5_0/ports/1/state", "DOWN")
+    ]
     assert "ACTIVE" in finding.reason
 
 
@@ -106,7 +108,9 @@ def test_a_laptop_without_the_library_keeps_the_tcp_transport() -> None:
 
 
 def test_a_capture_tells_of_the_library_by_its_facts_alone() -> None:
-    silent = make_view(live=False, ibverbs=unread("the capture does not say"), state=make_state(software={"libraries": read({})}))
+    silent = make_view(
+        live=False, ibverbs=unread("the capture does not say"), state=make_state(software={"libraries": read({})})
+    )
     assert found("ibverbs-missing", silent) == []
     told = make_state(software={"libraries": read({"libibverbs.so.1": "cannot open"})})
     assert found("ibverbs-missing", make_view(live=False, ibverbs=unread("cannot open"), state=told))

@@ -107,14 +107,14 @@ def test_a_library_that_hangs_is_left_and_killed(fake_nvml: FakeNvml, ask: Ask, 
     note = tmp_path / "pid"
     answer = ask(fake_nvml(mode, FAKE_NVML_PID=str(note)), limit_s=3.0)["NVML"]
     if mode == "hang":
-        assert answer["reason"].startswith("did not answer within 2.")
+        assert answer["reason"].startswith("did not answer within ")
         assert answer["gpus"] == []
     else:
         # One GPU woke up in time.
         assert [gpu["pci"] for gpu in answer["gpus"]] == [{"value": "0000:18:00.0"}]
         assert answer["reason"] == ""
         (said,) = answer["notes"]
-        assert said.startswith("NVML described 1 GPUs of 2 and then did not answer within 2.")
+        assert said.startswith("NVML described 1 GPUs of 2 and then did not answer within ")
     assert _ends(int(note.read_text()))
 
 

@@ -164,6 +164,15 @@ def test_amd_from_its_library_and_the_kernel() -> None:
     assert (gpus.driver_version.value, gpus.runtime_version.value) == ("6.14.14", "7.0.2-56")
 
 
+def test_hips_own_numbers_count() -> None:
+    rows = [
+        {"pci": pci, "runtime_index": index, "runtime_uuid": f"GPU-{index}"} for pci, index in ((FIRST, 1), (SECOND, 0))
+    ]
+    said = Said({"libraries": {"AMD SMI": {"gpus": rows}}})
+    gpus = probe_gpus(host(), {"HIP_VISIBLE_DEVICES": "GPU-1"}, said)
+    assert [(gpu.cuda_index.value, gpu.visible_index.value) for gpu in gpus.devices] == [(1, 0), (0, None)]
+
+
 def test_amd_without_any_library() -> None:
     node = "sys/class/kfd/kfd/topology/nodes/1"
     kernel: Files = {

@@ -7,12 +7,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from pdpanel.nic_probe.nics import sysfs
 from pdpanel.nic_probe.reading import Reading
 from pdpanel.nic_probe.sources.files import HostFiles
 from rdma_tree import (
+    INFINIBAND,
+    PORT_GUID,
     ROCE,
+    ROOT_PORT,
     LiveTree,
     devices_of,
+    netdev,
     rdma_device,
     rdma_port,
     uverbs,
@@ -86,3 +91,27 @@ def test_a_live_host_asks_verbs(grow: Grow, tmp_path: Path, monkeypatch: pytest.
     assert found["mlx5_0"].ports[0].gid_table_length.value == 8
     assert found["mlx5_3"].why_not == "libibverbs cannot open it: Failed to open device."
     assert found["mlx5_7"].why_not.startswith("libibverbs does not know it")
+
+
+def test_what_verbs_could_not_say_says_why(grow: Grow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sysfs, "find_pyverbs", tuple)
+    files = {
+        **rdma_device("mlx5_0", {1: rdma_port(PORT_GUID, **INFINIBAND)}),
+        **rdma_device("mlx5_1", {1: rdma_port(ROCE)}, pci="0000:19:00.0"),
+        **netdev("eth2", f"{ROOT_PORT}/0000:19:00.0"),
+    }
+    found = devices_of(HostFiles(LiveTree(grow(files)), facts=dict))
+    assert found["mlx5_0"].ports[0].mtu.reason.endswith("; pyverbs is not installed")
+    assert found["mlx5_1"].ports[0].mtu.value == 1024
+    assert found["mlx5_0"].why_not.startswith("/sys/class/infiniband_verbs has no uverbs device")
+
+
+def test_only_live_hosts_have_verbs(grow: Grow, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> tuple[str, ...]:
+        raise AssertionError("pyverbs was looked for")
+
+    monkeypatch.setattr(sysfs, "find_pyverbs", refuse)
+    root = grow(rdma_device("mlx5_0", {1: rdma_port(ROCE)}))
+    assert devices_of(HostFiles(root))["mlx5_0"].usable is True
+    with pytest.raises(AssertionError, match="was looked for"):
+        devices_of(HostFiles(LiveTree(root), facts=dict))

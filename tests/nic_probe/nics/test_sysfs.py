@@ -157,7 +157,7 @@ def test_a_container_without_the_device_node() -> None:
     assert (found["mlx5_1"].usable, found["mlx5_1"].verbs_node.value) == (True, "/dev/infiniband/uverbs1")
     assert (found["mlx5_0"].usable, found["mlx5_0"].verbs_node.known) == (False, False)
     assert found["mlx5_0"].why_not == (
-        "/dev/infiniband/uverbs0 does not exist, although the kernel has the device: not in this container: "
+        "/dev/infiniband/uverbs0 does not exist here, although the kernel lists the device: "
         "start the container with --device=/dev/infiniband."
     )
 

@@ -46,7 +46,7 @@ def test_a_node_that_the_user_may_open() -> None:
             {"kind": "character", "readable": False, "writable": False},
             "gives this user no permission to read or write it",
         ),
-        ({"kind": "absent"}, "does not exist, although the kernel has the device: not in this container"),
+        ({"kind": "absent"}, "does not exist here, although the kernel lists the device"),
         ({"kind": "file", "readable": True, "writable": True}, "is no character device but file"),
     ],
 )
@@ -74,7 +74,7 @@ def test_half_a_fact_does_not_say_either(facts: Mapping[str, Any]) -> None:
 
 def test_a_device_that_the_verbs_module_does_not_serve() -> None:
     node = _node({}, uverbs(0, "mlx5_7"))
-    assert (node.accessible, node.remedy) == (False, "load it: modprobe ib_uverbs")
+    assert (node.accessible, node.remedy) == (False, "run modprobe ib_uverbs")
 
 
 def test_a_capture_without_verbs_does_not_say() -> None:
