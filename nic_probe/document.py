@@ -93,8 +93,10 @@ def _host(host: Host) -> dict[str, Any]:
 
 
 def _gpu(gpu: Gpu, pci: PciDevice | None) -> dict[str, Any]:
-    fields = {"id": gpu.pci, **_plain(gpu)}
-    return fields | _placed(pci)
+    fields = {"id": gpu.pci, **_plain(gpu)} | _placed(pci)
+    if pci is None or not pci.link.max_width.known:
+        fields["pcie_link"] = _plain(gpu.pcie_link)  # The driver's word, where the kernel has none.
+    return fields
 
 
 def _pci_of(host: Host, nic: RdmaDevice) -> PciDevice | None:
@@ -132,7 +134,7 @@ def _object(fields: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Reading):
             answer[key] = _json(value.value)
             if not value.known:
-                unreadable[key] = value.reason
+                unreadable[key] = f"{value.source} {value.reason}".strip()
         else:
             answer[key] = _json(value)
     if unreadable:

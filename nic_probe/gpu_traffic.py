@@ -223,9 +223,8 @@ class GpuTraffic:
 
 def _links_of(line: bytes) -> dict[str, LinkRate]:
     links: dict[str, LinkRate] = {}
-    for key, (source, note, *directions) in json.loads(line).items():
-        tx, rx = (Reading[float](value, _NVML, reason) for value, reason in directions)
-        links[key] = LinkRate(tx, rx, source, note)
+    for key, (source, note, tx, rx) in json.loads(line).items():
+        links[key] = LinkRate(Reading(tx[0], _NVML, tx[1]), Reading(rx[0], _NVML, rx[1]), source, note)
     return links
 
 

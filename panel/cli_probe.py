@@ -18,6 +18,7 @@ from ..nic_probe import Host, Topology, host_of_topology, probe_document, probe_
 from ..nic_probe import mooncake_json as mooncake_rows
 from ..nic_probe.dump import standalone_source, write_dump
 from ..nic_probe.errors import SourceError
+from ..nic_probe.gpus.libraries import gpu_facts
 from ..nic_probe.host import this_host_files
 from ..nic_probe.sources.capture import open_capture
 from ..nic_probe.sources.topology_file import read_topology_file
@@ -76,8 +77,9 @@ def probe(source: HostSource, *, as_json: bool, dump: Path | None, pyz: Path | N
 
 
 def _write_dump(path: Path) -> None:
+    environ = inherited_environment()
     try:
-        summary = write_dump(path, environ=inherited_environment())
+        summary = write_dump(path, environ=environ, gpus=gpu_facts(environ))
     except OSError as error:
         raise ConfigError("--dump", str(path), error.strerror or "cannot be written", "name another file") from None
     typer.echo(f"{path}: {summary}")

@@ -165,7 +165,7 @@ class _Reader:
         for net in self._nets:
             if net.rdma:
                 places.setdefault(net.name, net.function)
-                port = self._port(net.node)
+                port = self._port(net)
                 ports.setdefault(net.name, {}).setdefault(port.number, port)
         taken = {place.address for place in places.values() if place is not None}
         for address, function in self._functions.items():
@@ -227,9 +227,10 @@ class _Reader:
             return unsaid(self._source, "has no PCI device"), unsaid(self._source, "has no PCI device")
         return Reading(function.address, self._source), function.numa_node
 
-    def _port(self, node: XmlNode) -> RdmaPort:
-        port = rdma_port(self._source, _whole(node.get("port")) or 1)
-        speed = _whole(node.get("speed"))
+    def _port(self, net: _Net) -> RdmaPort:
+        port = rdma_port(self._source, _whole(net.node.get("port")) or 1)
+        # Of merged NICs the file has the sum.
+        speed = _whole(net.node.get("speed")) if net.name == net.node.get("name") else 0
         return replace(port, rate_gbps=Reading(speed / 1000, self._source)) if speed else port
 
     def _link(self, node: XmlNode) -> PcieLink:

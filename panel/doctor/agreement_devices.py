@@ -10,7 +10,7 @@ from itertools import combinations
 from ...nic_probe.checks.check import Check, Rule
 from ...nic_probe.finding import Evidence, Finding, Severity
 from .command import read_json
-from .group import Group, said, seen
+from .group import Group, seen
 from .worker import Engine, WorkerArguments, WorkerRole
 
 __all__ = ["CHECKS", "gpu_count", "gpus_of"]
@@ -268,10 +268,11 @@ def ib_device_crosses_rails(group: Group) -> list[Finding]:
         if len(flat) < 2 or not group.here(worker):
             continue
         near: dict[str, tuple[str, ...]] = {}
+        base, step = worker.number("base_gpu_id", 0), worker.number("gpu_id_step", 1)
         for place, name in enumerate(gpus_of(worker)):
             for gpu in group.host.gpus.devices:
                 if name in {str(gpu.cuda_index), str(gpu.uuid)}:
-                    near[str(worker.number("base_gpu_id", 0) + place)] = group.topology.ib_devices.get(gpu.pci, ())
+                    near[str(base + place * step)] = group.topology.ib_devices.get(gpu.pci, ())
         far = {gpu: [nic for nic in flat if nic not in nics] for gpu, nics in near.items() if nics}
         if not any(far.values()):
             continue

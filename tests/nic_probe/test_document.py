@@ -67,9 +67,9 @@ def test_what_could_not_be_read_is_null_with_its_reason(tmp_path: Path) -> None:
     host = make_host(tmp_path, (make_gpu("0000:18:00.0", uuid=unread("needs a driver")),))
     (gpu,) = _document(host)["gpus"]
     assert gpu["uuid"] is None
-    assert gpu["unreadable"]["uuid"] == "needs a driver"
+    assert gpu["unreadable"]["uuid"] == "test needs a driver"
     assert "name" not in gpu["unreadable"]
-    assert gpu["health"]["unreadable"] == {"fabric": "not supported"}
+    assert gpu["health"]["unreadable"] == {"fabric": "test not supported"}
 
 
 def test_unreadable_rdma_devices_are_a_note(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_any_gap_in_a_gpu_is_named(tmp_path_factory: Any, missing: set[str]) -> 
     gpu = make_gpu("0000:18:00.0", **{name: unread("gone") for name in missing})
     host = make_host(tmp_path_factory.mktemp("host"), (gpu,))
     (entry,) = _document(host)["gpus"]
-    assert entry.get("unreadable", {}) == {name: "gone" for name in missing}
+    assert entry.get("unreadable", {}) == {name: "test gone" for name in missing}
 
 
 def test_every_field_of_a_value_has_a_key(tmp_path: Path) -> None:

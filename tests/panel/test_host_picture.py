@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pdpanel.nic_probe.finding import Evidence, Finding, Severity
 from pdpanel.panel.host_picture import Box, Picture, picture_of
 from pdpanel.panel.host_shapes import State
-from sample_hosts import HOSTS, gpu, host_document, netdev, nic, port
+from sample_devices import gpu, host_document, netdev, nic, port
+from sample_hosts import HOSTS
 
 DEVICES = ("gpu", "nic", "netdev")
 Document = dict[str, Any]

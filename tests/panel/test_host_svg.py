@@ -10,7 +10,8 @@ from defusedxml.ElementTree import fromstring
 from pdpanel.panel.host_picture import picture_of
 from pdpanel.panel.host_shapes import SIGNS, State
 from pdpanel.panel.host_svg import to_svg
-from sample_hosts import HOSTS, findings_of, gpu, host_document, nic, port
+from sample_devices import gpu, host_document, nic, port
+from sample_hosts import HOSTS, findings_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -27,7 +28,7 @@ def test_it_is_one_document_with_title_and_description(make: Callable[[], dict[s
     root = fromstring(svg)
     assert root.findtext(f"{SVG}title") == picture.title
     assert root.findtext(f"{SVG}desc") == picture.description
-    assert float(root.get("width")) > picture.width
+    assert float(root.attrib["width"]) > picture.width
     for box in picture.boxes:
         assert {text.text for text in box.texts} <= set(texts(svg))
 

@@ -19,7 +19,8 @@ from pdpanel.panel.web.hardware import describe, describe_file
 from pdpanel.panel.web.hardware_routes import hardware_routes
 from pdpanel.panel.web.hub import Hub, Subscriber
 from pdpanel.panel.web.port import HostTraffic, LinkTraffic
-from sample_hosts import HOSTS, findings_of, gpu, host_document, nic, port
+from sample_devices import gpu, host_document, nic, port
+from sample_hosts import HOSTS, findings_of
 from simulated_source import SimulatedSource
 from starlette.testclient import TestClient
 

@@ -19,7 +19,6 @@ from pdpanel.nic_probe.host import probe_host
 from pdpanel.nic_probe.memory import Memory
 from pdpanel.nic_probe.netdev import Netdev
 from pdpanel.nic_probe.nics.device import Gid, RdmaDevice
-from pdpanel.nic_probe.reading import Reading
 from pdpanel.nic_probe.sources.files import HostFiles
 from pdpanel.nic_probe.sources.memory import MemoryTree
 from pdpanel.nic_probe.state import HostState
@@ -159,9 +158,7 @@ def make_view(
     return HostView(host, survey_topology(host))
 
 
-def make_state(
-    environ: dict[str, str] | None = None, **groups: dict[str, Any] | Reading[Any] | tuple[str, ...] | Any
-) -> HostState:
+def make_state(environ: dict[str, str] | None = None, **groups: Any) -> HostState:
     """Returns the state of a healthy host; a group such as `limits` takes the fields that differ."""
     state = HostState(
         facts_missing=(),
@@ -184,7 +181,7 @@ def make_state(
         pci={address: pci_state() for address in (*GPU_PCI, *NIC_PCI)},
         custom_topology=unread("is not set"),
     )
-    changes = {
+    changes: dict[str, Any] = {
         name: replace(getattr(state, name), **value) if name in _GROUPS else value for name, value in groups.items()
     }
     return replace(state, **changes)

@@ -12,7 +12,7 @@ function list(rows) {
 
 /** Makes the card; it lies in `stage`, whose corner its place is counted from. */
 export function detailCard(stage, { onClose }) {
-  const close = el("button", { type: "button", class: "pd-button pd-quiet", "aria-label": "Close the card", on: { click: () => onClose() } }, "Close");
+  const close = el("button", { type: "button", class: "pd-button pd-quiet", "aria-label": "Close the card", on: { click: (event) => onClose(event) } }, "Close");
   const title = el("h4", {});
   const body = el("div", { class: "pd-hw-cardbody" });
   const hint = el("p", { class: "pd-hint" }, "Click the device, or press Enter, to keep this open.");

@@ -57,7 +57,7 @@ export function hostPicture(picture, details, isLive) {
   drawing.style.setProperty("--pd-h-width", `${picture.width}px`);
   const scroll = el("div", { class: "pd-hw-scroll" }, drawing);
   const node = el("div", { class: "pd-hw-stage", "data-testid": "host-picture" }, scroll);
-  const card = detailCard(node, { onClose: () => release() });
+  const card = detailCard(node, { onClose: (event) => release(event) });
   node.append(card.node);
 
   const meters = [];
@@ -96,6 +96,7 @@ export function hostPicture(picture, details, isLive) {
   let pinned = null;
   let leaving = 0;
   let returning = false;
+  let resting = null;
 
   /** The box of the NUMA node that a device stands in. */
   function columnOf(box) {
@@ -131,7 +132,9 @@ export function hostPicture(picture, details, isLive) {
     }
   }
 
-  function release() {
+  function release(event = null) {
+    // What lay under the closed card is now under a pointer that did not move: that is no wish to see it.
+    resting = event && event.detail > 0 ? [event.clientX, event.clientY] : null;
     const was = pinned;
     pinned = null;
     for (const drawn of nodes.values()) drawn.setAttribute("aria-pressed", "false");
@@ -170,7 +173,8 @@ export function hostPicture(picture, details, isLive) {
   for (const box of devices) {
     const drawn = nodes.get(box.id);
     drawn.addEventListener("pointerenter", (event) => {
-      if (event.pointerType === "mouse") show(box);
+      const still = resting && Math.abs(event.clientX - resting[0]) < 2 && Math.abs(event.clientY - resting[1]) < 2;
+      if (event.pointerType === "mouse" && !still) show(box);
     });
     drawn.addEventListener("pointerleave", leave);
     drawn.addEventListener("focus", () => {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from check_case import Case, found, make_state, make_view, roce_nic
 from pdpanel.nic_probe.checks.view import HostView
@@ -12,8 +14,8 @@ from simulated_host import make_port, read
 _LOW = Limit(8 << 20, 8 << 20)
 
 
-def _memlock(limit: Limit = _LOW, **limits: object) -> HostView:
-    return make_view(state=make_state(limits={"memlock": read(limit), **limits}))
+def _memlock(**limits: Any) -> HostView:
+    return make_view(state=make_state(limits={"memlock": read(_LOW), **limits}))
 
 
 CASES = (
@@ -65,9 +67,9 @@ def test_a_low_memlock_breaks_nothing_where_no_nic_would_pin_memory() -> None:
 
 
 def test_a_limit_that_holds_a_pool_is_no_error() -> None:
-    (finding,) = found("memlock-low", _memlock(Limit(64 << 30, 64 << 30)))
+    (finding,) = found("memlock-low", _memlock(memlock=read(Limit(64 << 30, 64 << 30))))
     assert finding.severity is Severity.WARNING
-    assert found("memlock-low", _memlock(Limit(400 << 30, None))) == []
+    assert found("memlock-low", _memlock(memlock=read(Limit(400 << 30, None)))) == []
 
 
 def test_a_container_gets_the_flags_of_docker() -> None:

@@ -121,6 +121,8 @@ def test_ports_of_one_nic_are_put_together_and_merged_nics_taken_apart() -> None
         ("mlx5_0", [1]),
         ("mlx5_1", [1]),
     ]
+    # Of merged NICs the file has the sum.
+    assert not host.rdma[1].ports[0].rate_gbps.known
 
 
 def test_an_unknown_node_stays_unknown() -> None:

@@ -36,7 +36,7 @@ def test_quotas_of_nics_where_the_process_is() -> None:
     container = _probe(
         {
             "proc/self/cgroup": "0::/pod/one",
-            "sys/fs/cgroup/pod/one/rdma.max": "mlx5_0 hca_handle=2 hca_object=2000\nmlx5_1 hca_handle=max hca_object=max\n",
+            "sys/fs/cgroup/pod/one/rdma.max": "mlx5_0 hca_handle=2 hca_object=2000\nmlx5_1 hca_handle=max\n",
             "sys/fs/cgroup/pod/one/rdma.current": "mlx5_0 hca_handle=1 hca_object=20\n",
             "sys/fs/cgroup/pod/one/memory.max": "1073741824\n",
         }
