@@ -15,7 +15,7 @@ from .host import Host
 from .nics.device import RdmaDevice, RdmaPort
 from .reading import Reading
 from .topology.choice import ib_device_value
-from .topology.pci import PciDevice
+from .topology.pci import PciDevice, PcieLink
 from .topology.survey import NicFitness, Topology
 
 __all__ = ["mooncake_json", "probe_document"]
@@ -94,8 +94,8 @@ def _host(host: Host) -> dict[str, Any]:
 
 def _gpu(gpu: Gpu, pci: PciDevice | None) -> dict[str, Any]:
     fields = {"id": gpu.pci, **_plain(gpu)} | _placed(pci)
-    if pci is None or not pci.link.max_width.known:
-        fields["pcie_link"] = _plain(gpu.pcie_link)  # The driver's word, where the kernel has none.
+    if pci is None or not (pci.link.gb_per_s.known or pci.link.max_width.known):
+        fields["pcie_link"] = _link(gpu.pcie_link)  # The driver's word, where the kernel has none.
     return fields
 
 
@@ -119,7 +119,13 @@ def _port(port: RdmaPort) -> dict[str, Any]:
 def _placed(pci: PciDevice | None) -> dict[str, Any]:
     if pci is None:
         return {"pci_chain": [], "pcie_link": None}
-    return {"pci_chain": list(pci.chain), "pcie_link": _plain(pci.link)}
+    return {"pci_chain": list(pci.chain), "pcie_link": _link(pci.link)}
+
+
+def _link(link: PcieLink) -> dict[str, Any]:
+    fields = {field.name: getattr(link, field.name) for field in dataclasses.fields(link)}
+    del fields["whole_gb_per_s"]
+    return _object(fields | {"gb_per_s": link.gb_per_s})
 
 
 def _plain(value: Any) -> dict[str, Any]:

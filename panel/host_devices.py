@@ -17,7 +17,6 @@ from .host_shapes import State
 __all__ = ["Device", "Pair", "Port", "Switch", "read_devices", "read_pairs", "read_switches"]
 
 _MOST_PORTS = 4
-_MOST_NETDEVS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ class Switch:
 
 
 def read_devices(document: Mapping[str, Any], findings: Sequence[Finding]) -> tuple[Device, ...]:
-    """Returns GPUs in CUDA's order, NICs and then the other interfaces by name."""
+    """Returns GPUs in CUDA's order, NICs by name, and then the other interfaces, those with addresses first."""
     nics = [nic for nic in _list(document, "nics") if nic.get("name")]
     covered = {name for nic in nics for name in _netdevs(nic)}
     netdevs = [one for one in _list(_dict(document, "host"), "netdevs") if _is_shown(one, bool(nics))]
@@ -93,7 +92,7 @@ def read_devices(document: Mapping[str, Any], findings: Sequence[Finding]) -> tu
     return (
         *(_gpu(gpu, findings) for gpu in gpus if gpu.get("id")),
         *(_nic(nic, findings) for nic in sorted(nics, key=lambda one: _natural(str(one["name"])))),
-        *(_netdev(one) for one in netdevs[:_MOST_NETDEVS]),
+        *(_netdev(one) for one in netdevs),
     )
 
 
@@ -172,7 +171,7 @@ def _nic(nic: Mapping[str, Any], findings: Sequence[Finding]) -> Device:
         told, said = _told(findings, name)
         if told is not State.PLAIN:
             state, word = told, said
-    nothing = "nothing known of its ports" if nic.get("usable") is None else "shows no port"
+    nothing = "ports not known" if nic.get("usable") is None else "shows no port"
     text = ports[0].text if len(ports) == 1 else f"{len(found)} ports" if found else nothing
     return Device(
         id=name,

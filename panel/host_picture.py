@@ -23,6 +23,7 @@ _PAD = 12
 _HEAD = 40
 _GAP = 14
 _MOST_EMPTY_NODES = 8
+_MOST_NETDEVS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def _tell_far_pairs(nodes: Sequence[_Node], pairs: Sequence[Pair]) -> tuple[list
 def _nodes(
     document: Mapping[str, Any], devices: Sequence[Device], pairs: Sequence[Pair], columns: int
 ) -> tuple[list[_Node], str]:
-    """Returns the boxes to stand side by side, and a sentence on what is left out."""
+    """Returns the boxes to stand side by side, and what is left out, in words."""
     switches = read_switches(document)
     inside = [device for device in devices if device.kind != "netdev"]
     known = [node for node in document.get("numa_nodes") or () if isinstance(node.get("id"), int)]
@@ -143,12 +144,12 @@ def _nodes(
     if None in members:
         title, aside = "NUMA node unknown", "the platform does not say"
         nodes.append(_Node("numa-unknown", "numa", title, aside, title, tuple(cells[None]), across))
-    plain = [device for device in devices if device.kind == "netdev"]
+    plain = tuple(device for device in devices if device.kind == "netdev")
     if plain:
         title, aside = "Other interfaces", "TCP alone"
-        nodes.append(_Node("interfaces", "group", title, aside, title, (Cell("", tuple(plain)),)))
-    rest = len(empty) - len(shown)
-    return nodes, f"{rest} NUMA nodes without GPU and NIC are not shown." if rest else ""
+        nodes.append(_Node("interfaces", "group", title, aside, title, (Cell("", plain[:_MOST_NETDEVS]),)))
+    rest = {"NUMA nodes without GPU and NIC": len(empty) - len(shown), "more interfaces": len(plain) - _MOST_NETDEVS}
+    return nodes, ", ".join(f"{count} {what}" for what, count in rest.items() if count > 0)
 
 
 def _cells(devices: Sequence[Device], switches: Sequence[Any], pairs: Sequence[Pair]) -> list[Cell]:

@@ -48,7 +48,8 @@ def device_box(slot: Slot, pairs: Sequence[Pair]) -> Box:
         title_room -= 26 + len(device.word) * LETTERS["soft"]
     texts.append(Text(left, slot.y + 19, fit(device.title, title_room, "title"), "title"))
     if len(device.ports) < 2:
-        key = device.ports[0].key if device.ports else ""
+        # A GPU with NVLinks shows what they carry, where a NIC shows its only port.
+        key = device.ports[0].key if device.ports else f"nvlink {device.id}" if device.aside else ""
         texts.append(Text(left, slot.y + 36, fit(device.text, room, "soft"), "soft"))
         texts.append(Text(left, slot.y + 52, fit(device.address, room, "code"), "code", key=key))
         texts.append(Text(right, slot.y + 52, device.aside, "code", "end"))
@@ -143,7 +144,7 @@ def legend(
         x = round(x + needed + 16, 1)
     if left_out:
         y += _FOOT
-        texts.append(Text(1, y, left_out, "soft"))
+        texts.append(Text(1, y, f"Not shown: {left_out}.", "soft"))
     return tuple(texts), tuple(marks), y + 8
 
 

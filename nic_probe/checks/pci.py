@@ -89,24 +89,24 @@ def pcie_link_downgraded(view: HostView) -> list[Finding]:
 
 def pcie_errors(view: HostView) -> list[Finding]:
     """Judges the error counts since boot."""
-    findings: list[Finding] = []
+    found: dict[Severity, list[tuple[str, str]]] = {}
     for address, state in sorted(view.state.pci.items()):
-        grave = (state.fatal.otherwise(0), state.nonfatal.otherwise(0))
-        counts = {"correctable": state.correctable, "nonfatal": state.nonfatal, "fatal": state.fatal}
-        evidence = [seen(count, f"{count} {kind}") for kind, count in counts.items() if count.value]
-        if not evidence:
-            continue
-        findings.append(
-            _AER.finding(
-                Severity.WARNING if any(grave) else Severity.INFO,
-                address,
-                evidence,
-                f"The PCI Express link of {address} has had errors since boot"
-                + (", some of which lost data." if any(grave) else ", all of them corrected."),
-                "Read the counts again under load; reseat the card or the riser when they rise.",
-            )
+        counts = {"fatal": state.fatal, "nonfatal": state.nonfatal, "correctable": state.correctable}
+        texts = [f"{count} {kind}" for kind, count in counts.items() if count.value]
+        if texts:
+            grave = state.fatal.value or state.nonfatal.value
+            found.setdefault(Severity.WARNING if grave else Severity.INFO, []).append((address, ", ".join(texts)))
+    return [
+        _AER.finding(
+            severity,
+            listed(address for address, _ in counted),
+            [Evidence(f"/sys/bus/pci/devices/{address}/aer_dev_*", text) for address, text in counted],
+            "The PCI Express links of these devices have had errors since boot, "
+            + ("some of which lost data." if severity is Severity.WARNING else "all of them corrected."),
+            "Read the counts again under load; reseat the card or the riser when they rise.",
         )
-    return findings
+        for severity, counted in found.items()
+    ]
 
 
 def iommu_translates(view: HostView) -> list[Finding]:

@@ -142,10 +142,10 @@ def mooncake_port_window(view: HostView) -> list[Finding]:
     if window is None:
         return [
             _WINDOW.finding(
-                Severity.ERROR if view.serves else Severity.WARNING,
+                Severity.WARNING,
                 "MC_MIN_RPC_PORT to MC_MAX_RPC_PORT",
                 [Evidence("environment", f"{name}={view.environ[name]}") for name in names],
-                "These two make no range of ports, so Mooncake finds none to listen on.",
+                "These two make no range of ports, so Mooncake listens anywhere or nowhere.",
                 f"export MC_MIN_RPC_PORT={_FIRST} MC_MAX_RPC_PORT={_LAST}",
                 f"{_FIRST}-{_LAST}",
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..finding import Evidence, Finding, Severity
+from ..nics.device import RdmaDevice
 from .check import Check, Rule
 from .evidence import DOCKER_FLAGS, listed, seen
 from .view import HostView
@@ -97,7 +98,7 @@ def rdma_none(view: HostView) -> list[Finding]:
                 "Let this user read /sys/class/infiniband.",
             )
         ]
-    if any(port.active for device in devices.value for port in device.ports):
+    if any(_may_be_active(device, view.host.source) for device in devices.value):
         return []
     if not devices.value:
         evidence = [Evidence(devices.source, "lists no device")]
@@ -280,6 +281,11 @@ def verbs_provider_missing(view: HostView) -> list[Finding]:
             )
         )
     return findings
+
+
+def _may_be_active(device: RdmaDevice, source: str) -> bool:
+    """True unless every port is known to be down; a topology file tells no state, and often no port."""
+    return any(port.active or not port.state.known for port in device.ports) or (source != "sysfs" and not device.ports)
 
 
 CHECKS: tuple[Check[HostView], ...] = (

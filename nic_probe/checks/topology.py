@@ -55,16 +55,14 @@ _FILE = Rule(
 
 def gpu_far_from_nics(view: HostView) -> list[Finding]:
     """Finds GPUs whose nearest NIC for KV is at another socket."""
-    chosen = {nic.name for nic in view.chosen_nics}
     levels: dict[str, list[PathClass]] = {}
     for path in view.topology.paths:
-        if path.nic in chosen or not chosen:
+        if path.nic in view.topology.ib_devices.get(path.gpu, ()):
             levels.setdefault(path.gpu, []).append(path.level)
-    # With the NICs near other GPUs left out, a GPU has those that are named for it and no nearer ones.
     far = [gpu for gpu, found in levels.items() if all(level is PathClass.SYS for level in found)]
-    if not far or not view.active_nics:
+    if not far or not view.placed_nics:
         return []
-    paths = [path for path in view.topology.paths if path.gpu in far and path.nic in chosen]
+    paths = [path for path in view.topology.paths if path.gpu in far and path.nic in view.topology.ib_devices[path.gpu]]
     return [
         _FAR.finding(
             Severity.WARNING,
@@ -87,7 +85,7 @@ def nic_idle(view: HostView) -> list[Finding]:
     gpu_rows = [preferred for row, (preferred, _) in view.topology.mooncake_alone.items() if not row.startswith("cpu:")]
     fit = {entry.nic for entry in view.topology.fitness if entry.fit}
     used = {name for preferred in gpu_rows for name in preferred}
-    candidates = [nic.name for nic in view.active_nics if nic.name in fit]
+    candidates = [nic.name for nic in view.placed_nics if nic.name in fit]
     idle = [name for name in candidates if name not in used]
     if not used or not idle or _CUSTOM in view.environ:
         return []
@@ -138,7 +136,7 @@ def nic_unfit_preferred(view: HostView) -> list[Finding]:
 def affinity_unknown(view: HostView) -> list[Finding]:
     """Reports a host of several GPUs and NICs that hides where they sit."""
     paths = view.topology.paths
-    several = len(view.host.gpus.devices) > 1 and len(view.active_nics) > 1
+    several = len(view.host.gpus.devices) > 1 and len(view.placed_nics) > 1
     if (
         not several
         or not paths

@@ -116,11 +116,10 @@ def nic_not_here(view: HostView) -> list[Finding]:
         if not unknown:
             continue
         nothing = len(unknown) == len(wanted)
-        mooncake = name.startswith("M")
         corrected = ",".join(nic.name for nic in view.chosen_nics) or None
         findings.append(
             _NO_SUCH_NIC.finding(
-                Severity.ERROR if nothing and mooncake and view.active_nics else Severity.WARNING,
+                Severity.ERROR if nothing and name == "MC_TE_FILTERS" and view.active_nics else Severity.WARNING,
                 name,
                 [variable(name, view.environ[name]), Evidence("/sys/class/infiniband", listed(sorted(have)))],
                 f"{name} names {listed(unknown)}, which this host does not have"

@@ -46,6 +46,13 @@ class HostView:
         return tuple(nic for nic in self.nics if any(port.active for port in nic.ports))
 
     @property
+    def placed_nics(self) -> tuple[RdmaDevice, ...]:
+        """The NICs that are not known to be down; a topology file shows places and no states."""
+        return tuple(
+            nic for nic in self.nics if not nic.ports or any(port.active or not port.state.known for port in nic.ports)
+        )
+
+    @property
     def chosen_nics(self) -> tuple[RdmaDevice, ...]:
         """The ACTIVE NICs that KV would take: those near a GPU, else all that are fit, else all."""
         near = {name for names in self.topology.ib_devices.values() for name in names}
@@ -80,11 +87,6 @@ class HostView:
     def in_container(self) -> bool:
         """True when it is known that this process lives in a container."""
         return bool(self.state.container.kind.value)
-
-    @property
-    def told(self) -> bool:
-        """True when the source could have told: the live host, or a capture with facts."""
-        return self.host.live or len(self.state.facts_missing) == 0
 
     def by_rdma(self) -> Severity:
         """Returns how much it matters that RDMA does not work: an error only where it could."""

@@ -63,7 +63,7 @@ def physical_function_of(files: HostFiles, function: str | None, devices: Mappin
         devices: the name of the RDMA device on each PCI address.
     """
     if function is None:
-        return Reading.unreadable("", "is not on a PCI device that is known")
+        return Reading.unreadable("sysfs", "is not on a PCI device that is known")
     owner = files.link_name(f"{function}/physfn")
     if owner.value is None:
         return Reading.unreadable(owner.source, "is no virtual function")

@@ -211,9 +211,9 @@ class _Reader:
         text = node.get("pci_link_speed")
         known = re.fullmatch(r"\d{1,4}(\.\d+)?", text) is not None and float(text) > 0
         # Lanes and their speed cannot be told apart in it.
-        why = f"the topology file gives the whole link alone: {float(text):.1f} GB/s" if known else ""
-        now = Reading.unreadable(self._source, why) if why else unsaid(self._source)
-        return PcieLink(now, now, unsaid(self._source), unsaid(self._source))
+        whole = Reading(round(float(text), 2), self._source) if known else unsaid(self._source)
+        unknown = unsaid(self._source)
+        return PcieLink(unknown, unknown, unknown, unknown, whole)
 
     def _place_of(self, node: XmlNode) -> tuple[Reading[str], Reading[int]]:
         """Returns the PCI address of an OS device and its NUMA node."""

@@ -42,12 +42,30 @@ class PcieLink:
     Attributes:
         speed_gts: gigatransfers per second of one lane, such as 16.0.
         width: lanes.
+        whole_gb_per_s: gigabytes per second of all lanes, where the source gives nothing finer.
     """
 
     speed_gts: Reading[float]
     width: Reading[int]
     max_speed_gts: Reading[float]
     max_width: Reading[int]
+    whole_gb_per_s: Reading[float] = Reading(None, "PCI", "is given by lane")
+
+    @property
+    def gb_per_s(self) -> Reading[float]:
+        """Gigabytes per second in one direction now, before the packets' own overhead.
+
+        The share of the bits that carry data is 8/10 up to PCI Express 2, 128/130 from 3 to 5 and 242/256 after
+        (PCI Express Base Specification, the encodings of the physical layer).
+        """
+        if self.whole_gb_per_s.known:
+            return self.whole_gb_per_s
+
+        def whole(speed: float) -> float | None:
+            share = 8 / 10 if speed < 8 else 128 / 130 if speed < 64 else 242 / 256
+            return round(speed * self.width.value * share / 8, 2) if self.width.value is not None else None
+
+        return self.speed_gts.convert(whole, "a speed of a known number of lanes")
 
 
 @dataclass(frozen=True, slots=True)

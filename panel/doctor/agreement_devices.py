@@ -9,6 +9,7 @@ from itertools import combinations
 
 from ...nic_probe.checks.check import Check, Rule
 from ...nic_probe.finding import Evidence, Finding, Severity
+from ...nic_probe.host import Host
 from .command import read_json
 from .group import Group, seen
 from .worker import Engine, WorkerArguments, WorkerRole
@@ -30,7 +31,7 @@ _GPU_MISSING = Rule(
     ("gpustack/gpustack#1633", "vllm-project/vllm#6582"),
 )
 _GPU_ORDER = Rule(
-    "gpu-order",
+    "gpu-named-by-number",
     "CUDA counts the GPUs of this host otherwise than nvidia-smi",
     "CUDA puts the fastest GPU first unless CUDA_DEVICE_ORDER=PCI_BUS_ID is set; nvidia-smi and NVML count by PCI "
     "address. A number taken from one names another GPU, and another NIC beside it, in the other.",
@@ -117,9 +118,7 @@ def gpu_shared(group: Group) -> list[Finding]:
         if together is None and group.several_nodes:
             continue
         names = ", ".join(sorted(shared))
-        evidence = [
-            Evidence(worker.source, f"{worker.name}: GPUs {', '.join(gpus_of(worker))}") for worker in (one, other)
-        ]
+        evidence = (_uses_gpus(one), _uses_gpus(other))
         next_free = max((int(name) for name in gpus_of(one) if name.isdigit()), default=0) + 1
         if other.engine is Engine.VLLM:
             remedy = f"Start {other.name} with CUDA_VISIBLE_DEVICES set to GPUs that {one.name} does not use."
@@ -127,6 +126,10 @@ def gpu_shared(group: Group) -> list[Finding]:
             remedy = f"Start {other.name} with --base-gpu-id {next_free}."
         reason = f"{one.name} and {other.name} use the same GPU ({names})"
         reason += "." if together else ", if they run on one host."
+        if one.resolved or other.resolved:
+            # A log does not tell CUDA_VISIBLE_DEVICES, which may have given them different GPUs.
+            together = None
+            reason += " It is so unless CUDA_VISIBLE_DEVICES gave them different ones."
         severity = Severity.ERROR if together else Severity.WARNING
         found.append(_GPU_SHARED.finding(severity, f"GPU {names}", evidence, reason, remedy, str(next_free)))
     return found
@@ -135,28 +138,45 @@ def gpu_shared(group: Group) -> list[Finding]:
 def gpu_missing(group: Group) -> list[Finding]:
     """Finds GPUs that are not visible, or not in this host."""
     found: list[Finding] = []
+    local: list[WorkerArguments] = []
     for worker in group.processes:
         names = gpus_of(worker)
-        beyond = [name for name in names if name.startswith(">")]
-        evidence = [Evidence(worker.source, f"{worker.name}: GPUs {', '.join(names)}")]
-        if beyond:
+        if any(name.startswith(">") for name in names):
             reason = f"{worker.name} counts past the GPUs that its variables leave visible."
             remedy = "Count --base-gpu-id from 0 among the visible GPUs, or name more of them."
+            evidence = (_uses_gpus(worker),)
             found.append(_GPU_MISSING.finding(Severity.ERROR, worker.name, evidence, reason, remedy))
-        elif group.host is not None and group.here(worker) and names:
-            devices = group.host.gpus.devices
-            known = {str(gpu.cuda_index) for gpu in devices} | {str(gpu.nvml_index) for gpu in devices}
-            known |= {str(gpu.uuid) for gpu in devices}
-            missing = [name for name in names if not any(one == name or one.startswith(name + "-") for one in known)]
-            missing = [
-                name for name in missing if not (name.startswith("GPU-") and any(one.startswith(name) for one in known))
-            ]
-            if missing:
-                evidence.append(Evidence("GPUs of this host", ", ".join(sorted(known - {"N/A"})) or "none"))
-                reason = f"{worker.name} wants GPU {', '.join(missing)}, which this host does not have."
-                remedy = "Lower --tp-size or --base-gpu-id, or run it on another host."
-                found.append(_GPU_MISSING.finding(Severity.ERROR, worker.name, evidence, reason, remedy))
+        elif names and group.here(worker):
+            local.append(worker)
+    if group.host is None:
+        return found
+    known = _known_gpus(group.host)
+    absent = {worker.name: [name for name in gpus_of(worker) if not _is_known(name, known)] for worker in local}
+    lacking = [worker for worker in local if absent[worker.name]]
+    if lacking:
+        names = ", ".join(dict.fromkeys(name for worker in lacking for name in absent[worker.name]))
+        there = Evidence("GPUs of this host", ", ".join(sorted(known)) or "none")
+        who = ", ".join(worker.name for worker in lacking)
+        reason = f"GPU {names} is wanted by {who}, and this host does not have it."
+        remedy = "Lower --tp-size or --base-gpu-id, or run it on another host."
+        evidence = (*(_uses_gpus(worker) for worker in lacking), there)
+        found.append(_GPU_MISSING.finding(Severity.ERROR, who, evidence, reason, remedy))
     return found
+
+
+def _uses_gpus(worker: WorkerArguments) -> Evidence:
+    return Evidence(worker.source, f"{worker.name}: GPUs {', '.join(gpus_of(worker))}")
+
+
+def _known_gpus(host: Host) -> frozenset[str]:
+    """Returns the numbers and UUIDs by which a process can name the host's GPUs."""
+    readings = (reading for gpu in host.gpus.devices for reading in (gpu.cuda_index, gpu.nvml_index, gpu.uuid))
+    return frozenset(str(reading.value) for reading in readings if reading.value is not None)
+
+
+def _is_known(name: str, known: frozenset[str]) -> bool:
+    # CUDA takes the beginning of a UUID, too.
+    return name in known or (name.startswith(("GPU-", "MIG-")) and any(one.startswith(name) for one in known))
 
 
 def gpu_order(group: Group) -> list[Finding]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-
 from ...nic_probe.checks.check import Check, Rule
 from ...nic_probe.finding import Evidence, Finding, Severity
+from .flag_history import CHANGES, DEPRECATED, version_of
 from .group import Group, said, seen
-from .worker import Engine, WorkerArguments, WorkerRole
+from .worker import Engine, WorkerRole
 
 __all__ = ["CHECKS"]
 
@@ -40,7 +38,7 @@ _V0_CONFIG = Rule(
     ("launch-commands.md 3", "launch-commands.md 6.4"),
 )
 _CONFIG_IGNORED = Rule(
-    "mooncake-config-ignored",
+    "config-path-ignored",
     "SGLang ignores MOONCAKE_CONFIG_PATH",
     "Only SGLang 0.4.5.post1 read a mooncake.json for PD. Since then metadata are exchanged directly "
     "(P2PHANDSHAKE), and NICs and ports are options; what stands in the file has no effect.",
@@ -82,36 +80,6 @@ _FAKE = Rule(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """An option that came or went: the versions of SGLang in which it exists are `since` <= v < `until`."""
-
-    flag: str
-    until: tuple[int, ...] = ()
-    since: tuple[int, ...] = ()
-    instead: str = ""
-
-
-_CHANGES = (
-    _Change("stream-output", until=(0, 5, 20), instead="--incremental-streaming-output"),
-    _Change("cuda-graph-bs", until=(0, 5, 20), instead="--cuda-graph-bs-decode and --cuda-graph-bs-prefill"),
-    _Change(
-        "cuda-graph-max-bs", until=(0, 5, 20), instead="--cuda-graph-max-bs-decode and --cuda-graph-max-bs-prefill"
-    ),
-    _Change("prefill-round-robin-balance", until=(0, 5, 20), instead="--load-balance-method"),
-    _Change("enable-deepep-moe", until=(0, 5, 9), instead="--moe-a2a-backend deepep"),
-    _Change("disaggregation-decode-tp", until=(0, 5, 12), instead="nothing: decode asks the bootstrap server"),
-    _Change("disaggregation-decode-dp", until=(0, 5, 12), instead="nothing: decode asks the bootstrap server"),
-    _Change("disaggregation-prefill-pp", until=(0, 5, 12), instead="nothing: decode asks the bootstrap server"),
-    _Change("disaggregation-transport", until=(0,), instead="--disaggregation-transfer-backend"),
-    _Change("attn-dp-size", since=(0, 5, 22), instead="--dp-size N --enable-dp-attention"),
-    _Change("attention-data-parallel-size", since=(0, 5, 22), instead="--dp-size N --enable-dp-attention"),
-    _Change("disaggregation-bootstrap-port", since=(0, 4, 5), instead="MOONCAKE_CONFIG_PATH"),
-)
-_DEPRECATED = {
-    "disable-cuda-graph": "--cuda-graph-backend-decode=disabled --cuda-graph-backend-prefill=disabled",
-    "enable-dp-attention": "--attn-dp-size N in place of --dp-size N --enable-dp-attention (0.5.22 and newer)",
-}
 _V0_KEYS = ("kv_rank", "kv_parallel_size", "kv_buffer_size", "kv_ip")
 _PRESENCE_TESTED = (
     "MC_FORCE_TCP",
@@ -127,12 +95,6 @@ _MAY_REPEAT = frozenset(
     {"prefill", "decode", "worker-urls", "lora-paths", "e", "env", "middleware", "served-model-name"}
 )
 _SPECULATIVE = frozenset({"EAGLE", "EAGLE3", "DSPARK"})
-
-
-def version_of(worker: WorkerArguments) -> tuple[int, ...]:
-    """Returns the numbers of a version such as 0.5.9.post1; empty when it is not known."""
-    match = re.match(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", worker.version)
-    return tuple(int(part or 0) for part in match.groups()) if match else ()
 
 
 def flag_twice(group: Group) -> list[Finding]:
@@ -161,7 +123,7 @@ def flag_gone(group: Group) -> list[Finding]:
             continue
         version = version_of(worker)
         names = {flag.name for flag in worker.flags}
-        for change in _CHANGES:
+        for change in CHANGES:
             if change.flag not in names:
                 continue
             gone = bool(change.until) and (version >= change.until if version else True)
@@ -178,7 +140,7 @@ def flag_gone(group: Group) -> list[Finding]:
             severity = Severity.ERROR if version or change.until == (0,) else Severity.WARNING
             subject = f"{worker.name}: --{change.flag}"
             found.append(_GONE.finding(severity, subject, evidence, reason, f"Use {change.instead}."))
-        for name, instead in _DEPRECATED.items():
+        for name, instead in DEPRECATED.items():
             if name in names and (not version or version >= (0, 5, 23)):
                 evidence = (Evidence(worker.source, f"{worker.name}: --{name}"),)
                 reason = f"--{name} is deprecated since 0.5.23."
@@ -275,7 +237,7 @@ def variable_presence(group: Group) -> list[Finding]:
             evidence = (Evidence(worker.source, f"{name}={value}"),)
             if value.strip().lower() in _NEGATIVE:
                 reason = f"{name}={value} switches it on: Mooncake only looks whether it is set."
-                found.append(_PRESENCE.finding(Severity.WARNING, worker.name, evidence, reason, f"Unset {name}."))
+                found.append(_PRESENCE.finding(Severity.ERROR, worker.name, evidence, reason, f"Unset {name}."))
             elif name == "MC_FORCE_TCP" and value != "1" and worker.engine is Engine.SGLANG:
                 reason = "Mooncake uses TCP, but SGLang keeps the NIC list unless the value is 1."
                 remedy = "Set MC_FORCE_TCP=1, or use --disaggregation-transfer-backend mooncake_tcp."

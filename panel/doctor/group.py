@@ -134,7 +134,10 @@ class Group:
             return one.node == other.node
         if one.node or other.node:
             return None
-        everywhere = {said(worker, "host") in _EVERYWHERE for worker in (one, other)}
+        hosts = [said(worker, "host") for worker in (one, other)]
+        if "" in hosts:
+            return None
+        everywhere = {host in _EVERYWHERE for host in hosts}
         # Two that listen on loopback can only meet on one host.
         return True if everywhere == {False} else None
 
@@ -152,6 +155,9 @@ class Group:
 
 def said(worker: WorkerArguments, name: str) -> str:
     """Returns an argument, or the engine's default; empty when the engine decides it while it runs."""
+    if worker.resolved and worker.engine is not Engine.VLLM:
+        # What such a worker does not tell is not known: its log is no list of defaults.
+        return worker.get(name)
     if name == "port" and worker.role is WorkerRole.ROUTER:
         return worker.get("port", _ROUTER_PORTS.get(worker.engine, ""))
     if name == "host" and worker.role is WorkerRole.ROUTER and worker.engine is Engine.SGLANG:

@@ -52,6 +52,8 @@ def build_api(source: Source, *, poll_s: float = 0.5) -> FastAPI:
         threads = ThreadPoolExecutor(_THREADS, "panel")
         asyncio.get_running_loop().set_default_executor(threads)
         poller = asyncio.create_task(hub.run(), name="hub")
+        # The first question starts the sampling of the host, which goes on whether or not a browser looks.
+        await asyncio.to_thread(source.host_traffic)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=300)
         # Proxies of the environment are for the way out, not for a router on this host.
         async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:

@@ -120,8 +120,8 @@ def _ports(document: Entry, is_live: bool) -> dict[str, Any]:
     columns += ["Firmware", *(["Sent now", "Received now"] if is_live else [])]
     rows: list[list[Cell]] = []
     for nic in items(document, "nics"):
-        for port in items(nic, "ports") or ({"port": "no port"},):
-            key = f"{nic.get('name')}:{port.get('port')}"
+        for port in items(nic, "ports") or ({},):
+            key = f"{nic.get('name')}:{port['port']}" if "port" in port else str(nic.get("name"))
             gid = best_gid(port)
             row: list[Cell] = [
                 key,

@@ -13,142 +13,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
-from ...nic_probe.counters import CounterReader, CounterSample, LinkRate, rates
-from ...nic_probe.counters_by_device import CountedDevice, counted_devices, counted_links
-from ...nic_probe.gpu_traffic import GpuTraffic
-from ...nic_probe.sources.files import HostFiles
-from ..config import inherited_environment
+from ...nic_probe.counters import LinkRate
+from .host_sources import TrafficSource, this_host_sources
 from .port import HostTraffic, LinkTraffic
 
-__all__ = ["DeviceCounters", "HostSampler", "TrafficSource", "this_host_sources"]
+__all__ = ["HostSampler"]
 
 _LOG = logging.getLogger(__name__)
-_PERIOD_S: Final = 0.1
-# Over how long a rate is taken: some firmware updates its counters in batches.
-_WINDOW_S: Final = 0.5
 _BEAT_S: Final = 0.5
 _HISTORY: Final = 600
 _SILENT_S: Final = 2.0
-# How often new devices are looked for, and a device asked anew what it counts.
+# How often new devices are looked for, and how long one that failed is left alone.
 _SEARCH_S: Final = 10.0
-_ASK_AGAIN_S: Final = 60.0
-
-
-class TrafficSource(Protocol):
-    """One device; all but `keys` is called from one thread, which `read` may hold for ever.
-
-    Attributes:
-        name: tells it from other sources.
-        period_s: how long to wait from the begin of one read to the next.
-        counts: True when its reads are samples of counters, whose number per second is shown.
-    """
-
-    name: str
-    period_s: float
-    counts: bool
-
-    def keys(self) -> Sequence[str]:
-        """Returns the names of the links that are known before it has answered."""
-        ...
-
-    def read(self) -> Mapping[str, LinkRate] | None:
-        """Returns what travels now; None when it is too early to tell. Raises EOFError when there will be no more."""
-        ...
-
-    def close(self) -> None:
-        """Lets go of the device."""
-        ...
-
-
-class DeviceCounters:
-    """The counters of one device.
-
-    Args:
-        device: whose.
-        files: the live host.
-        root: the folder that stands for `/` to the reader.
-    """
-
-    counts = True
-
-    def __init__(self, device: CountedDevice, files: HostFiles, root: str = "/") -> None:
-        self.name = device.name
-        self.period_s = _PERIOD_S
-        self._device = device
-        self._files = files
-        self._root = root
-        self._reader: CounterReader | None = None
-        self._links: Sequence[object] = ()
-        self._ask_at = 0.0
-        self._samples: deque[CounterSample] = deque()
-
-    def keys(self) -> Sequence[str]:
-        """Returns the names of its ports and interfaces."""
-        return self._device.keys
-
-    def read(self) -> Mapping[str, LinkRate] | None:
-        """Returns the rates since half a second ago, or since the first sample."""
-        now = time.monotonic()
-        if now >= self._ask_at or self._reader is None:
-            self._ask()
-            self._ask_at = time.monotonic() + _ASK_AGAIN_S
-        assert self._reader is not None
-        newest = self._reader.sample()
-        while len(self._samples) > 1 and newest.at - self._samples[1].at >= _WINDOW_S:
-            self._samples.popleft()
-        self._samples.append(newest)
-        return rates(self._samples[0], newest) if len(self._samples) > 1 else None
-
-    def close(self) -> None:
-        """Closes the files."""
-        if self._reader is not None:
-            self._reader.close()
-
-    def _ask(self) -> None:
-        links = counted_links(self._files, self._device)
-        if self._reader is not None and links == self._links:
-            return
-        self.close()
-        self._reader = CounterReader(links, self._root)
-        self._links = links
-        self._samples.clear()
-        # Vendor counters are not asked for again before that time.
-        cached_s = max((link.sources.cached_ms.otherwise(0) / 1e3 for link in links), default=0.0)
-        self.period_s = max(_PERIOD_S, min(cached_s, _SILENT_S / 2))
-
-
-class _GpuLinks:
-    """NVLink and PCIe of all GPUs, from the process that asks NVML."""
-
-    name = "gpus"
-    counts = False
-    period_s = 0.0
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self._traffic: GpuTraffic | None = None
-
-    def keys(self) -> Sequence[str]:
-        return ()
-
-    def read(self) -> Mapping[str, LinkRate] | None:
-        if self._traffic is None:
-            self._traffic = GpuTraffic(self._environ, _BEAT_S)
-        return self._traffic.read(within_s=_BEAT_S)
-
-    def close(self) -> None:
-        if self._traffic is not None:
-            self._traffic.close()
-
-
-def this_host_sources() -> Sequence[TrafficSource]:
-    """Returns the devices that this host has now; asks no driver."""
-    files = HostFiles()
-    counters = [DeviceCounters(device, files) for device in counted_devices(files)]
-    nvidia = files.exists("proc/driver/nvidia/version") or files.exists("dev/nvidiactl") or files.exists("dev/dxg")
-    return [*counters, *([_GpuLinks(inherited_environment())] if nvidia else [])]
+_RETRY_S: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -156,9 +35,11 @@ class _Followed:
     """A source with what it said.
 
     Attributes:
-        since: when it was first asked, on the monotonic clock; `at` is when it answered last.
-        wall: the same as `at` for people.
-        trouble: why it is not asked any more.
+        since: when it was first asked, on the monotonic clock; `at` is when it answered last, `wall` the same for
+            people.
+        times: when its last reads ended.
+        trouble: why it is not asked any more; it may be tried again at `retry_at`.
+        ended: True once its thread has to leave.
     """
 
     source: TrafficSource
@@ -168,6 +49,7 @@ class _Followed:
     links: Mapping[str, LinkRate] = field(default_factory=dict)
     times: deque[float] = field(default_factory=lambda: deque(maxlen=20))
     trouble: str = ""
+    retry_at: float = float("inf")
     ended: bool = False
 
 
@@ -245,7 +127,8 @@ class HostSampler:
             return
         with self._lock:
             for name, one in list(self._followed.items()):
-                if name not in found or one.source.keys() != found[name].keys():
+                gone = name not in found or one.source.keys() != found[name].keys()
+                if gone or time.monotonic() >= one.retry_at:
                     one.ended = True
                     del self._followed[name]
             fresh = [source for name, source in found.items() if name not in self._followed]
@@ -267,11 +150,13 @@ class HostSampler:
                         one.links, one.at, one.wall = links, now, self._clock()
                 self._stop.wait(max(0.0, source.period_s - (now - began)))
         except EOFError:
-            one.trouble = "is not there"
+            one.trouble = "nobody answers for it any more"
         except Exception as error:
+            # One device must not end the sampling of the others.
             _LOG.exception("%s cannot be sampled", source.name)
-            one.trouble = f"cannot be sampled: {type(error).__name__}"
+            one.trouble = f"it cannot be sampled: {type(error).__name__}"
         finally:
+            one.retry_at = time.monotonic() + _RETRY_S
             source.close()
 
 

@@ -148,16 +148,17 @@ class Hub:
         """Sends the host's links: all of them to a new subscriber, then those that changed."""
         if traffic is None:
             return
-        before = {} if self._traffic is None else self._traffic.links
-        is_new = self._traffic is None or self._traffic.at != traffic.at
+        before = self._traffic or HostTraffic(0.0, 0.0, {})
         self._traffic = traffic
-        changed = {key: asdict(link) for key, link in traffic.links.items() if before.get(key) != link}
+        changed = {key: asdict(link) for key, link in traffic.links.items() if before.links.get(key) != link}
+        gone = [key for key in before.links if key not in traffic.links]
+        # A new time alone is news, too: it tells that the numbers still hold.
+        is_news = bool(changed or gone) or before.at != traffic.at
         head = {"type": "host", "at": traffic.at, "rate_hz": traffic.rate_hz}
-        delta = {**head, "links": changed, "gone": [key for key in before if key not in traffic.links], "whole": False}
         for one in self._subscribers:
             if one.has_host:
-                if is_new:
-                    one.put(delta)
+                if is_news:
+                    one.put({**head, "links": changed, "gone": gone, "whole": False})
                 continue
             one.has_host = True
             links = {key: asdict(link) for key, link in traffic.links.items()}

@@ -9,7 +9,6 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..config import inherited_environment
 from ..deployment import parse_deployment
@@ -18,6 +17,7 @@ from ..runs import ProcessView as RunProcess
 from ..runs import Runs
 from ..runs import RunView as RealRun
 from .hardware import describe_file, describe_this_host
+from .host_series import HostSampler
 from .port import Choices, DeployForm, HostTraffic, ProcessView, RunView, SampleBatch, SeriesView
 
 __all__ = ["RunsSource", "to_series"]
@@ -98,7 +98,7 @@ class RunsSource:
     def __init__(self, runs: Runs, choices: Choices | None = None) -> None:
         self.choices = choices or Choices()
         self._runs = runs
-        self._sampler: Any = None
+        self._sampler: HostSampler | None = None
         self._lock = threading.Lock()
 
     def runs(self) -> Sequence[RunView]:
@@ -150,8 +150,6 @@ class RunsSource:
         """Returns the newest sample of this host's links; the first call starts the sampler."""
         with self._lock:
             if self._sampler is None:
-                from .host_series import HostSampler
-
                 self._sampler = HostSampler()
                 self._sampler.start()
             return self._sampler.latest()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pdpanel.nic_probe.cpu import probe_cpu
 from pdpanel.nic_probe.memory import probe_memory
-from pdpanel.nic_probe.sysfs import HostFiles
+from pdpanel.nic_probe.sources.files import HostFiles
 
 Grow = Callable[[Mapping[str, str]], Path]
 

@@ -210,6 +210,13 @@ def test_findings_mark_the_device_that_they_name_and_no_other() -> None:
     assert (box_of(picture, "0000:18:00.0").state, said(box_of(picture, "0000:18:00.0"))[0]) == (State.BAD, "2 errors")
 
 
+def test_a_gpu_with_nvlinks_names_their_traffic() -> None:
+    gpus = [gpu(0, "0000:01:00.0", 0), gpu(1, "0000:02:00.0", 0, health={"nvlinks_active": 0})]
+    picture = picture_of(host_document("h", gpus=gpus))
+    keys = {box.id: [text.key for text in box.texts if text.key] for box in picture.boxes if box.kind == "gpu"}
+    assert keys == {"0000:01:00.0": ["nvlink 0000:01:00.0"], "0000:02:00.0": []}
+
+
 def test_gpus_are_numbered_as_cuda_does() -> None:
     gpus = [
         gpu(0, "0000:03:00.0", 0, cuda_index=1, nvml_index=0),
@@ -240,7 +247,15 @@ def test_nodes_of_memory_alone_are_counted_and_not_drawn() -> None:
     document["numa_nodes"] += [{"id": node, "cpus": "", "memory_bytes": 2**30} for node in range(2, 10)]
     picture = picture_of(document)
     assert [box.id for box in picture.boxes if box.kind == "numa"] == ["numa-0", "numa-1"]
-    assert picture.texts[-1].text.startswith("8 NUMA nodes")
+    assert picture.texts[-1].text == "Not shown: 8 NUMA nodes without GPU and NIC."
+
+
+def test_of_many_interfaces_some_are_drawn_and_the_others_counted() -> None:
+    names = [f"eth{place}" for place in range(40)]
+    picture = picture_of(host_document("h", netdevs=[netdev(name) for name in names]))
+    check_geometry(picture)
+    assert [box.id for box in picture.boxes if box.kind == "netdev"] == names[:8]
+    assert picture.texts[-1].text == "Not shown: 32 more interfaces."
 
 
 def test_the_label_of_a_device_says_what_the_picture_shows() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,15 @@ import pytest
 from fastapi import FastAPI
 from pdpanel.nic_probe.errors import SourceError
 from pdpanel.nic_probe.finding import Evidence, Finding, Severity
+from pdpanel.panel.config import read_config
+from pdpanel.panel.runs import Runs
 from pdpanel.panel.web.app import build_api
 from pdpanel.panel.web.guard import Access, Guard
 from pdpanel.panel.web.hardware import describe, describe_file
 from pdpanel.panel.web.hardware_routes import hardware_routes
 from pdpanel.panel.web.hub import Hub, Subscriber
 from pdpanel.panel.web.port import HostTraffic, LinkTraffic
+from pdpanel.panel.web.source import RunsSource
 from sample_devices import gpu, host_document, nic, port
 from sample_hosts import HOSTS, findings_of
 from simulated_source import SimulatedSource
@@ -107,7 +112,7 @@ def test_live_numbers_are_asked_for_on_a_live_host_alone() -> None:
 def test_two_port_nic_and_nic_without_ports() -> None:
     nics = [nic("mlx4_0", None, 0, port(), port(2, state="DOWN")), nic("bare", None, 0)]
     host = json.loads(json.dumps(describe(host_document("h", nics=nics), ())))
-    assert [row["Port"] for row in table(host, "RDMA ports")] == ["mlx4_0:1", "mlx4_0:2", "bare:no port"]
+    assert [row["Port"] for row in table(host, "RDMA ports")] == ["mlx4_0:1", "mlx4_0:2", "bare"]
     rows = values(host["details"]["mlx4_0"]["rows"])
     assert (rows["Port 1: State"], rows["Port 2: State"]) == ("ACTIVE (LinkUp)", "DOWN (Polling)")
 
@@ -291,6 +296,9 @@ def test_traffic_is_sent_whole_and_then_as_changes(tmp_path: Path) -> None:
                     "reason": "the counter went backwards",
                 }
             }
+            # A device that falls silent leaves the time of the sample as it was.
+            source.traffic = HostTraffic(10.5, 9.4, {"a:1": gap, "b:1": gap})
+            assert set((await packet(one))["links"]) == {"a:1"}
             async with hub.subscribe() as two:
                 late = await packet(two)
                 assert late["whole"] is True
@@ -311,3 +319,14 @@ def test_a_sample_is_sent_once(tmp_path: Path) -> None:
             assert kinds.count("host") == 1
 
     run_with_hub(source, test)
+
+
+def test_this_host_is_sampled_until_the_source_is_closed(tmp_path: Path) -> None:
+    source = RunsSource(Runs(read_config({}, state_dir=tmp_path)))
+    deadline = time.monotonic() + 30
+    while (traffic := source.host_traffic()) is None and time.monotonic() < deadline:
+        threading.Event().wait(0.02)
+    source.close()
+    assert traffic is not None
+    assert "lo" in traffic.links
+    assert "host-traffic" not in [thread.name for thread in threading.enumerate()]

@@ -3,7 +3,7 @@
 import { sentence } from "./actions.js";
 import { copyButton, saveButton } from "./clipboard.js";
 import { el, isVisible, setAttribute, setText } from "./dom.js";
-import { bytes, number } from "./format.js";
+import { bytes } from "./format.js";
 import { cellNodes, sign, useSigns } from "./host-cells.js";
 import { findingsCard } from "./host-findings.js";
 import { hostPicture } from "./host-picture.js";
@@ -19,23 +19,30 @@ function fileName(host, ending) {
   return `${(host.document.host?.name ?? "host").replaceAll(/[^\w.-]+/g, "_")}.${ending}`;
 }
 
+/** The names of the links whose sum says how busy the host is: its RDMA ports, or its interfaces where it has none. */
+function mainLinks({ nics = [], host = {} }) {
+  const ports = nics.flatMap((nic) => (nic.ports ?? []).map((port) => `${nic.name}:${port.port}`));
+  if (ports.length > 0) return { what: "RDMA traffic now", links: ports, kind: "ports" };
+  return { what: "Traffic now, over TCP", links: (host.netdevs ?? []).filter(({ operstate }) => operstate !== "down").map(({ name }) => name), kind: "interfaces" };
+}
+
 function tiles(host) {
   const traffic = el("dd", { class: "pd-fact", "data-testid": "traffic-now" }, "–");
   const rate = el("dd", { class: "pd-hint pd-hw-rate" });
+  const { what, links, kind } = mainLinks(host.document);
   const node = el("dl", { class: "pd-tiles pd-hw-tiles", "data-testid": "hardware-summary" },
     ...host.summary.map((one) =>
       el("div", { class: "pd-tile" }, el("dt", {}, one.label), el("dd", { class: "pd-fact pd-hw-signed" }, one.sign ? sign(one.sign) : null, el("span", {}, one.value)))),
-    host.live ? el("div", { class: "pd-tile" }, el("dt", {}, "RDMA traffic now"), traffic, rate) : null);
-  const ports = (host.document.nics ?? []).flatMap((nic) => (nic.ports ?? []).map((port) => `${nic.name}:${port.port}`));
+    host.live ? el("div", { class: "pd-tile" }, el("dt", {}, what), traffic, rate) : null);
   return {
     node,
     flow() {
       const none = outage();
-      const known = none ? [] : ports.map((key) => store.host.links.get(key)).filter((link) => link && link.tx_bytes_per_s !== null && link.rx_bytes_per_s !== null);
+      const known = none ? [] : links.map((key) => store.host.links.get(key)).filter((link) => link && link.tx_bytes_per_s !== null && link.rx_bytes_per_s !== null);
       const sum = (way) => known.reduce((total, link) => total + link[way], 0);
       setText(traffic, known.length === 0 ? "–" : `↑ ${bytes(sum("tx_bytes_per_s"))}/s ↓ ${bytes(sum("rx_bytes_per_s"))}/s`);
-      const ofAll = known.length < ports.length ? `${known.length} of ${ports.length} ports, ` : "";
-      setText(rate, none || (ports.length === 0 ? "no RDMA port to sample" : `${ofAll}${number(store.host.rateHz)} samples/s`));
+      const ofAll = known.length < links.length ? `${known.length} of ${links.length} ${kind}, ` : "";
+      setText(rate, none || `${ofAll}${store.host.rateHz.toFixed(1)} samples/s`);
     },
   };
 }
@@ -104,8 +111,13 @@ export function hardware(island) {
     useSigns(host.signs);
     const place = el("div", { class: "pd-hw-place" });
     const legend = el("p", { class: "pd-hint" }, "Point at a device, or reach it with Tab and the arrow keys, to see its NICs and values.");
-    const [chosenNics, numa, ...others] = host.tables.map(tableCard);
-    const tables = el("div", { class: "pd-hw-tables" }, el("div", { class: "pd-stack" }, facts(host), numa), chosenNics, ...others);
+    const [chosenNics, numa, ...others] = host.tables;
+    // What is not here takes little room, beside what is.
+    const [empty, full] = [others.filter(({ rows }) => rows.length === 0), others.filter(({ rows }) => rows.length > 0)];
+    const tables = el("div", { class: "pd-hw-tables" },
+      el("div", { class: "pd-stack" }, facts(host), tableCard(numa)),
+      el("div", { class: "pd-stack" }, ...[chosenNics, ...empty].map(tableCard)),
+      ...full.map(tableCard));
     views = { tiles: tiles(host), place, tables, picture: null, narrow: null };
     content.replaceChildren(
       views.tiles.node,

@@ -8,7 +8,7 @@ const GROUPS = [
   ["error", "bad", "errors", "error"],
   ["warning", "warn", "warnings", "warning"],
   ["unknown", "unknown", "not known", "not known"],
-  ["info", "off", "to know", "to know"],
+  ["info", "off", "for information", "for information"],
 ];
 
 /** A remedy's text with its `commands` as code. */
@@ -53,9 +53,11 @@ export function findingsCard(findings, notes, show) {
     return el("details", { class: "pd-hw-group", open: grave || findings.length < 6, data: { severity } },
       el("summary", {}, head), el("ul", { class: "pd-hw-findings" }, ...found.map((finding) => findingItem(finding, show))));
   });
-  const calm = findings.some(({ severity }) => severity === "error" || severity === "warning")
+  const has = (wanted) => findings.some(({ severity }) => severity === wanted);
+  const calm = has("error") || has("warning")
     ? null
-    : el("p", { class: "pd-hw-signed" }, sign("good"), "Nothing here speaks against serving on this host.");
+    : el("p", { class: "pd-hw-signed" }, sign(has("unknown") ? "unknown" : "good"),
+        has("unknown") ? "No error and no warning, as far as is known." : "Nothing here speaks against serving on this host.");
   return el(
     "section",
     { class: "pd-card", "data-testid": "findings" },

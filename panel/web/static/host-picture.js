@@ -3,7 +3,7 @@
 import { el, setText, svg } from "./dom.js";
 import { detailCard } from "./host-card.js";
 import { signParts } from "./host-cells.js";
-import { fillLive, fullness, meter, outage, traffic } from "./host-traffic.js";
+import { fillLive, fullness, meter, nvlinkMeter, outage, traffic } from "./host-traffic.js";
 
 const DEVICES = new Set(["gpu", "nic", "netdev"]);
 const LEAVE_MS = 140;
@@ -217,6 +217,10 @@ export function hostPicture(picture, details, isLive) {
       for (const { node: text, key, still } of meters) {
         const capacity = wires.find(({ line }) => line.key === key)?.line.capacity_bytes_per_s ?? null;
         const now = traffic(key);
+        if (key.startsWith("nvlink ")) {
+          setText(text, nvlinkMeter(now) || still);
+          continue;
+        }
         const silent = none || (now.tx === null && now.rx === null);
         setText(text, none ? still : silent ? short(`– ${now.reason}`) : meter(now, capacity));
       }

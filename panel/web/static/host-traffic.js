@@ -23,12 +23,12 @@ export function traffic(key) {
   return { tx: link.tx_bytes_per_s, rx: link.rx_bytes_per_s, reason: link.reason, source: link.source };
 }
 
-function inUnit(value, [divisor]) {
+function inUnit(value, [divisor], whole = 100) {
   if (value === null || value === undefined) return "–";
   const number = value / divisor;
   if (number === 0) return "0";
   if (number < 0.05) return "<0.1";
-  return number >= 100 ? String(Math.round(number)) : number.toFixed(1);
+  return number >= whole ? String(Math.round(number)) : number.toFixed(1);
 }
 
 function unitOf(value) {
@@ -40,6 +40,13 @@ export function meter({ tx, rx }, capacity) {
   const unit = unitOf(capacity ?? Math.max(tx ?? 0, rx ?? 0));
   const most = capacity ? ` / ${inUnit(capacity, unit).replace(".0", "")}` : "";
   return `↑ ${inUnit(tx, unit)} ↓ ${inUnit(rx, unit)}${most} ${unit[1]}`;
+}
+
+/** The same for a GPU's NVLinks, in less room; empty when nothing travels. */
+export function nvlinkMeter({ tx, rx }) {
+  if (!tx && !rx) return "";
+  const unit = unitOf(Math.max(tx ?? 0, rx ?? 0));
+  return `↑ ${inUnit(tx, unit, 10)} ↓ ${inUnit(rx, unit, 10)} ${unit[1]}`;
 }
 
 /** How full a link is, 0 to 1; of a link whose most is not known, how much it is on a log scale up to 50 GB/s. */

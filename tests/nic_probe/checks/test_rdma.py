@@ -96,6 +96,11 @@ def test_a_device_without_ports_is_evidence_too() -> None:
     assert finding.evidence[0].value == "lists no port"
 
 
+def test_a_state_that_the_source_does_not_tell_is_not_down() -> None:
+    assert found("rdma-none", make_view(nics=(roce_nic(0, port={"state": unread()}),), live=False)) == []
+    assert found("rdma-none", make_view(nics=(roce_nic(0, ports=()),), source="hwloc", live=False)) == []
+
+
 def test_unreadable_devices_are_unknown() -> None:
     (finding,) = found("rdma-none", make_view(rdma=Reading.unreadable("/sys", "permission denied")))
     assert (finding.severity, finding.evidence[0].value) == (Severity.UNKNOWN, "permission denied")

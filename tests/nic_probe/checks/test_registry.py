@@ -20,15 +20,26 @@ from pdpanel.nic_probe.checks.registry import HOST_CHECKS, Outcome, check_host, 
 from pdpanel.nic_probe.checks.view import HostView
 from pdpanel.nic_probe.document import probe_document
 from pdpanel.nic_probe.finding import Finding, Severity
-from pdpanel.nic_probe.host import Host, probe_host, this_host_files
+from pdpanel.nic_probe.host import Host, host_of_topology, probe_host, this_host_files
 from pdpanel.nic_probe.sources.files import HostFiles
 from pdpanel.nic_probe.sources.memory import MemoryTree
+from pdpanel.nic_probe.sources.topology_file import read_topology_file
 from pdpanel.nic_probe.state.limits import Limit
 from pdpanel.nic_probe.topology.survey import survey_topology
 from simulated_host import make_gpu, read, unread
 from simulated_node import grow_node
 
 _MODULES = sorted(path for path in Path(__file__).parent.glob("test_*.py") if path.name != Path(__file__).name)
+
+
+CAPTURES = Path(__file__).resolve().parents[4] / "shared" / "fixtures" / "hardware"
+_NCCL = """<system version="1">
+  <cpu numaid="0" arch="x86_64"><pci busid="0000:10:1c.0" class="0x030200" link_speed="16 GT/s" link_width="16">
+    <gpu dev="0" sm="80"/></pci></cpu>
+  <cpu numaid="1" arch="x86_64"><pci busid="0000:90:1b.0" class="0x020000" link_speed="16 GT/s" link_width="16">
+    <nic><net name="mlx5_0" dev="0" speed="200000" port="1" guid="0x1" maxconn="262144" gdr="1"/></nic></pci></cpu>
+</system>
+"""
 
 
 def _limit(soft: int, hard: int | None = None) -> Limit:
@@ -150,6 +161,29 @@ def test_captures_have_no_error_and_one_finding_for_all_that_they_lack(
     assert _of(findings, Severity.ERROR) == []
     assert _of(findings, Severity.UNKNOWN) == ["facts-missing"]
     assert len(_of(findings, Severity.WARNING)) <= 4
+
+
+def test_a_topology_file_has_one_finding_for_all_that_it_does_not_tell(tmp_path: Path) -> None:
+    """Its NICs have no state: they are not called down, and GPUs at the wrong socket are still named."""
+    file = tmp_path / "topology.xml"
+    file.write_text(_NCCL)
+    host = host_of_topology(read_topology_file(file))
+    findings = _findings(host)
+    assert _of(findings, Severity.ERROR) == []
+    assert _of(findings, Severity.UNKNOWN) == ["facts-missing"]
+    assert _of(findings, Severity.WARNING) == ["gpu-far-from-nics"]
+    assert "rdma-none" not in {finding.id for finding in findings}
+
+
+@pytest.mark.parametrize("folder", ["aws-nccl-topo", "azure-nccl-topo", "nixl-aws-hwloc", "rccl-topo"])
+def test_topology_files_of_real_hosts_have_no_error(folder: str) -> None:
+    files = sorted((CAPTURES / folder).glob("*.xml"))
+    if not files:
+        pytest.skip(f"no topology files at {CAPTURES / folder}")
+    for file in files:
+        findings = _findings(host_of_topology(read_topology_file(file)))
+        assert _of(findings, Severity.ERROR) == []
+        assert _of(findings, Severity.UNKNOWN) == ["facts-missing"]
 
 
 def test_the_gravest_finding_comes_first() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pdpanel.nic_probe.sources.files import HostFiles
 from pdpanel.nic_probe.sources.memory import Link, MemoryTree
-from pdpanel.nic_probe.topology.pci import PciDevice, pci_numa_node, probe_pci
+from pdpanel.nic_probe.topology.pci import PciDevice, PcieLink, pci_numa_node, probe_pci
+from simulated_host import read, unread
 
 Grow = Callable[[Mapping[str, str]], Path]
 Capture = Callable[[str], Path]
@@ -233,3 +234,12 @@ def test_real_capture_without_a_tree(capture: Capture) -> None:
     assert {devices[address].class_code.value for address in (*first, *second)} == {0x0300}
     assert [devices[address].numa_node.value for address in first] == [0, 0, 0]
     assert [devices[address].numa_node.value for address in second] == [8, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("speed", "width", "gb_per_s"),
+    [(2.5, 1, 0.25), (8.0, 16, 15.75), (16.0, 16, 31.51), (32.0, 16, 63.02), (64.0, 16, 121.0), (32.0, None, None)],
+)
+def test_what_a_link_carries(speed: float, width: int | None, gb_per_s: float | None) -> None:
+    lanes = unread() if width is None else read(width)
+    assert PcieLink(read(speed), lanes, read(speed), lanes).gb_per_s.value == gb_per_s

@@ -1,0 +1,25 @@
+"""Every rule that the doctor has, by group: what `pdpanel doctor --list` shows and docs/findings.md explains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...nic_probe.checks.check import Rule
+from ...nic_probe.checks.registry import HOST_CHECKS
+from ...nic_probe.finding import Severity
+from . import deployment, exit_code, log, log_load
+from .agreement import AGREEMENT_CHECKS
+from .signatures.catalog import SIGNATURES
+
+__all__ = ["ALL_RULES", "RULE_GROUPS", "SEVERITIES"]
+
+RULE_GROUPS: Mapping[str, tuple[Rule, ...]] = {
+    "The host": tuple(check.rule for check in HOST_CHECKS),
+    "Deployments and launch commands": (*(check.rule for check in AGREEMENT_CHECKS), *deployment.RULES),
+    "Logs": (*(signature.rule for signature in SIGNATURES), *log.RULES, *log_load.RULES),
+    "Processes that ended": exit_code.RULES,
+}
+ALL_RULES: tuple[Rule, ...] = tuple(rule for rules in RULE_GROUPS.values() for rule in rules)
+
+SEVERITIES: Mapping[str, Severity] = {signature.rule.id: signature.severity for signature in SIGNATURES}
+"""How grave the finding of a rule is, where it is always the same."""
