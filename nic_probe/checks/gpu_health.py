@@ -40,7 +40,7 @@ _THROTTLE = Rule(
 _POWER = Rule(
     "gpu-power-limit",
     "Power limits of equal GPUs",
-    "GPUs with different or lowered power limits run at different clocks, and the slowest decides.",
+    "A GPU with a lower power limit runs at lower clocks under load. In a tensor-parallel worker the slowest decides.",
     ("NVIDIA: nvidia-smi, power limit",),
 )
 _NVLINK = Rule(

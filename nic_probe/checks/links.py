@@ -70,8 +70,8 @@ _ERRORS = Rule(
 _FIRMWARE = Rule(
     "firmware-differs",
     "Firmware of equal RDMA boards",
-    "Boards of one kind with different firmware differ in limits and in errors that were fixed, which shows as one "
-    "NIC that is slower or fails alone.",
+    "Boards of one kind with different firmware differ in limits and in errors that were fixed. It shows as one NIC "
+    "that is slower or fails alone.",
     ("hardware vendors' release notes",),
 )
 

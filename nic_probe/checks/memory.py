@@ -31,8 +31,8 @@ _HUGE_PAGES = Rule(
 _TRANSPARENT = Rule(
     "transparent-huge-pages-off",
     "Transparent huge pages",
-    "Without transparent huge pages a registered pool consists of 4 KiB pages, so that pinning it takes longer and "
-    "the NIC's translation table is hundreds of times larger.",
+    "Without transparent huge pages a registered pool consists of 4 KiB pages. Pinning it takes longer, and the NIC's "
+    "translation table is hundreds of times larger.",
     ("Linux admin guide: transhuge",),
 )
 _MEMORY_LOW = Rule(

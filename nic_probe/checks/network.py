@@ -36,8 +36,8 @@ _SUBNET = Rule(
 _DUPLICATE = Rule(
     "duplicate-address",
     "IP addresses that two interfaces share",
-    "When two interfaces have the same address, one of them gets the traffic of both, and RoCE connections to that "
-    "address reach the wrong NIC or none.",
+    "When two interfaces have the same address, one of them gets the traffic of both. RoCE connections to that address "
+    "then reach the wrong NIC or none.",
     ("Linux: Documentation/networking/ip-sysctl",),
 )
 _HOSTNAME = Rule(
@@ -50,8 +50,8 @@ _HOSTNAME = Rule(
 _ADVERTISED = Rule(
     "addresses-several",
     "Addresses that a worker may advertise to its peers",
-    "On a host with several addresses an engine or Mooncake picks one, often the first, which may be a container "
-    "bridge (docker0) or a management network that the peer does not reach.",
+    "On a host with several addresses an engine or Mooncake picks one, often the first. That may be a container bridge "
+    "(docker0) or a management network, which the peer does not reach.",
     ("vllm-project/vllm#42090", "vllm-project/vllm#42023", "kvcache-ai/Mooncake#1371"),
 )
 _NOT_HERE = Rule(

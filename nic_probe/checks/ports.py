@@ -61,7 +61,8 @@ _TIME_WAIT = Rule(
 _ETCD_LOOPBACK = Rule(
     "etcd-loopback",
     "Whether etcd on this host can be reached by others",
-    "A metadata server that listens on 127.0.0.1 serves the workers of its own host and refuses all others.",
+    "A metadata server that listens on 127.0.0.1 serves the workers of its own host. Those of other hosts are refused, "
+    "and find no peer.",
     ("Mooncake documentation: troubleshooting",),
 )
 _EVERYWHERE = Rule(

@@ -38,8 +38,8 @@ _NONE = Rule(
 _IBVERBS = Rule(
     "ibverbs-missing",
     "The RDMA user library (libibverbs)",
-    "Mooncake's engine is linked against libibverbs.so.1 and does not import without it, also on hosts that have no "
-    "RDMA and use TCP.",
+    "Mooncake's engine is linked against libibverbs.so.1, also for hosts that have no RDMA and use TCP. Without the "
+    "library it does not import.",
     ("Mooncake wheel 0.3.13.post1",),
 )
 _VERBS_NODE = Rule(

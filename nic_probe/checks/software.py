@@ -42,7 +42,7 @@ _SEVERAL = Rule(
 _ABSENT = Rule(
     "mooncake-absent",
     "Whether Mooncake is installed beside an engine",
-    "SGLang moves KV by Mooncake unless it is told otherwise, and ends at its start when it cannot import it.",
+    "SGLang moves KV by Mooncake unless it is told otherwise. When it cannot import Mooncake it ends at its start.",
     (_DOCUMENTATION,),
 )
 _CUDA = Rule(

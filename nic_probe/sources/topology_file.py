@@ -19,7 +19,7 @@ from .xml_host import XmlHost
 __all__ = ["XmlHost", "read_topology_file"]
 
 _FIELD = "--topology"
-_MAX_BYTES = 32 << 20
+_MAX_BYTES = 8 << 20
 _WANTED = "write one with `lstopo --of xml FILE`, or by running NCCL with NCCL_TOPO_DUMP_FILE=FILE"
 
 

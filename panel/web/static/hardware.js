@@ -3,7 +3,7 @@
 import { sentence } from "./actions.js";
 import { copyButton, saveButton } from "./clipboard.js";
 import { el, isVisible, setAttribute, setText } from "./dom.js";
-import { bytes } from "./format.js";
+import { bytes, clock } from "./format.js";
 import { cellNodes, sign, useSigns } from "./host-cells.js";
 import { findingsCard } from "./host-findings.js";
 import { hostPicture } from "./host-picture.js";
@@ -142,17 +142,19 @@ export function hardware(island) {
     setText(outcome, "");
     busy.hidden = false;
     setAttribute(content, "aria-busy", "true");
+    let told = "";
     try {
       const response = await ask(question.signal);
       if (!response.ok) throw new Error(await sentence(response));
       const host = await response.json();
       if (reading === question) draw(host);
+      told = `Looked at ${clock(store.now())}`;
     } catch (error) {
       if (reading === question) setText(outcome, error instanceof TypeError ? "The panel does not answer; is it still running?" : error.message);
     } finally {
       if (reading === question) {
         busy.hidden = true;
-        setText(state, "");
+        setText(state, told);
         content.removeAttribute("aria-busy");
         own.setAttribute("aria-pressed", String(chosen === null));
         open.setAttribute("aria-pressed", String(chosen !== null));

@@ -79,7 +79,7 @@ def test_every_rule_explains_itself() -> None:
         assert rule.title
         assert not rule.title.endswith(".")
         assert rule.explanation.endswith(".")
-        assert 1 <= rule.explanation.count(". ") + 1 <= 5
+        assert 2 <= rule.explanation.count(". ") + 1 <= 4
         assert rule.references
         assert all(rule.references)
 

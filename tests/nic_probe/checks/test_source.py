@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from check_case import Case, found, make_state, make_view
+from check_case import Case, found, make_state, make_view, roce_nic
 from pdpanel.nic_probe.finding import Severity
+from simulated_host import read
 
 CASES = (
     Case(
@@ -14,6 +15,7 @@ CASES = (
         lambda: make_view(live=False),
         "probe --dump",
     ),
+    Case("not-checkable", Severity.INFO, make_view, lambda: make_view((), ()), "mlnx_qos -i eth1"),
 )
 
 
@@ -33,3 +35,11 @@ def test_each_missing_fact_is_named() -> None:
 def test_a_live_host_that_did_not_answer_is_worth_a_word() -> None:
     (finding,) = found("facts-missing", make_view(state=make_state(facts_missing=("clock",))))
     assert finding.severity is Severity.INFO
+
+
+def test_only_what_the_host_has_is_listed() -> None:
+    (finding,) = found("not-checkable", make_view(nics=()))
+    assert finding.remedy == "sudo dmesg | grep -i xid"
+    infiniband = roce_nic(0, port={"link_layer": read("InfiniBand")})
+    (finding,) = found("not-checkable", make_view((), (infiniband,)))
+    assert finding.remedy == "sudo lspci -vvv | grep MaxReadReq"

@@ -54,7 +54,7 @@ def test_the_kind_of_file_is_seen_from_its_content(tmp_path: Path, content: byte
         (b"<system version='1'/>", "holds no <cpu>"),
         (b'<!DOCTYPE topology [<!ENTITY x "y">]><topology/>', "declares XML entities"),
         (gzip.compress(NCCL), "is compressed; unpack it first"),
-        (NCCL + b" " * (33 << 20), "has more than 32 MiB"),
+        (NCCL + b" " * (33 << 20), "has more than 8 MiB"),
     ],
 )
 def test_what_is_no_topology_is_refused(tmp_path: Path, content: bytes, problem: str) -> None:

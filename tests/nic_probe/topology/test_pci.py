@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pdpanel.nic_probe.sources.files import HostFiles
 from pdpanel.nic_probe.sources.memory import Link, MemoryTree
 from pdpanel.nic_probe.topology.pci import PciDevice, PcieLink, pci_numa_node, probe_pci
-from simulated_host import read, unread
+from simulated_host import read as known
+from simulated_host import unread
 
 Grow = Callable[[Mapping[str, str]], Path]
 Capture = Callable[[str], Path]
@@ -241,5 +242,5 @@ def test_real_capture_without_a_tree(capture: Capture) -> None:
     [(2.5, 1, 0.25), (8.0, 16, 15.75), (16.0, 16, 31.51), (32.0, 16, 63.02), (64.0, 16, 121.0), (32.0, None, None)],
 )
 def test_what_a_link_carries(speed: float, width: int | None, gb_per_s: float | None) -> None:
-    lanes = unread() if width is None else read(width)
-    assert PcieLink(read(speed), lanes, read(speed), lanes).gb_per_s.value == gb_per_s
+    lanes = unread() if width is None else known(width)
+    assert PcieLink(known(speed), lanes, known(speed), lanes).gb_per_s.value == gb_per_s
