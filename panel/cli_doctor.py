@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import typer
 
@@ -53,8 +52,7 @@ def doctor(wanted: Wanted, *, as_json: bool) -> int:
     """
     findings: list[Finding] = []
     checks: dict[str, str] = {}
-    for path in wanted.logs:
-        _open_log(path).close()  # A name that leads nowhere is said at once.
+    findings += _explained(wanted.logs)
     if wanted.asks_for_host:
         host, topology = read_host(wanted.source)
         findings += check_host(host, topology)
@@ -63,7 +61,6 @@ def doctor(wanted: Wanted, *, as_json: bool) -> int:
             from .doctor.deployment import check_deployment_file
 
             findings += check_deployment_file(wanted.deployment, host, topology)
-    findings += _explained(wanted.logs)
     findings.sort(key=lambda finding: _ORDER.index(finding.severity))
     if as_json:
         counts = {str(severity): count_of(findings, severity) for severity in _ORDER}
@@ -83,27 +80,22 @@ def _explained(paths: Sequence[Path]) -> Iterator[Finding]:
 
     workers = []
     for path in paths:
-        with _open_log(path) as file:
-            yield from explain_log(_lines(file), str(path)).findings
-        with _open_log(path) as file:
-            workers += arguments_of_log(_lines(file), str(path))
+        yield from explain_log(_lines(path), str(path)).findings
+        workers += arguments_of_log(_lines(path), str(path))
     yield from check_agreement(workers)
 
 
-def _open_log(path: Path) -> BinaryIO:
+def _lines(path: Path) -> Iterator[bytes]:
     try:
-        return path.open("rb")
+        with path.open("rb") as file:
+            # A line may be as long as the file; its beginning says what it is.
+            while line := file.readline(_MOST_LINE_BYTES):
+                yield line
+                while not line.endswith(b"\n") and (line := file.readline(_MOST_LINE_BYTES)):
+                    pass
     except OSError as error:
         problem = error.strerror or "cannot be read"
         raise ConfigError("--log", str(path), problem, "name a log file that this user can read") from None
-
-
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    # A line may be as long as the file; its beginning says what it is.
-    while line := file.readline(_MOST_LINE_BYTES):
-        yield line
-        while not line.endswith(b"\n") and (line := file.readline(_MOST_LINE_BYTES)):
-            pass
 
 
 def show_rules(explain: str | None, *, as_json: bool) -> None:

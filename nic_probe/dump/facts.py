@@ -19,11 +19,11 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-__all__ = ["allowed_variables", "collect_facts"]
+__all__ = ["allowed_variables", "begin_facts", "collect_facts"]
 
 _FACTS_S = 1.5
 _LIBRARIES = "libibverbs.so.1 libmlx5.so.1 libnl-3.so.200 libnl-route-3.so.200 libnuma.so.1 libcudart.so.12 "
@@ -125,9 +125,13 @@ def collect_facts(environ: Mapping[str, str], gpus_within_s: float = 0.0) -> dic
         environ: the variables that a worker would inherit; what is kept of them is allowed by name, without secrets.
         gpus_within_s: how long to wait for nvidia-smi; 0 does not ask it.
     """
-    gpus_deadline = time.monotonic() + gpus_within_s
-    deadline = time.monotonic() + _FACTS_S
-    facts: dict[str, Any] = {"version": 1, "taken_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    return begin_facts(environ, gpus_within_s)()
+
+
+def begin_facts(environ: Mapping[str, str], gpus_within_s: float = 0.0) -> Callable[[], dict[str, Any]]:
+    """Begins to collect the facts, in processes of their own, and returns what ends it; see `collect_facts`."""
+    now = time.monotonic()
+    taken_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     host = tracer = gpus = None
     try:
         gpus = _nvidia_smi(environ) if gpus_within_s else None
@@ -138,14 +142,32 @@ def collect_facts(environ: Mapping[str, str], gpus_within_s: float = 0.0) -> dic
             tracer = _Child([loaders[0], engines[0]], {**environ, "LD_TRACE_LOADED_OBJECTS": "1"})
     except (OSError, ValueError):
         pass  # No process can be started, so what it would have said stays unknown.
+
+    def end() -> dict[str, Any]:
+        facts = {"version": 1, "taken_at": taken_at, "python": sys.version.split()[0], **_own_facts()}
+        facts["environ"] = allowed_variables(environ)
+        facts.update(_told(host.answer(now + _FACTS_S)) if host else {})
+        facts.update(_traced(tracer.answer(now + _FACTS_S)) if tracer else {})
+        rows = list(_smi_rows(gpus.answer(now + gpus_within_s))) if gpus else []
+        return {**facts, "gpus": {"nvidia_smi": rows}} if rows else facts
+
+    return end
+
+
+def _own_facts() -> dict[str, Any]:
+    facts: dict[str, Any] = {}
     parts = {"addresses": _addresses, "rlimits": _rlimits, "devices": _devices, "packages": _packages}
     for key, part in parts.items():
         try:
             facts[key] = part()
         except (OSError, ValueError, struct.error):
             continue
-    facts.update(python=sys.version.split()[0], environ=allowed_variables(environ))
-    for words in (line.split("\t") for line in (host.answer(deadline) if host else "").splitlines()):
+    return facts
+
+
+def _told(text: str) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    for words in (line.split("\t") for line in text.splitlines()):
         if words[0] == "library" and len(words) == 3:
             facts.setdefault("libraries", {})[words[1]] = words[2]
         elif words[0] == "space" and len(words) == 4:
@@ -154,13 +176,15 @@ def collect_facts(environ: Mapping[str, str], gpus_within_s: float = 0.0) -> dic
             facts["clock"] = {"synchronised": bool(words[1]), "source": "adjtimex"}
         elif words[0] == "host" and len(words) == 2:
             facts["hostname_addresses"] = sorted({*facts.get("hostname_addresses", ()), words[1]})
-    traced = tracer.answer(deadline) if tracer else ""
-    if "=>" in traced:
-        missing = sorted({line.split()[0] for line in traced.splitlines() if line.endswith("=> not found")})
-        facts["missing_libraries"] = {"mooncake": missing}
-        facts["wheel_libraries"] = [name for name in missing if _on_path(f"nvidia/*/lib/{name}")]
-    rows = list(_smi_rows(gpus.answer(gpus_deadline))) if gpus else []
-    return {**facts, "gpus": {"nvidia_smi": rows}} if rows else facts
+    return facts
+
+
+def _traced(text: str) -> dict[str, Any]:
+    if "=>" not in text:
+        return {}
+    missing = sorted({line.split()[0] for line in text.splitlines() if line.endswith("=> not found")})
+    brought = [name for name in missing if _on_path(f"nvidia/*/lib/{name}")]
+    return {"missing_libraries": {"mooncake": missing}, "wheel_libraries": brought}
 
 
 def allowed_variables(environ: Mapping[str, str]) -> dict[str, str]:

@@ -54,9 +54,11 @@ sys/class/dmi/id
 sys/kernel/mm/transparent_hugepage/enabled|defrag
 sys/kernel/mm/hugepages/*/*
 sys/devices/system/node/online|possible|has_cpu|has_memory|has_normal_memory
+sys/devices/system/node/node*/
 sys/devices/system/node/node*/cpulist|cpumap|distance|meminfo
 sys/devices/system/node/node*/hugepages/*/*
 sys/devices/system/cpu/online|possible|present|offline|isolated
+sys/devices/system/cpu/cpu*/
 sys/devices/system/cpu/cpu*/topology/physical_package_id|core_id|thread_siblings_list
 sys/devices/system/cpu/cpu*/cpufreq/scaling_governor|scaling_driver
 sys/module/{_MODULES}/

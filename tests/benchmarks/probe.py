@@ -2,8 +2,8 @@
 
 `python tests/benchmarks/probe.py [ROUNDS]`. Each round is a fresh process that imports everything, and then probes a
 made tree and reads with `open().read()` every file that the probe reads, in turns of order. Beside it, in the same
-rounds: `pdpanel probe --json --root TREE` less a process that imports the same, and `pdpanel probe` of this machine as a
-whole. The last line is JSON with medians; the first round, which warms the file cache, is left out.
+rounds: `pdpanel probe --json --root TREE` less a process that imports the same, and `pdpanel probe` of this machine as
+a whole. The last line is JSON with medians; the first round, which warms the file cache, is left out.
 """
 
 from __future__ import annotations

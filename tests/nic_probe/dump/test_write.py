@@ -68,6 +68,24 @@ def test_a_dump_answers_as_the_host_does(tmp_path: Path, options: dict[str, obje
         assert unmasked(of_dump[key]) == unmasked(of_host[key]), key
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "procfs-sysfs/fixtures.ttar",
+        "hwloc-sysfs/32em64t-2n8c+dax+nvme+mic+dimms.tar.bz2",
+        "hwloc-sysfs/nvidiagpunumanodes.tar.bz2",
+    ],
+)
+def test_a_dump_of_a_capture_answers_as_the_capture_does(
+    capture: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
+    root = capture(name)
+    write_dump(tmp_path / "dump.tar.gz", root)
+    of_dump, of_host = document(tmp_path / "dump.tar.gz"), document(root)
+    for key in of_host:
+        assert unmasked(of_dump[key]) == unmasked(of_host[key]), key
+
+
 def unmasked(value: object) -> object:
     """Leaves out what is masked: MAC addresses."""
     if isinstance(value, Mapping):
