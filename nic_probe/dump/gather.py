@@ -77,7 +77,8 @@ sys/class/net/*/address|mtu|operstate|carrier|speed|duplex|dev_port|dev_id|type|
 sys/class/net/*/device|master|lower_*|upper_*|tx_queue_len
 sys/class/net/*/bonding|bonding_slave/*
 sys/class/net/*/device/driver|subsystem|numa_node
-sys/class/net/*/statistics/*_bytes|*_packets|*_errors|*_dropped"""
+sys/class/net/*/statistics/*_bytes|*_packets|*_errors|*_dropped
+sys/class/infiniband/*/device/vpd"""
 # A link may lead to these, and to nothing else.
 _SOURCES = ("sys/", "proc/", "boot/config-", "etc/libibverbs.d/", "etc/os-release", "usr/lib/os-release", ".", "run/")
 _CGROUP = "rdma.max|rdma.current|memory.max|memory.limit_in_bytes|cpu.max|cpuset.*.effective"

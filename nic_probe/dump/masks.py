@@ -16,6 +16,8 @@ _LISTEN = "0A"
 _MAC = re.compile(r"\b((?:[0-9a-f]{2}:){2}[0-9a-f]{2})((?::[0-9a-f]{2}){3,})\b", re.IGNORECASE)
 # Capabilities of a PCI function from this place on, and the one that holds the card's serial number.
 _EXTENDED, _SERIAL_NUMBER = 0x100, 3
+# Vital product data begin with the product's name; NVIDIA marks a port that manages NVSwitches behind it.
+_NAME_TAG, _SWITCH_MARK = 0x82, b"SW_MNG"
 
 
 def masked(place: str, data: bytes, states: Counter[str]) -> bytes:
@@ -27,6 +29,8 @@ def masked(place: str, data: bytes, states: Counter[str]) -> bytes:
     """
     if place.endswith("/config"):
         return _config(data)
+    if place.endswith("/vpd"):
+        return _vital_product_data(data)
     if place.startswith((".", "run/")):
         return b""  # That the file exists is all that matters.
     text = _MAC.sub(lambda found: found[1] + re.sub("[0-9a-fA-F]", "0", found[2]), data.decode("utf-8", "replace"))
@@ -71,3 +75,14 @@ def _config(data: bytes) -> bytes:
         following = header >> 20 & 0xFFC
         place = following if following > place else 0
     return bytes(config)
+
+
+def _vital_product_data(data: bytes) -> bytes:
+    """Returns the name and the mark, and zeros for the other fields, which have serial numbers among them."""
+    kept = bytearray(len(data))
+    if data[:1] == bytes([_NAME_TAG]):
+        end = 3 + int.from_bytes(data[1:3], "little")
+        kept[:end] = data[:end]
+    for found in re.finditer(_SWITCH_MARK, data):
+        kept[found.start() : found.end()] = found[0]
+    return bytes(kept)

@@ -14,6 +14,7 @@ from typing import IO, Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
 
 from ...engine.errors import describe_value
 from ...nic_probe.errors import SourceError
@@ -23,7 +24,7 @@ __all__ = ["MOST_BYTES", "hardware_routes"]
 
 MOST_BYTES = 64 << 20
 # A capture becomes a tree in memory many times its size.
-_AT_ONCE = 2
+_AT_ONCE = 1
 
 
 class _TooBigError(Exception):
@@ -51,15 +52,17 @@ def hardware_routes(source: Source, limit: int = MOST_BYTES) -> APIRouter:
 
     @routes.post("/inspect")
     async def inspect(request: Request, name: Annotated[str, Query(min_length=1, max_length=255)]) -> JSONResponse:
-        async with slots:
-            with tempfile.NamedTemporaryFile(prefix="pdpanel-inspect-") as file:
-                try:
-                    await _save(request.stream(), file, limit)
+        with tempfile.NamedTemporaryFile(prefix="pdpanel-inspect-") as file:
+            try:
+                await _save(request.stream(), file, limit)
+                async with slots:
                     return JSONResponse(await asyncio.to_thread(source.inspect_hardware, Path(file.name), name))
-                except _TooBigError:
-                    problem = f"has more than {limit >> 20} MiB; open it with pdpanel probe --root on the command line"
-                    return JSONResponse({"error": f"file = {describe_value(name)}: {problem}."}, 413)
-                except SourceError as error:
-                    return JSONResponse({"error": str(error)}, 422)
+            except _TooBigError:
+                problem = f"has more than {limit >> 20} MiB; open it with pdpanel probe --root on the command line"
+                return JSONResponse({"error": f"file = {describe_value(name)}: {problem}."}, 413)
+            except SourceError as error:
+                return JSONResponse({"error": str(error)}, 422)
+            except ClientDisconnect:
+                return JSONResponse({"error": "The browser went away while it sent the file."}, 400)
 
     return routes

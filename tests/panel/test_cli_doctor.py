@@ -27,11 +27,9 @@ def test_a_healthy_node_has_no_error(tmp_path: Path) -> None:
 
 def test_a_broken_node_exits_with_1(tmp_path: Path) -> None:
     node = grow_node(tmp_path / "node", gpus=2, nics=2, gids=8).root
-    limits = node / "proc/self/limits"
-    healthy = limits.read_text()
-    spoiled = re.sub(r"(Max locked memory\s+)unlimited(\s+)unlimited", r"\g<1>65536    \g<2>65536    ", healthy)
-    assert spoiled != healthy
-    limits.write_text(spoiled)
+    facts = json.loads((node / "pdpanel/facts.json").read_text())
+    facts["rlimits"]["memlock"] = [65536, 65536]
+    (node / "pdpanel/facts.json").write_text(json.dumps(facts))
     status = node / "proc/self/status"  # CAP_IPC_LOCK would lift the limit.
     status.write_text(re.sub(r"CapEff:.*", "CapEff:\t0000000000000000", status.read_text()))
     done = pdpanel(tmp_path, "doctor", "--root", str(node))

@@ -238,6 +238,27 @@ def test_a_file_that_is_too_big_is_refused_and_every_file_is_deleted(tmp_path: P
     assert not source.path.exists()
 
 
+def test_an_upload_that_breaks_off_is_no_accident(tmp_path: Path) -> None:
+    """Choosing another host while a file is still being read ends the request in its middle."""
+    app = FastAPI()
+    app.include_router(hardware_routes(_Keeper(tmp_path)))
+    messages = [{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}]
+    scope = {
+        **{"type": "http", "method": "POST", "path": INSPECT, "query_string": b"name=x", "http_version": "1.1"},
+        **{"headers": [(b"content-type", b"application/octet-stream")], "scheme": "http", "root_path": ""},
+    }
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop(0) if len(messages) > 1 else messages[0]
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 400
+
+
 def test_the_source_is_closed_when_the_panel_ends(source: SimulatedSource) -> None:
     with TestClient(build_api(source)):
         assert ("close",) not in source.calls

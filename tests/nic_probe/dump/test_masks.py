@@ -89,8 +89,19 @@ def test_a_loop_of_capabilities_ends() -> None:
     assert masked("sys/x/config", bytes(config), Counter()) == config
 
 
+def test_of_vital_product_data_the_name_and_the_mark_of_a_switch_stay() -> None:
+    name, fields = b"ConnectX-7", b"PN\x05MCX75SN\x04S123VU\x06SW_MNGRV\x01x"
+    data = b"\x82" + len(name).to_bytes(2, "little") + name + b"\x90" + len(fields).to_bytes(2, "little") + fields
+    kept = masked("sys/devices/pci0000:00/0000:18:00.0/vpd", data, Counter())
+    assert kept.startswith(b"\x82\x0a\x00ConnectX-7") and len(kept) == len(data)
+    assert b"SW_MNG" in kept and b"S123" not in kept
+    assert masked("sys/x/vpd", b"\x90\x04\x00SN\x01x", Counter()) == bytes(7)
+
+
 @given(
-    st.sampled_from(["proc/net/tcp", "proc/self/mountinfo", "proc/cmdline", "proc/modules", "sys/a/config", "sys/a"]),
+    st.sampled_from(
+        ["proc/net/tcp", "proc/self/mountinfo", "proc/cmdline", "proc/modules", "sys/a/config", "sys/a/vpd", "sys/a"]
+    ),
     st.binary(max_size=400),
 )
 def test_no_content_makes_it_raise(place: str, data: bytes) -> None:
