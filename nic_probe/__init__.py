@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .checks.registry import check_host
-    from .document import mooncake_json, probe_document
+    from .document import probe_document
     from .errors import SourceError
     from .finding import Evidence, Finding, Severity
     from .host import Host, host_of_topology, probe_host, this_host_files
@@ -30,7 +30,6 @@ __all__ = [
     "Topology",
     "check_host",
     "host_of_topology",
-    "mooncake_json",
     "probe_document",
     "probe_host",
     "survey_topology",
@@ -39,7 +38,7 @@ __all__ = [
 
 _HOMES = {
     "checks.registry": ("check_host",),
-    "document": ("mooncake_json", "probe_document"),
+    "document": ("probe_document",),
     "errors": ("SourceError",),
     "finding": ("Evidence", "Finding", "Severity"),
     "host": ("Host", "host_of_topology", "probe_host", "this_host_files"),

@@ -15,10 +15,11 @@ from .host import Host
 from .nics.device import RdmaDevice, RdmaPort
 from .reading import Reading
 from .topology.choice import ib_device_value
+from .topology.mooncake import mooncake_rows
 from .topology.pci import PciDevice, PcieLink
 from .topology.survey import NicFitness, Topology
 
-__all__ = ["mooncake_json", "probe_document"]
+__all__ = ["probe_document"]
 
 
 def probe_document(host: Host, topology: Topology) -> dict[str, Any]:
@@ -50,17 +51,12 @@ def probe_document(host: Host, topology: Topology) -> dict[str, Any]:
             {"pci": uplink, "gpus": list(gpus), "nics": list(names)}
             for uplink, (gpus, names) in topology.switches.items()
         ],
-        "mooncake_topology": mooncake_json(topology.mooncake),
-        "mooncake_alone": mooncake_json(topology.mooncake_alone),
+        "mooncake_topology": mooncake_rows(topology.mooncake),
+        "mooncake_alone": mooncake_rows(topology.mooncake_alone),
         "ib_devices": {gpu: list(names) for gpu, names in topology.ib_devices.items()},
         "sglang_ib_device": ib_device_value(topology, host),
         "notes": [*_source_notes(host), *host.gpus.notes, *topology.notes],
     }
-
-
-def mooncake_json(rows: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]) -> dict[str, list[list[str]]]:
-    """Returns Mooncake's topology in the form that MC_CUSTOM_TOPO_JSON names a file of."""
-    return {place: [list(preferred), list(others)] for place, (preferred, others) in rows.items()}
 
 
 def _source_notes(host: Host) -> list[str]:

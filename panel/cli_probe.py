@@ -15,13 +15,13 @@ import typer
 
 from ..engine.errors import ConfigError
 from ..nic_probe import Host, Topology, host_of_topology, probe_document, probe_host, survey_topology
-from ..nic_probe import mooncake_json as mooncake_rows
 from ..nic_probe.dump import standalone_source, write_dump
 from ..nic_probe.errors import SourceError
 from ..nic_probe.gpus.libraries import gpu_facts
 from ..nic_probe.host import this_host_files
 from ..nic_probe.sources.capture import open_capture
 from ..nic_probe.sources.topology_file import read_topology_file
+from ..nic_probe.topology.mooncake import to_mooncake_json
 from .config import inherited_environment
 from .probe_text import probe_text
 
@@ -100,7 +100,7 @@ def topology(source: HostSource, *, as_json: bool, mooncake: bool, svg: bool) ->
     host, survey = read_host(source)
     document = probe_document(host, survey)
     if mooncake:
-        typer.echo(json.dumps(mooncake_rows(survey.mooncake), indent=2))
+        typer.echo(to_mooncake_json(survey.mooncake), nl=False)
     elif svg:
         from .host_picture import picture_of
         from .host_svg import to_svg

@@ -30,6 +30,7 @@ __all__ = [
     "gpu_place",
     "mooncake_candidate",
     "mooncake_filter",
+    "mooncake_rows",
     "mooncake_topology",
     "nic_place",
     "pci_distance",
@@ -167,7 +168,11 @@ def gpu_place(gpu: Gpu, tree: PciTree) -> GpuPlace | None:
     return GpuPlace(row, place.path, place.numa_node.otherwise(-1))
 
 
+def mooncake_rows(topology: MooncakeTopology) -> dict[str, list[list[str]]]:
+    """Returns the topology as plain JSON values: exactly two arrays for each memory."""
+    return {place: [list(preferred), list(others)] for place, (preferred, others) in topology.items()}
+
+
 def to_mooncake_json(topology: MooncakeTopology) -> str:
-    """Returns the text of a file for MC_CUSTOM_TOPO_JSON: exactly two arrays for each memory."""
-    rows = {place: [list(preferred), list(others)] for place, (preferred, others) in topology.items()}
-    return json.dumps(rows, indent=2) + "\n"
+    """Returns the text of a file for MC_CUSTOM_TOPO_JSON."""
+    return json.dumps(mooncake_rows(topology), indent=2) + "\n"

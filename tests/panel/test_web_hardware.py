@@ -244,8 +244,11 @@ def test_an_upload_that_breaks_off_is_no_accident(tmp_path: Path) -> None:
     app.include_router(hardware_routes(_Keeper(tmp_path)))
     messages = [{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}]
     scope = {
-        **{"type": "http", "method": "POST", "path": INSPECT, "query_string": b"name=x", "http_version": "1.1"},
-        **{"headers": [(b"content-type", b"application/octet-stream")], "scheme": "http", "root_path": ""},
+        "type": "http",
+        "method": "POST",
+        "path": INSPECT,
+        "query_string": b"name=x",
+        "headers": [(b"content-type", b"application/octet-stream")],
     }
     sent: list[Any] = []
 

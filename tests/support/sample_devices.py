@@ -57,7 +57,9 @@ def gpu(index: int, pci: str, numa: int | None, **changes: Any) -> Document:
     }
 
 
-def port(number: int = 1, *, netdev: str = "", state: str | None = "ACTIVE", rate: float = 400.0, **changes: Any) -> Document:
+def port(
+    number: int = 1, *, netdev: str = "", state: str | None = "ACTIVE", rate: float = 400.0, **changes: Any
+) -> Document:
     """Returns a port; one that is not ACTIVE is not usable."""
     active = state == "ACTIVE"
     gids = [

@@ -324,5 +324,8 @@ def _port(card: Card, kind: _Kind, gids: int) -> Files:
         words |= {"port_rcv_packets": 1 << 31, "unicast_xmit_packets": 1 << 30, "unicast_rcv_packets": 1 << 31}
         values |= {f"counters/{name}": str(value + card.number) for name, value in words.items()}
         values |= {f"counters/{name}": "0" for name in _OTHER_COUNTERS}
-    values |= {f"hw_counters/{name}": str(card.number) for name in kind.hw_counters}
+    # Counters of traffic have counted, those of errors have not.
+    busy = ("bytes", "pkts", "Octets", "requests", "cnt")
+    counts = {name: (1 << 30) + card.number if name.endswith(busy) else 0 for name in kind.hw_counters}
+    values |= {f"hw_counters/{name}": str(count) for name, count in counts.items()}
     return values | {"hw_counters/lifespan": "10"}

@@ -63,6 +63,8 @@ def test_a_dump_answers_as_the_host_does(tmp_path: Path, options: dict[str, obje
     summary = write_dump(target, node.root)
     assert " 0 could not be read" in summary
     of_dump, of_host = document(target), document(node.root)
+    state = probe_host(open_capture(target), {}).state
+    assert state == probe_host(open_capture(node.root), {}).state
     assert len(of_host["gpus"]) == 2  # type: ignore[arg-type]
     for key in of_host:
         assert unmasked(of_dump[key]) == unmasked(of_host[key]), key
