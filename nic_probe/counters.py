@@ -1,7 +1,7 @@
 """Reads the byte counters of links again and again, for live plots, and makes rates of them.
 
-The files stay open and are read with pread, which costs a sixtieth of opening them each time; counts of bytes become
-numbers with each sample, other counters when somebody asks which of them rose. A counter that cannot be read, went
+The files stay open and are read with pread, which costs a sixtieth of opening them each time; what they held becomes
+numbers when somebody asks for a rate. A counter that cannot be read, went
 backwards or stands still at 32 bits is a gap with its reason, never a number. Reading may be a firmware command that
 takes its time, or hangs: whoever samples gives each device a thread of its own. Which files count is the business of
 `nics.counter_files`.
@@ -76,8 +76,7 @@ class _Frame:
     """What samples share until a file is lost or comes back.
 
     Attributes:
-        place: of each file among a sample's counts, by path; files that are gaps have none.
-        other_place: of each other counter's file among a sample's texts, by path.
+        place: of each file among a sample's texts, by path; files that are gaps have none.
         gaps: why a file has no count, by path.
         opened: how often each file was opened, by path; counts of different openings are not compared.
         line_rates: bytes per second, by key.
@@ -85,7 +84,6 @@ class _Frame:
 
     links: tuple[CountedLink, ...]
     place: Mapping[str, int]
-    other_place: Mapping[str, int]
     gaps: Mapping[str, str]
     opened: Mapping[str, int]
     line_rates: Mapping[str, float]
@@ -98,12 +96,10 @@ class CounterSample(NamedTuple):
 
     Attributes:
         at: seconds of the monotonic clock.
-        counts: of the files that count bytes.
-        texts: what all files held.
+        texts: what the files held.
     """
 
     at: float
-    counts: Sequence[int]
     texts: Sequence[bytes]
     frame: _Frame
 
@@ -128,7 +124,6 @@ class CounterReader:
         self._pread = pread
         moving = [part.path for link in links for part in (*link.sources.tx, *link.sources.rx)]
         others = [link.sources.others[name] for link in links for name in link.also if name in link.sources.others]
-        self._moving = frozenset(moving)
         self._gaps = dict.fromkeys([*moving, *others], "was not read yet")
         self._open: dict[str, int] = {}
         self._opened = dict.fromkeys(self._gaps, 0)
@@ -143,11 +138,9 @@ class CounterReader:
             self._look_after()
         try:
             texts = list(map(self._pread, self._descriptors, repeat(_MOST_BYTES), repeat(0)))
-            counts = list(map(int, texts[: self._moving_count]))
-        except (OSError, ValueError):
+        except OSError:
             texts = self._sort_out()
-            counts = list(map(int, texts[: self._moving_count]))
-        return CounterSample((began + time.monotonic()) / 2, counts, texts, self._frame)
+        return CounterSample((began + time.monotonic()) / 2, texts, self._frame)
 
     def close(self) -> None:
         """Closes the files."""
@@ -205,27 +198,22 @@ class CounterReader:
         return float(match[1]) * _GBPS if match else None
 
     def _sort_out(self) -> list[bytes]:
-        """Reads every file on its own, and makes gaps of those that give no count; returns the texts that are left."""
-        texts: dict[str, bytes] = {}
+        """Reads every file on its own, and makes gaps of those that fail; returns the texts that are left."""
+        texts: list[bytes] = []
         for path, descriptor in list(self._open.items()):
             try:
-                texts[path] = self._pread(descriptor, _MOST_BYTES, 0)
-                _count(texts[path])
-            except (OSError, ValueError) as error:
+                texts.append(self._pread(descriptor, _MOST_BYTES, 0))
+            except OSError as error:
                 os.close(self._open.pop(path))
                 self._gaps[path] = _why(error)
         self._arrange()
-        return [texts[path] for path in (*self._frame.place, *self._frame.other_place)]
+        return texts
 
     def _arrange(self) -> None:
-        moving = [path for path in self._open if path in self._moving]
-        others = [path for path in self._open if path not in self._moving]
-        self._descriptors = [self._open[path] for path in (*moving, *others)]
-        self._moving_count = len(moving)
+        self._descriptors = list(self._open.values())
         self._frame = _Frame(
             links=self._links,
-            place={path: place for place, path in enumerate(moving)},
-            other_place={path: place for place, path in enumerate(others, len(moving))},
+            place={path: place for place, path in enumerate(self._open)},
             gaps=dict(self._gaps),
             opened=dict(self._opened),
             line_rates=self._line_rates,
@@ -256,13 +244,9 @@ def rises(before: CounterSample, after: CounterSample) -> dict[str, dict[str, in
 
 def _rises(link: CountedLink, before: CounterSample, after: CounterSample) -> Iterator[tuple[str, int]]:
     for name in link.also:
-        path = link.sources.others.get(name, "")
-        places = (before.frame.other_place.get(path), after.frame.other_place.get(path))
-        if places[0] is None or places[1] is None or before.frame.opened[path] != after.frame.opened[path]:
-            continue
-        old, new = before.texts[places[0]], after.texts[places[1]]
-        if new != old and new.strip().isdigit() and old.strip().isdigit() and int(new) > int(old):
-            yield name, int(new) - int(old)
+        rise = _rise(link.sources.others.get(name, ""), before, after)
+        if not isinstance(rise, str) and rise > 0:
+            yield name, rise
 
 
 def _direction(
@@ -274,23 +258,25 @@ def _direction(
         return Reading.unreadable(f"/{parts[0].path}", "was read once only")
     total = 0
     for part in parts:
-        rise = _rise(part, before, after)
+        rise = _rise(part.path, before, after, saturates=part.factor == WORD_BYTES)
         if isinstance(rise, str):
             return Reading.unreadable(f"/{part.path}", rise)
         total += rise * part.factor
     return Reading(total / (after.at - before.at), " + ".join(f"/{part.path}" for part in parts))
 
 
-def _rise(part: CounterFile, before: CounterSample, after: CounterSample) -> int | str:
+def _rise(path: str, before: CounterSample, after: CounterSample, *, saturates: bool = False) -> int | str:
     """Returns by how much a counter rose, or why nobody knows."""
-    path = part.path
     old, new = before.frame.place.get(path), after.frame.place.get(path)
     if new is None:
         return after.frame.gaps.get(path, "is not read any more")
     if old is None or before.frame.opened[path] != after.frame.opened[path]:
         return "has come back a moment ago"
-    first, last = before.counts[old], after.counts[new]
-    if last == SATURATED and part.factor == WORD_BYTES:
+    try:
+        first, last = _count(before.texts[old]), _count(after.texts[new])
+    except ValueError as error:
+        return _why(error)
+    if last == SATURATED and saturates:
         return "stands at the most that 32 bits hold: it no longer counts"
     if last < first:
         return "went backwards: it was reset, or its driver was loaded anew"

@@ -156,15 +156,15 @@ def _nic(nic: Mapping[str, Any], findings: Sequence[Finding]) -> Device:
     ports = tuple(_port(name, port) for port in found[:_MOST_PORTS])
     reason = str(nic.get("why_not") or "")
     states = {str(port.get("state")) for port in found if port.get("state")}
-    if nic.get("fit") is False:
+    if states and "ACTIVE" not in states:
+        state, word = State.BAD, "/".join(sorted(states)).lower()
+    elif nic.get("usable") is False:
+        state, word = State.BAD, "not usable"
+    elif nic.get("fit") is False:
         state, word = State.OFF, "not for KV"
         reason = reason or "; ".join(map(str, _list(nic, "signs")))
     elif nic.get("usable") is True:
         state, word = State.GOOD, "usable"
-    elif states and "ACTIVE" not in states:
-        state, word = State.BAD, "/".join(sorted(states)).lower()
-    elif nic.get("usable") is False:
-        state, word = State.BAD, "not usable"
     else:
         state, word = State.UNKNOWN, "unknown"
     if state is State.GOOD:

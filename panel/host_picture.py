@@ -16,6 +16,7 @@ from .host_devices import Device, Pair, read_devices, read_pairs, read_switches
 from .host_lines import link_lines, pair_lines
 from .host_shapes import Box, Line, Picture, Text
 from .host_words import LETTERS, device_box, fit, legend, name_and_describe, nothing_box
+from .sizes import sized
 
 __all__ = ["Box", "Line", "Picture", "picture_of"]
 
@@ -168,7 +169,7 @@ def _cells(devices: Sequence[Device], switches: Sequence[Any], pairs: Sequence[P
 
 def _numa_node(numa: int, facts: Mapping[str, Any], cells: tuple[Cell, ...], across: int) -> _Node:
     cpus, memory = facts.get("cpus"), facts.get("memory_bytes")
-    parts = [f"CPUs {cpus}" if cpus else "", f"{memory / 2**30:.4g} GiB" if memory else ""]
+    parts = [f"CPUs {cpus}" if cpus else "", sized(memory) if memory else ""]
     aside = " \N{MIDDLE DOT} ".join(part for part in parts if part)
     title = f"NUMA node {numa}"
     return _Node(f"numa-{numa}", "numa", title, aside, f"{title}, {aside}" if aside else title, cells, across)

@@ -10,23 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .runner.journal import one_line
+from .sizes import sized
 
-__all__ = ["probe_text", "sized", "table"]
+__all__ = ["probe_text", "table"]
 
 _NOTHING = "-"
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
-
-
-def sized(count: int | None) -> str:
-    """Returns a number of bytes in decimal units, such as 85.9 GB."""
-    if count is None:
-        return _NOTHING
-    number = float(count)
-    for unit in _UNITS[:-1]:
-        if abs(number) < 1000:
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:.4g} {_UNITS[-1]}"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -45,6 +33,10 @@ def probe_text(document: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _sized(count: int | None) -> str:
+    return _NOTHING if count is None else sized(count)
+
+
 def _shown(value: object) -> str:
     return _NOTHING if value is None or value == "" else str(value)
 
@@ -58,7 +50,7 @@ def _facts(document: Mapping[str, Any]) -> Iterator[str]:
         ("Host", f"{_shown(host['name'])} ({kind})"),
         ("System", f"{_shown(host['os'])}, Linux {_shown(host['kernel'])}"),
         ("CPU", f"{_shown(cpu['model'])}, {_shown(cpu['cores'])} cores, {nodes} NUMA node{'' if nodes == 1 else 's'}"),
-        ("Memory", f"{sized(memory['total_bytes'])}, {sized(memory['available_bytes'])} available"),
+        ("Memory", f"{_sized(memory['total_bytes'])}, {_sized(memory['available_bytes'])} available"),
     )
     for label, value in facts:
         yield f"{label + ':':<8} {one_line(value)}"
@@ -77,7 +69,7 @@ def _gpus(document: Mapping[str, Any]) -> Iterator[str]:
             _shown(gpu["visible_index"]),
             gpu["id"],
             _shown(gpu["name"] or gpu["vendor"]),
-            f"{sized(gpu['memory_used_bytes'])} / {sized(gpu['memory_total_bytes'])}",
+            f"{_sized(gpu['memory_used_bytes'])} / {_sized(gpu['memory_total_bytes'])}",
             _shown(gpu["numa_node"]),
             _by_class(document["ib_devices"].get(gpu["id"], []), gpu["id"], classes),
         )

@@ -13,15 +13,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .facts import begin_facts, collect_facts
+    from .facts import collect_facts
     from .script import main, standalone_source
     from .write import write_dump
 
-__all__ = ["begin_facts", "collect_facts", "main", "standalone_source", "write_dump"]
+__all__ = ["collect_facts", "main", "standalone_source", "write_dump"]
 
 # Imported when they are first used: the live probe needs the facts alone, and needs them soon.
 _HOMES = {
-    "begin_facts": "facts",
     "collect_facts": "facts",
     "main": "script",
     "standalone_source": "script",

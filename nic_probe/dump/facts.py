@@ -19,11 +19,11 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-__all__ = ["allowed_variables", "begin_facts", "collect_facts"]
+__all__ = ["allowed_variables", "collect_facts"]
 
 _FACTS_S = 1.5
 _LIBRARIES = "libibverbs.so.1 libmlx5.so.1 libnl-3.so.200 libnl-route-3.so.200 libnuma.so.1 libcudart.so.12 "
@@ -125,11 +125,6 @@ def collect_facts(environ: Mapping[str, str], gpus_within_s: float = 0.0) -> dic
         environ: the variables that a worker would inherit; what is kept of them is allowed by name, without secrets.
         gpus_within_s: how long to wait for nvidia-smi; 0 does not ask it.
     """
-    return begin_facts(environ, gpus_within_s)()
-
-
-def begin_facts(environ: Mapping[str, str], gpus_within_s: float = 0.0) -> Callable[[], dict[str, Any]]:
-    """Begins to collect the facts, in processes of their own, and returns what ends it; see `collect_facts`."""
     now = time.monotonic()
     taken_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     host = tracer = gpus = None
@@ -143,15 +138,12 @@ def begin_facts(environ: Mapping[str, str], gpus_within_s: float = 0.0) -> Calla
     except (OSError, ValueError):
         pass  # No process can be started, so what it would have said stays unknown.
 
-    def end() -> dict[str, Any]:
-        facts = {"version": 1, "taken_at": taken_at, "python": sys.version.split()[0], **_own_facts()}
-        facts["environ"] = allowed_variables(environ)
-        facts.update(_told(host.answer(now + _FACTS_S)) if host else {})
-        facts.update(_traced(tracer.answer(now + _FACTS_S)) if tracer else {})
-        rows = list(_smi_rows(gpus.answer(now + gpus_within_s))) if gpus else []
-        return {**facts, "gpus": {"nvidia_smi": rows}} if rows else facts
-
-    return end
+    facts = {"version": 1, "taken_at": taken_at, "python": sys.version.split()[0], **_own_facts()}
+    facts["environ"] = allowed_variables(environ)
+    facts.update(_told(host.answer(now + _FACTS_S)) if host else {})
+    facts.update(_traced(tracer.answer(now + _FACTS_S)) if tracer else {})
+    rows = list(_smi_rows(gpus.answer(now + gpus_within_s))) if gpus else []
+    return {**facts, "gpus": {"nvidia_smi": rows}} if rows else facts
 
 
 def _own_facts() -> dict[str, Any]:

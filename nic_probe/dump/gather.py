@@ -26,7 +26,7 @@ from .masks import masked
 
 __all__ = ["HostArchive"]
 
-_LIMIT_S, _STALL_S = 8.0, 0.5
+_LIMIT_S, _STALL_S = 8.0, 1.0
 _MAX_MEMBERS, _MAX_FILE_BYTES, _MAX_BYTES, _MAX_DEPTH, _MAX_LINKS = 60_000, 1 << 20, 1 << 26, 7, 40
 
 # Everything that is read, in this order. `*` is any name, `|` separates names, `**` is all that lies below, and a

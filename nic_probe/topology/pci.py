@@ -49,7 +49,7 @@ class PcieLink:
     width: Reading[int]
     max_speed_gts: Reading[float]
     max_width: Reading[int]
-    whole_gb_per_s: Reading[float] = Reading(None, "PCI", "is given by lane")
+    whole_gb_per_s: Reading[float] = field(default_factory=lambda: Reading(None, "PCI", "is given by lane"))
 
     @property
     def gb_per_s(self) -> Reading[float]:

@@ -7,6 +7,7 @@ Pure and streaming: one pass over lines of any number, bounded memory. Knows the
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from ...nic_probe.finding import Evidence, Finding, Severity
 from .log_line import line_parts, looks_like_error, time_of
 from .log_load import EngineLoad
 from .signatures.catalog import SIGNATURES
+from .signatures.gate import gate
 from .signatures.signature import Signature
 
 __all__ = ["RULES", "LogReport", "explain_log"]
@@ -23,6 +25,8 @@ _MATCHED = 8192
 _SHOWN = 300
 _MOST_ROOMS = 10_000
 _SHOWN_ROOMS = 5
+_TIME_WITHIN_LINES = 50
+_TIME_WITHIN_CHARACTERS = 200
 _ORDER = (Severity.ERROR, Severity.WARNING, Severity.UNKNOWN, Severity.INFO)
 # A failure of one request in SGLang's words, whichever signature explains the line.
 _ROOM = re.compile(r"bootstrap_room=(\d{1,20})")
@@ -107,33 +111,49 @@ class _Reader:
     def __init__(self, source: str, signatures: Sequence[Signature]) -> None:
         self.source = source
         self.lines = 0
-        self.last_time = ""
+        self._latest: deque[str] = deque(maxlen=_TIME_WITHIN_LINES)
+        self._gate = gate(frozenset(needle for signature in signatures for needle in signature.needles))
         self._signatures = signatures
         self._beside = tuple(signature for signature in signatures if signature.beside_others)
         self._found: dict[str, _Sighting] = {}
         self._load = EngineLoad()
         self._unexplained: tuple[int, str] | None = None
         self._first_error = 0
+        self._known_time = (-_TIME_WITHIN_LINES, "")
 
     def read(self, line: str | bytes) -> None:
         self.lines += 1
         for text in line_parts(line):
-            if time := time_of(text):
-                self.last_time = time
+            self._latest.append(text[:_TIME_WITHIN_CHARACTERS])
             self._load.read(text)
             self._explain(text[:_MATCHED])
+
+    @property
+    def last_time(self) -> str:
+        """The time of the last of the latest lines that has one."""
+        return next((time for text in reversed(self._latest) if (time := time_of(text))), "")
+
+    def _time_about(self, text: str) -> str:
+        """Returns the time of this line, or of one of the lines before it."""
+        time = time_of(text)
+        if time:
+            self._known_time = (self.lines, time)
+        elif self.lines - self._known_time[0] >= _TIME_WITHIN_LINES:
+            self._known_time = (self.lines, self.last_time)
+        return self._known_time[1]
 
     def _explain(self, text: str) -> None:
         lowered = text.lower()
         explained: Signature | None = None
-        for signature in self._signatures:
-            if (match := signature.search(text, lowered)) is not None:
-                explained = signature
-                self._note(signature, text, match)
-                break
-        for signature in self._beside:
-            if signature is not explained and (match := signature.search(text, lowered)) is not None:
-                self._note(signature, text, match)
+        if self._gate.search(lowered) is not None:
+            for signature in self._signatures:
+                if (match := signature.search(text, lowered)) is not None:
+                    explained = signature
+                    self._note(signature, text, match)
+                    break
+            for signature in self._beside:
+                if signature is not explained and (match := signature.search(text, lowered)) is not None:
+                    self._note(signature, text, match)
         if explained is None and self._unexplained is None and looks_like_error(text):
             self._unexplained = (self.lines, text)
             self._first_error = self._first_error or self.lines
@@ -148,7 +168,7 @@ class _Reader:
         else:
             sighting.count += 1
             sighting.last_line = self.lines
-        sighting.last_time = self.last_time
+        sighting.last_time = self._time_about(text)
         if signature.beside_others and len(sighting.rooms) < _MOST_ROOMS:
             sighting.rooms.update(_ROOM.findall(text)[:4])
 

@@ -52,6 +52,7 @@ _ERROR = re.compile(
         )
     )
 )
+_MAY_BE_ERROR = re.compile(r"[Ee]rror|ERROR|FATAL|[Ff]atal|CRITICAL|critical|Exception|Interrupt|Fault|\b[EF]\d{4}")
 # Lines that look like errors and belong to a healthy start.
 _HARMLESS = (
     # Mooncake asks for its own description before it has made it.
@@ -79,7 +80,11 @@ def line_parts(line: str | bytes) -> list[str]:
     if "\x1b" in text:
         text = _ESCAPE.sub("", text)
     parts = text.split("\r") if "\r" in text else [text]
-    return [clean for part in parts if (clean := _CONTROL.sub("", part).rstrip())]
+    return [clean for part in parts if (clean := _clean(part).rstrip())]
+
+
+def _clean(text: str) -> str:
+    return text if text.isprintable() else _CONTROL.sub("", text)
 
 
 def time_of(text: str) -> str:
@@ -93,4 +98,7 @@ def time_of(text: str) -> str:
 
 def looks_like_error(text: str) -> bool:
     """Returns True for a line that reports an error, whoever writes it."""
-    return _ERROR.match(text[:512]) is not None and not any(words in text for words in _HARMLESS)
+    start = text[:512]
+    if not _MAY_BE_ERROR.search(start):
+        return False
+    return _ERROR.match(start) is not None and not any(words in text for words in _HARMLESS)

@@ -18,7 +18,7 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_]\w{0,199}=")
 _VARIABLE = re.compile(r"\$(?:(\w{1,200})|\{(\w{1,200})(?::?-([^{}$]{0,200}))?\})")
 _HEREDOC = re.compile(r"<<-?\s{0,4}(['\"]?)(\w{1,60})\1")
 _FENCE = re.compile(r"```|~~~")
-_PROMPT = re.compile(r"(?:[$%>]|[\w.@:~/-]{1,60}[$#]) (?=\S)")
+_PROMPT = re.compile(r"\A(?:[$%>]|[\w.@:~/-]{1,60}[$#]) (?=\S)")
 _OPERATORS = frozenset(";&|()\n")
 
 

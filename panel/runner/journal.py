@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["Journal", "clean_line", "one_line", "last_meaningful_line", "strip_controls", "tail_lines"]
+__all__ = ["Journal", "clean_line", "last_meaningful_line", "one_line", "strip_controls", "tail_lines"]
 
 _TAIL_BYTES = 32768
 _SHOWN_CHARACTERS = 300

@@ -30,10 +30,11 @@ from ...nic_probe.sources.topology_file import read_topology_file
 from ..host_picture import Picture, picture_of
 from ..host_shapes import SIGNS, State
 from ..host_svg import to_svg
+from ..sizes import sized
 from .hardware_details import make_details
 from .hardware_report import make_report
 from .hardware_tables import make_tables
-from .hardware_values import Cell, Entry, cell, inner, items, size
+from .hardware_values import Cell, Entry, cell, inner, items
 
 __all__ = ["describe", "describe_file", "describe_this_host"]
 
@@ -181,7 +182,7 @@ def _facts(document: Entry) -> list[dict[str, Cell]]:
     if memory.get("huge_pages_total"):
         each = memory.get("huge_page_bytes")
         pages = f"{_short(memory, 'huge_pages_free')} of {memory['huge_pages_total']} free"
-        facts["Huge pages"] = f"{pages}, {size(each)} each" if each else pages
+        facts["Huge pages"] = f"{pages}, {sized(each)} each" if each else pages
     if items(document, "gpus"):
         facts["GPU driver / runtime"] = f"{_short(host, 'driver_version')} / {_short(host, 'runtime_version')}"
     return [{"label": label, "value": value} for label, value in facts.items()]
@@ -195,7 +196,7 @@ def _joined(entry: Entry, first: str, second: str) -> Cell:
 def _memory(memory: Entry) -> Cell:
     total = cell(memory, "total_bytes")
     free = memory.get("available_bytes")
-    return f"{total}, {size(free)} available" if isinstance(total, str) and free is not None else total
+    return f"{total}, {sized(free)} available" if isinstance(total, str) and free is not None else total
 
 
 def _short(entry: Entry, key: str) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..sizes import sized
 from .hardware_tables import best_gid, capacity_of, gpu_name, pcie_link
-from .hardware_values import NOTHING, Cell, Entry, cell, inner, items, live, pick, rows_of, size, words
+from .hardware_values import NOTHING, Cell, Entry, cell, inner, items, live, pick, rows_of, words
 
 __all__ = ["make_details"]
 
@@ -119,7 +120,7 @@ def _traffic(prefix: str, key: str, capacity: float | None = None) -> list[Row]:
         _row(f"{prefix}{labels[0]}", live(key, "tx", capacity)),
         _row(f"{prefix}{labels[1]}", live(key, "rx", capacity)),
     ]
-    return [*rows, _row(f"{prefix}{labels[2]}", f"{size(capacity)}/s each way")] if capacity else rows
+    return [*rows, _row(f"{prefix}{labels[2]}", f"{sized(capacity)}/s each way")] if capacity else rows
 
 
 def _mooncake(document: Entry, gpu: Entry) -> list[Row]:
@@ -135,7 +136,7 @@ def _mooncake(document: Entry, gpu: Entry) -> list[Row]:
 
 def _process(process: Entry) -> str:
     held = process.get("memory_bytes")
-    return f"{process.get('name') or 'name unknown'}, {size(held) if held is not None else 'memory unknown'}"
+    return f"{process.get('name') or 'name unknown'}, {sized(held) if held is not None else 'memory unknown'}"
 
 
 def _path(path: Entry) -> str:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from .hardware_values import NOTHING, Cell, Entry, cell, inner, items, live, size, words
+from .hardware_values import NOTHING, Cell, Entry, cell, inner, items, live, words
 
 __all__ = ["best_gid", "capacity_of", "gpu_name", "make_tables", "pcie_link"]
 
@@ -215,10 +215,10 @@ def _state(port: Entry) -> Cell:
 
 
 def _usable(nic: Entry, port: Entry) -> Cell:
-    if nic.get("fit") is False:
-        return {"text": f"not for KV: {'; '.join(items(nic, 'signs')) or 'see the notes'}", "sign": "off"}
     usable = port.get("usable")
     why = str(port.get("why_not") or nic.get("why_not") or "")
+    if nic.get("fit") is False and usable is not False:
+        return {"text": f"not for KV: {'; '.join(items(nic, 'signs')) or 'see the notes'}", "sign": "off"}
     if usable is None:
         return {"text": f"unknown: {why or 'the probe does not say'}", "sign": "unknown"}
     doubt = "; ".join(items(nic, "signs"))

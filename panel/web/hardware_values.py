@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from ..sizes import sized
+
 __all__ = [
     "NOTHING",
     "Cell",
@@ -20,7 +22,6 @@ __all__ = [
     "live",
     "pick",
     "rows_of",
-    "size",
     "words",
 ]
 
@@ -28,9 +29,8 @@ Cell = str | dict[str, Any]
 Entry = Mapping[str, Any]
 
 NOTHING = "\N{EN DASH}"
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 _ENDINGS: Mapping[str, Callable[[Any], str]] = {
-    "_bytes": lambda value: size(value),
+    "_bytes": lambda value: sized(value),
     "_percent": lambda value: f"{value:g} %",
     "_gbps": lambda value: f"{value:g} Gb/s",
     "_mbps": lambda value: f"{value / 1000:g} Gb/s",
@@ -62,16 +62,6 @@ _LABELS = {
     "gid_table_length": "GID table's length",
     "mac": "MAC",
 }
-
-
-def size(value: float) -> str:
-    """Returns a count of bytes in decimal units."""
-    number = float(value)
-    for unit in _UNITS[:-1]:
-        if abs(number) < 1000:
-            return f"{number:.4g} {unit}"
-        number /= 1000
-    return f"{number:.4g} {_UNITS[-1]}"
 
 
 def items(entry: Entry, key: str) -> list[Any]:

@@ -135,9 +135,13 @@ class _GpuLinks:
             self._traffic.close()
 
 
-def this_host_sources() -> Sequence[TrafficSource]:
-    """Returns the devices that this host has now; asks no driver."""
-    files = HostFiles()
+def this_host_sources(files: HostFiles | None = None) -> Sequence[TrafficSource]:
+    """Returns the devices that this host has now; asks no driver.
+
+    Args:
+        files: the live host's unless a test names others.
+    """
+    files = HostFiles() if files is None else files
     counters = [DeviceCounters(device, files) for device in counted_devices(files)]
-    nvidia = files.exists("proc/driver/nvidia/version") or files.exists("dev/nvidiactl") or files.exists("dev/dxg")
+    nvidia = any(files.exists(path) for path in ("proc/driver/nvidia/version", "dev/nvidiactl", "dev/dxg"))
     return [*counters, *([_GpuLinks(inherited_environment())] if nvidia else [])]

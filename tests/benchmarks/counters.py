@@ -1,8 +1,8 @@
 """What a sample of 16 NICs x 4 counters costs, as a multiple of the bare pread calls on the same files in the same run.
 
 `python tests/benchmarks/counters.py [ROUNDS]`. The files are the kernel's own, of the loopback interface, opened once
-for each NIC and counter; a datagram before each round makes those of bytes move, so every sample makes numbers of
-changed text. On an RDMA NIC each pread may be a firmware command and costs more, which makes the ratio smaller. Plain
+for each NIC and counter; a datagram before each round makes those of bytes move. What the files held becomes numbers
+with the rates, which are made when somebody looks and are timed beside it. On an RDMA NIC each pread may be a firmware command and costs more, which makes the ratio smaller. Plain
 files, whose pread costs about half, are a second case. The two are interleaved; the last line is JSON with medians.
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pdpanel.nic_probe.counters import CountedLink, CounterReader
+from pdpanel.nic_probe.counters import CountedLink, CounterReader, rates
 from pdpanel.nic_probe.nics.counter_files import CounterFile, CounterSources
 
 NICS = 16
@@ -61,8 +61,10 @@ def traffic() -> Iterator[Callable[[], None]]:
         yield move
 
 
-def compare(root: str, counted: Sequence[CountedLink], move: Callable[[], None], rounds: int) -> tuple[float, float]:
-    """Returns the medians of a sample and of the bare pread calls, in seconds."""
+def compare(
+    root: str, counted: Sequence[CountedLink], move: Callable[[], None], rounds: int
+) -> tuple[float, float, float]:
+    """Returns the medians of a sample, of the bare pread calls and of the rates between two samples, in seconds."""
     reader = CounterReader(counted, root)
     assert len(reader.sample().texts) == NICS * 4
     paths = [part.path for link in counted for part in (*link.sources.tx, *link.sources.rx)]
@@ -80,9 +82,15 @@ def compare(root: str, counted: Sequence[CountedLink], move: Callable[[], None],
         reader.sample()
         return time.perf_counter() - began
 
-    samples, calls = [], []
+    samples, calls, made = [], [], []
+    before = reader.sample()
     for number in range(rounds):
         move()
+        after = reader.sample()
+        began = time.perf_counter()
+        rates(before, after)
+        made.append(time.perf_counter() - began)
+        before = after
         if number % 2:
             calls.append(bare())
             samples.append(sample())
@@ -92,7 +100,7 @@ def compare(root: str, counted: Sequence[CountedLink], move: Callable[[], None],
     reader.close()
     for descriptor in descriptors:
         os.close(descriptor)
-    return statistics.median(samples), statistics.median(calls)
+    return statistics.median(samples), statistics.median(calls), statistics.median(made)
 
 
 def plain_files(root: Path) -> Callable[[], None]:
@@ -123,7 +131,7 @@ def main() -> None:
         return "./" * number + KERNEL
 
     everything = ("tx_bytes", "tx_packets", "rx_bytes", "rx_packets")
-    cases: dict[str, tuple[float, float]] = {}
+    cases: dict[str, tuple[float, float, float]] = {}
     with traffic() as move:
         cases["kernel files, 2 of 4 move"] = compare("/", links(apart, byte_files, errors), move, rounds)
         cases["kernel files, 4 of 4 move"] = compare("/", links(apart, everything, ()), move, rounds)
@@ -131,9 +139,10 @@ def main() -> None:
         move_files = plain_files(Path(folder))
         counted = links(str, byte_files, errors)
         cases["plain files, 2 of 4 move"] = compare(folder, counted, move_files, rounds // 5)
-    for name, (sample, calls) in cases.items():
-        print(f"{name}: sample {sample * 1e6:.1f} us, pread calls {calls * 1e6:.1f} us, {sample / calls:.2f} x")
-    sample, calls = cases["kernel files, 2 of 4 move"]
+    for name, (sample, calls, made) in cases.items():
+        costs = f"sample {sample * 1e6:.1f} us, pread calls {calls * 1e6:.1f} us, {sample / calls:.2f} x"
+        print(f"{name}: {costs}; rates {made * 1e6:.1f} us")
+    sample, calls, _ = cases["kernel files, 2 of 4 move"]
     result = {
         "suite": "counters",
         "case": "16 NICs x 4 counters",
@@ -143,7 +152,7 @@ def main() -> None:
         "peer": "bare os.pread calls",
         "peer_value": round(calls * 1e6, 1),
         "ratio": round(sample / calls, 3),
-        "ratios": {name: round(sample / calls, 3) for name, (sample, calls) in cases.items()},
+        "ratios": {name: round(sample / calls, 3) for name, (sample, calls, _) in cases.items()},
     }
     print(json.dumps(result))
 

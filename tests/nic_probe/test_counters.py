@@ -70,16 +70,16 @@ Opened = Callable[..., CounterReader]
 
 def apart(sample: CounterSample, seconds: float) -> CounterSample:
     """Returns the sample as if it had been taken that much later than it was."""
-    return CounterSample(sample.at + seconds, sample.counts, sample.texts, sample.frame)
+    return CounterSample(sample.at + seconds, sample.texts, sample.frame)
 
 
 def rate_of(before: CounterSample, after: CounterSample) -> LinkRate:
-    (rate,) = rates(CounterSample(0.0, before.counts, before.texts, before.frame), _at(2.0, after)).values()
+    (rate,) = rates(CounterSample(0.0, before.texts, before.frame), _at(2.0, after)).values()
     return rate
 
 
 def _at(at: float, sample: CounterSample) -> CounterSample:
-    return CounterSample(at, sample.counts, sample.texts, sample.frame)
+    return CounterSample(at, sample.texts, sample.frame)
 
 
 def test_words_become_bytes_per_second(root: Path, opened: Opened) -> None:
@@ -252,7 +252,7 @@ def test_a_reader_that_is_closed_has_closed_its_files(root: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) > len(before)
     reader.close()
     assert set(os.listdir("/proc/self/fd")) <= before
-    assert reader.sample().counts == []
+    assert reader.sample().texts == []
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_the_sources_of_a_whole_node_are_read(
     part = links[1].sources.tx[0]
     path = node.root / part.path
     path.write_text(str(int(path.read_text()) + 1000))
-    answer = rates(CounterSample(0.0, before.counts, before.texts, before.frame), _at(1.0, reader.sample()))
+    answer = rates(CounterSample(0.0, before.texts, before.frame), _at(1.0, reader.sample()))
     assert [rate.tx.value for rate in answer.values()] == [0.0, 1000.0 * part.factor, 0.0]
     assert all(rate.source == kind for rate in answer.values())
 

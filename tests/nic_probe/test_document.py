@@ -84,7 +84,13 @@ def test_a_host_with_nothing(tmp_path: Path) -> None:
     assert document["sglang_ib_device"] == ""
 
 
-@given(st.sets(st.sampled_from([field.name for field in fields(Gpu) if field.name not in {"pci", "vendor", "health", "pcie_link"}])))
+@given(
+    st.sets(
+        st.sampled_from(
+            [field.name for field in fields(Gpu) if field.name not in {"pci", "vendor", "health", "pcie_link"}]
+        )
+    )
+)
 def test_any_gap_in_a_gpu_is_named(tmp_path_factory: Any, missing: set[str]) -> None:
     gpu = make_gpu("0000:18:00.0", **{name: unread("gone") for name in missing})
     host = make_host(tmp_path_factory.mktemp("host"), (gpu,))

@@ -6,18 +6,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import pytest
 from pdpanel.nic_probe.counters import LinkRate
-from pdpanel.nic_probe.counters_by_device import counted_devices, counted_links
 from pdpanel.nic_probe.reading import Reading
-from pdpanel.nic_probe.sources.files import HostFiles
 from pdpanel.panel.web import host_series
 from pdpanel.panel.web.host_series import HostSampler
-from pdpanel.panel.web.host_sources import DeviceCounters, TrafficSource, this_host_sources
+from pdpanel.panel.web.host_sources import TrafficSource, this_host_sources
 from pdpanel.panel.web.port import HostTraffic
-from simulated_node import grow_node, write_tree
 
 
 def rate(tx: float, reason: str = "", note: str = "") -> LinkRate:
@@ -92,10 +88,14 @@ def test_before_anything_is_known_there_is_nothing() -> None:
 def test_every_device_is_sampled_and_the_rate_that_is_reached_is_told(start: Start) -> None:
     sampler = start(lambda: sources)
     sources: list[TrafficSource] = [Fake("mlx5_0", rate(5.0)), Fake("gpus", rate(7.0), counts=False)]
-    traffic = wait(sampler, lambda now: len(now.links) == 2 and now.rate_hz > 0)
+    traffic = wait(sampler, lambda now: len(now.links) == 2 and now.rate_hz > 0 and known(now, "mlx5_0:1"))
     assert traffic.at == 1000.0
     link = traffic.links["mlx5_0:1"]
     assert (link.tx_bytes_per_s, link.rx_bytes_per_s, link.source, link.reason) == (5.0, 0.0, "port counters", "")
+
+
+def known(traffic: HostTraffic, key: str) -> bool:
+    return traffic.links[key].tx_bytes_per_s is not None
 
 
 @pytest.fixture
@@ -109,13 +109,11 @@ def test_a_device_that_hangs_is_a_gap_and_the_others_go_on(start: Start, hung: t
     good = Fake("mlx5_1", rate(1.0))
     sources: list[TrafficSource] = [Fake("mlx5_0", hung), good]
     sampler = start(lambda: sources)
-    traffic = wait(sampler, lambda now: "mlx5_0:1" in now.links)
+    traffic = wait(sampler, lambda now: len(now.links) == 2 and now.rate_hz > 0 and known(now, "mlx5_1:1"))
     assert traffic.links["mlx5_0:1"].tx_bytes_per_s is None
     assert "has not answered for" in traffic.links["mlx5_0:1"].reason
-    assert traffic.links["mlx5_1:1"].tx_bytes_per_s == 1.0
     reads = good.reads
     wait(sampler, lambda now: good.reads > reads + 5)
-    assert traffic.rate_hz > 0, "the rate of those that answer"
 
 
 def test_a_device_that_hangs_later_becomes_a_gap_under_the_same_names(start: Start, hung: threading.Event) -> None:
@@ -133,7 +131,7 @@ def test_a_device_that_hangs_later_becomes_a_gap_under_the_same_names(start: Sta
 
 def test_gaps_and_notes_of_the_counters_reach_the_value(start: Start) -> None:
     sources = [Fake("mlx5_0", rate(0.0, reason="went backwards")), Fake("ionic_0", rate(9.0, note="above the line"))]
-    links = wait(start(lambda: sources), lambda now: len(now.links) == 2).links
+    links = wait(start(lambda: sources), lambda now: len(now.links) == 2 and known(now, "ionic_0:1")).links
     assert links["mlx5_0:1"].tx_bytes_per_s is None
     assert links["mlx5_0:1"].rx_bytes_per_s == 0.0
     assert links["mlx5_0:1"].reason == "went backwards"
@@ -203,74 +201,15 @@ def test_close_ends_all_but_what_hangs(start: Start, hung: threading.Event) -> N
     sampler = start(lambda: [Fake("mlx5_0", hung), good])
     wait(sampler, lambda now: bool(now.links))
     sampler.close()
-    assert good.closed.is_set()
+    assert good.closed.wait(50)
     reads = good.reads
     assert sampler.latest() is not None
     assert good.reads == reads
-
-
-def test_the_counters_of_a_device_become_rates(tmp_path: Path) -> None:
-    node = grow_node(tmp_path, gpus=0, nics=2, gids=4, numa_nodes=1)
-    files = HostFiles(node.root)
-    devices = counted_devices(files)
-    assert [device.keys for device in devices] == [("mlx5_0:1", "eth1"), ("mlx5_1:1", "eth2"), ("eth0", "lo")]
-    source = DeviceCounters(devices[0], files, str(node.root))
-    try:
-        assert source.read() is None, "one sample makes no rate"
-        path = node.root / "sys/class/infiniband/mlx5_0/ports/1/counters/port_xmit_data"
-        path.write_text(str(int(path.read_text()) + 1_000_000))
-        answer = source.read()
-    finally:
-        source.close()
-    assert answer is not None
-    assert (answer["mlx5_0:1"].tx.value or 0) > 0
-    assert answer["mlx5_0:1"].rx.value == 0.0
-    assert answer["eth1"].source == "netdev"
-
-
-def test_a_device_is_not_asked_faster_than_it_refreshes(tmp_path: Path) -> None:
-    node = grow_node(tmp_path, gpus=0, nics=1, gids=1, nic_driver="bnxt_en")
-    lifespan = node.root / "sys/class/infiniband/bnxt_re0/ports/1/hw_counters/lifespan"
-    lifespan.write_text("400\n")
-    files = HostFiles(node.root)
-    source = DeviceCounters(counted_devices(files)[0], files, str(node.root))
-    source.read()
-    source.close()
-    assert source.period_s == 0.4
-
-
-def test_software_rdma_is_counted_by_the_interface_that_it_names(tmp_path: Path) -> None:
-    rxe = "sys/devices/virtual/infiniband/rxe0"
-    statistics = {f"sys/class/net/eth9/statistics/{name}_bytes": "5\n" for name in ("tx", "rx")}
-    files = {f"{rxe}/parent": "eth9\n", f"{rxe}/ports/1/state": "4: ACTIVE\n", f"{rxe}/ports/1/rate": "2.5 Gb/sec\n"}
-    write_tree(tmp_path, files | statistics | {"sys/class/infiniband/rxe0": f"-> ../../../{rxe}"})
-    host = HostFiles(tmp_path)
-    (device,) = counted_devices(host)
-    (link,) = counted_links(host, device)
-    assert link.sources.kind == "netdev eth9 (includes non-RDMA)"
-
-
-def test_the_ports_of_a_card_have_their_own_interfaces(tmp_path: Path) -> None:
-    place = "sys/devices/pci0000:00/0000:18:00.0"
-    tree = {f"{place}/infiniband/mlx4_0/ports/{port}/state": "4: ACTIVE\n" for port in (1, 2)}
-    tree[f"{place}/infiniband/mlx4_0/device"] = "-> ../../../0000:18:00.0"
-    tree["sys/class/infiniband/mlx4_0"] = f"-> ../../../{place}/infiniband/mlx4_0"
-    for index in (0, 1):
-        net = f"{place}/net/eth{index}"
-        tree |= {f"{net}/dev_port": f"{index}\n", f"{net}/device": "-> ../../../0000:18:00.0"}
-        tree |= {f"{net}/statistics/{name}_bytes": "1\n" for name in ("tx", "rx")}
-        tree[f"sys/class/net/eth{index}"] = f"-> ../../../{place}/net/eth{index}"
-    write_tree(tmp_path, tree)
-    files = HostFiles(tmp_path)
-    (device,) = counted_devices(files)
-    assert device.keys == ("mlx4_0:1", "mlx4_0:2", "eth0", "eth1")
-    kinds = [link.sources.kind for link in counted_links(files, device)]
-    assert kinds[:2] == [f"netdev eth{index} (includes non-RDMA)" for index in (0, 1)]
 
 
 def test_this_host_has_its_loopback(start: Start) -> None:
     if not os.path.exists("/sys/class/net/lo/statistics/tx_bytes"):
         pytest.skip("this machine shows no loopback interface")
     assert "lo" in [key for source in this_host_sources() for key in source.keys()]
-    traffic = wait(start(this_host_sources), lambda now: "lo" in now.links and now.rate_hz > 0)
-    assert traffic.links["lo"].tx_bytes_per_s is not None
+    traffic = wait(start(this_host_sources), lambda now: "lo" in now.links and now.rate_hz > 0 and known(now, "lo"))
+    assert traffic.links["lo"].source == "netdev"

@@ -70,7 +70,8 @@ SIGNATURES = (
             "signal 9",
         ),
         r"Out of memory: Killed process (?P<pid>\d+)(?: \((?P<name>[^)\n]{1,40})\))?|Memory cgroup out of memory"
-        r"|oom-kill:|oom_kill_process|OOMKilled|oom_reaper|^Killed$|: line \d+: +\d+ Killed\b|^\[\d+\][+-]? +(?:\d+ +)?Killed\b"
+        r"|oom-kill:|oom_kill_process|OOMKilled|oom_reaper|^Killed$"
+        r"|: line \d+: +\d+ Killed\b|^\[\d+\][+-]? +(?:\d+ +)?Killed\b"
         r"|(?:exit(?:ed)?[^\n]{0,30}|return)code:? -9\b|signal 9\b|exited with code -9\b",
         "A process was killed, most likely because memory ran out (process {pid} {name}).",
         "See dmesg | grep -i oom and the container's memory limit; lower --max-total-tokens, HiCache or the number of "

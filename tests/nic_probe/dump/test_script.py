@@ -73,7 +73,7 @@ def test_piped_it_writes_the_archive_to_stdout_and_nothing_else(python: str, tmp
     files = files_of(done.stdout)
     assert b"Max locked memory" in files["proc/self/limits"]
     facts = json.loads(files["pdpanel/facts.json"])
-    assert facts["libraries"] and facts["addresses"]["lo"]
+    assert facts["addresses"]["lo"] and facts["environ"] == {"https_proxy": "http://***@p:1"}
     assert [name for name, data in files.items() if b"s3cret" in data] == []
     assert list(tmp_path.iterdir()) == []
 

@@ -188,7 +188,7 @@ def test_a_file_that_never_answers_holds_up_no_other(grow: Grow, monkeypatch: py
             released.wait(60)
         return real_read(descriptor, size)
 
-    monkeypatch.setattr(gather, "_STALL_S", 0.05)
+    monkeypatch.setattr(gather, "_STALL_S", 1.0)
     monkeypatch.setattr(os, "read", read)
     try:
         members = dump(root)
