@@ -69,7 +69,10 @@ def host_loopback(group: Group) -> list[Finding]:
 
 def address_ambiguous(group: Group) -> list[Finding]:
     """Finds workers that have to choose which of this host's addresses to announce."""
-    if group.host is None or not group.several_nodes:
+    if group.host is None:
+        return []
+    elsewhere = any(process.node and not group.here(process) for process in group.processes)
+    if not elsewhere and not group.several_nodes:
         return []
     addresses = {
         netdev.name: [text for text in netdev.addresses.otherwise(()) if _is_candidate(text)]

@@ -7,7 +7,7 @@ is read as it stands. `check_deployment_file` alone reads a file.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...engine.errors import CapacityError, ConfigError
@@ -147,7 +147,9 @@ def check_deployment(
         reason = "No plan can be made for this deployment."
         remedy = error.remedy if isinstance(error, ConfigError) else "Stop a run."
         return (_PLAN.finding(Severity.ERROR, field, evidence, reason, remedy[:1].upper() + remedy[1:]),)
-    return _check(arguments_of_plan(planned), host, topology, model or ModelSize())
+    # All of it runs on the host that is looked at, whatever that host calls itself.
+    here = [replace(worker, node="") for worker in arguments_of_plan(planned)]
+    return _check(here, host, topology, model or ModelSize())
 
 
 def check_commands(

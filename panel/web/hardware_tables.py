@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from ..sizes import sized
 from .hardware_values import NOTHING, Cell, Entry, cell, inner, items, live, words
 
 __all__ = ["best_gid", "capacity_of", "gpu_name", "make_tables", "pcie_link"]
@@ -174,7 +175,7 @@ def _numa(document: Entry) -> dict[str, Any]:
             for kind, name in (("gpus", gpu_name), ("nics", lambda nic: str(nic.get("name"))))
         ]
         cpus = cell(node, "cpus", lambda text: text or "none")
-        rows.append([f"node{node.get('id')}", cpus, cell(node, "memory_bytes", size), *inside])
+        rows.append([f"node{node.get('id')}", cpus, cell(node, "memory_bytes", sized), *inside])
     columns = ("Node", "CPUs", "Memory", "GPUs", "RDMA NICs")
     return _table("NUMA nodes", columns, rows, "The kernel names no NUMA node.")
 

@@ -2,8 +2,9 @@
 
 `python tests/benchmarks/counters.py [ROUNDS]`. The files are the kernel's own, of the loopback interface, opened once
 for each NIC and counter; a datagram before each round makes those of bytes move. What the files held becomes numbers
-with the rates, which are made when somebody looks and are timed beside it. On an RDMA NIC each pread may be a firmware command and costs more, which makes the ratio smaller. Plain
-files, whose pread costs about half, are a second case. The two are interleaved; the last line is JSON with medians.
+with the rates, which are made when somebody looks and are timed beside it. On an RDMA NIC each pread may be a firmware
+command and costs more, which makes the ratio smaller. Plain files, whose pread costs about half, are a second case.
+The two are interleaved; the last line is JSON with medians.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def test_a_host_with_nothing(tmp_path: Path) -> None:
     )
 )
 def test_any_gap_in_a_gpu_is_named(tmp_path_factory: Any, missing: set[str]) -> None:
-    gpu = make_gpu("0000:18:00.0", **{name: unread("gone") for name in missing})
+    gpu = replace(make_gpu("0000:18:00.0"), **dict.fromkeys(missing, unread("gone")))
     host = make_host(tmp_path_factory.mktemp("host"), (gpu,))
     (entry,) = _document(host)["gpus"]
     assert entry.get("unreadable", {}) == {name: "test gone" for name in missing}

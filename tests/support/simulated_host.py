@@ -1,4 +1,4 @@
-"""Whole values of nic_probe for tests: a host, its GPUs and NICs, with everything in order unless a test says otherwise.
+"""Whole values of nic_probe for tests: a host, its GPUs and NICs, in order unless a test says otherwise.
 
 Nothing is read here; the fields that a test does not name have the values of a healthy device.
 """

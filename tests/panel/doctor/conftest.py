@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import pytest
-from pdpanel.nic_probe.finding import Finding
+from pdpanel.nic_probe.finding import Finding, Severity
 from pdpanel.panel.doctor.log import explain_log
 
 
@@ -30,3 +30,9 @@ def by_id() -> Callable[[Iterable[Finding]], dict[str, Finding]]:
         return found
 
     return table
+
+
+@pytest.fixture
+def errors() -> Callable[[Iterable[Finding]], list[str]]:
+    """Returns the ids of the findings that are errors."""
+    return lambda findings: [finding.id for finding in findings if finding.severity is Severity.ERROR]

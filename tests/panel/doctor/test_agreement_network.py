@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -69,10 +70,8 @@ def test_every_rule_is_tried() -> None:
 
 def _host(root: Path, addresses: dict[str, list[str]]) -> Host:
     node = grow_node(root, gpus=2, nics=2, gids=8)
-    facts = (node.root / "pdpanel/facts.json").read_text()
-    import json
-
-    (node.root / "pdpanel/facts.json").write_text(json.dumps(json.loads(facts) | {"addresses": addresses}))
+    facts = node.root / "pdpanel/facts.json"
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"addresses": addresses}))
     return probe_host(HostFiles(node.root), {})
 
 
