@@ -42,21 +42,21 @@ _DP = Rule(
     "--dp-size without DP attention multiplies the GPUs",
     "--dp-size N starts N whole replicas, each on tp x pp GPUs. Only with DP attention do the replicas share the "
     "GPUs of the tensor parallel group.",
-    ("launch-commands.md 3",),
+    ("SGLang release wheels 0.4.5 to 0.5.23",),
 )
 _IB_UNKNOWN = Rule(
     "ib-device-unknown",
     "A worker names an RDMA device that the host does not have",
     "SGLang compares the names with /sys/class/infiniband and ends with a ValueError; a port suffix such as mlx5_0:1 "
     "counts as unknown. Mooncake takes TCP when none of them exists.",
-    ("hardware-probing.md 2.6", "sgl-project/sglang#23003"),
+    ("SGLang source: validation_hook.py", "sgl-project/sglang#23003"),
 )
 _IB_USABLE = Rule(
     "ib-device-unusable",
     "A worker names an RDMA device that cannot carry KV",
     "The port is down, has no GID, or the process may not open it. SGLang does not check that; Mooncake leaves the "
     "device out and may fall back to TCP.",
-    ("kvcache-ai/Mooncake#507", "hardware-probing.md 2.6"),
+    ("kvcache-ai/Mooncake#507", "SGLang source: validation_hook.py"),
 )
 _IB_RAILS = Rule(
     "ib-device-crosses-rails",

@@ -22,48 +22,48 @@ _GONE = Rule(
     "An option that this version of the engine does not have",
     "Options of SGLang come and go. A gone one ends the server at once, a deprecated one will; the shortened form of "
     "several options is refused as ambiguous.",
-    ("launch-commands.md 3", "launch-commands.md 4.4"),
+    ("SGLang release wheels 0.4.5 to 0.5.23", "SGLang release wheels 0.4.5 to 0.5.23"),
 )
 _MINI_LB = Rule(
     "mini-lb-gone",
     "sglang.srt.disaggregation.mini_lb is no more",
     "The load balancer of SGLang 0.4.5 is a stub in 0.5.2 and gone today; the router took its place.",
-    ("launch-commands.md 3",),
+    ("SGLang release wheels 0.4.5 to 0.5.23",),
 )
 _V0_CONFIG = Rule(
     "vllm-v0-kv-config",
     "A KV transfer configuration of vLLM V0",
     "kv_rank, kv_parallel_size, kv_buffer_size and kv_ip are refused by today's vLLM, whose configuration forbids "
     "unknown keys.",
-    ("launch-commands.md 3", "launch-commands.md 6.4"),
+    ("SGLang release wheels 0.4.5 to 0.5.23", "Mooncake documentation: vLLM V0 integration"),
 )
 _CONFIG_IGNORED = Rule(
     "config-path-ignored",
     "SGLang ignores MOONCAKE_CONFIG_PATH",
     "Only SGLang 0.4.5.post1 read a mooncake.json for PD. Since then metadata are exchanged directly "
     "(P2PHANDSHAKE), and NICs and ports are options; what stands in the file has no effect.",
-    ("sgl-project/sglang#5460", "sgl-project/sglang#5729", "launch-commands.md 3"),
+    ("sgl-project/sglang#5460", "sgl-project/sglang#5729", "SGLang release wheels 0.4.5 to 0.5.23"),
 )
 _METADATA = Rule(
     "metadata-server-kind",
     "A metadata server that the wheel may not speak to",
     "etcd and redis are options of Mooncake's build; the wheel lacks redis and aborts the process on such a URL. For "
     "PD none is needed.",
-    ("kvcache-ai/Mooncake#375", "kvcache-ai/Mooncake#386", "transports.md 4.1"),
+    ("kvcache-ai/Mooncake#375", "kvcache-ai/Mooncake#386", "measured with Mooncake 0.3.13"),
 )
 _PRESENCE = Rule(
     "variable-presence",
     "A variable that counts as soon as it is set",
     "Mooncake tests some variables by their presence: MC_FORCE_TCP=0 forces TCP. SGLang, in turn, drops the NIC list "
     "only for MC_FORCE_TCP=1.",
-    ("launch-commands.md 3",),
+    ("SGLang release wheels 0.4.5 to 0.5.23",),
 )
 _DECODE_CACHE = Rule(
     "decode-radix-cache",
     "Options of a prefix cache that decode does not have",
     "A decode worker switches its radix cache off unless --disaggregation-decode-enable-radix-cache is given, and "
     "that option excludes others.",
-    ("launch-commands.md 4.1",),
+    ("SGLang documentation: PD disaggregation",),
 )
 _METRICS_OFF = Rule(
     "engine-metrics-off",
@@ -76,7 +76,7 @@ _FAKE = Rule(
     "transfer-backend-unusable",
     "A transport that this role or version does not have",
     "`fake` is for decode alone and makes prefill fail; `mooncake_tcp` came with 0.5.14.",
-    ("launch-commands.md 4.1",),
+    ("SGLang documentation: PD disaggregation",),
 )
 
 

@@ -17,7 +17,7 @@ _LOOPBACK = Rule(
     "A worker listens on loopback although others run elsewhere",
     "SGLang listens on 127.0.0.1 unless --host says otherwise. Its bootstrap server and transfer address follow "
     "--host, so no process of another host reaches it.",
-    ("launch-commands.md 2.2", "kvcache-ai/Mooncake#225"),
+    ("SGLang documentation: PD disaggregation", "kvcache-ai/Mooncake#225"),
 )
 _ADVERTISED = Rule(
     "address-ambiguous",
@@ -38,7 +38,7 @@ _POLICY = Rule(
     "A router's option that it refuses or reads otherwise",
     "--decode takes one URL and does not split at commas; --policy knows a few names, and `bucket` is for prefill "
     "alone; without --pd-disaggregation prefill and decode are not told apart.",
-    ("launch-commands.md 3", "launch-commands.md 5"),
+    ("SGLang release wheels 0.4.5 to 0.5.23", "sglang-router 0.3.2: --help"),
 )
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")

@@ -43,38 +43,38 @@ _MODEL = Rule(
     "Prefill and decode serve different models",
     "Another model, revision or quantisation makes other KV: the halves refuse each other or answer nonsense. "
     "Another served name lets the router find no worker for it.",
-    ("sglang-wire.md",),
+    ("SGLang source: disaggregation/common/conn.py",),
 )
 _CONTEXT = Rule(
     "pd-context-length",
     "Decode takes shorter requests than prefill",
     "A prompt that prefill accepts and decode refuses fails only after its KV was computed.",
-    ("sglang-wire.md",),
+    ("SGLang source: disaggregation/common/conn.py",),
 )
 _BACKEND = Rule(
     "pd-transfer-backend",
     "Prefill and decode use different transports",
     "Each transport has its own handshake, so the two cannot talk to each other.",
-    ("launch-commands.md 4.1",),
+    ("SGLang documentation: PD disaggregation",),
 )
 _MODE = Rule(
     "pd-mode",
     "A role is missing, or both halves have the same one",
     "Without --disaggregation-mode a SGLang server does both halves itself; two prefill workers wait for a decode "
     "worker for ever.",
-    ("launch-commands.md 4.1", "sgl-project/sglang#6215"),
+    ("SGLang documentation: PD disaggregation", "sgl-project/sglang#6215"),
 )
 _BOTH_SIDES = Rule(
     "pd-both-sides",
     "An option that both halves need is set on one alone",
     "KV checksums, the decode allocation policy and the custom memory pool change what the two exchange.",
-    ("launch-commands.md 4.1", "launch-commands.md 4.5"),
+    ("SGLang documentation: PD disaggregation", "SGLang documentation: environment variables"),
 )
 _VERSIONS = Rule(
     "pd-versions",
     "Processes have different versions of the engine",
     "The protocol between the halves changes between versions and is checked by few of them.",
-    ("hardware-probing.md 9.4",),
+    ("Mooncake documentation: troubleshooting",),
 )
 
 _NARROW = ("fp8", "fp4", "int8", "int4", "nvfp4", "mxfp")

@@ -25,14 +25,14 @@ _BOOTSTRAP_MISMATCH = Rule(
     "The router names another bootstrap port than prefill has",
     "The router tells decode where prefill's bootstrap server is. When it names no port, decode takes its own "
     "--disaggregation-bootstrap-port, which must then equal prefill's.",
-    ("launch-commands.md 2.2",),
+    ("SGLang documentation: PD disaggregation",),
 )
 _PORT_CLASH = Rule(
     "port-clash",
     "Two processes of one host want the same port",
     "The second one ends with Address already in use. A router and a SGLang server share the default 30000, and "
     "--dist-init-addr takes some ports behind its own.",
-    ("vllm-project/vllm-ascend#4725", "kvcache-ai/Mooncake#383", "launch-commands.md 2.2"),
+    ("vllm-project/vllm-ascend#4725", "kvcache-ai/Mooncake#383", "SGLang documentation: PD disaggregation"),
 )
 _EPHEMERAL = Rule(
     "port-ephemeral",
@@ -45,7 +45,7 @@ _PORT_TAKEN = Rule(
     "port-taken",
     "Somebody listens already on a port that a worker wants",
     "The worker will end with Address already in use.",
-    ("sgl-project/sglang#21268", "hardware-probing.md 9.4"),
+    ("sgl-project/sglang#21268", "Mooncake documentation: troubleshooting"),
 )
 _ROUTER_WORKERS = Rule(
     "router-workers",

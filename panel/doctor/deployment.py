@@ -45,28 +45,28 @@ _MEMORY = Rule(
     "deployment-memory",
     "Weights and KV do not fit into memory",
     "A worker that takes more than there is ends in an out-of-memory error, or the kernel kills it.",
-    ("hardware-probing.md 9.1",),
+    ("NCCL documentation: troubleshooting, shared memory",),
 )
 _TRANSPORT = Rule(
     "deployment-transport",
     "The host cannot carry the transport that is asked for",
     "Mooncake takes RDMA when there is a usable NIC and TCP when there is none, whatever it was told. KV over TCP "
     "costs several times more time and CPU.",
-    ("transports.md 5", "llm-d/llm-d#2370", "kvcache-ai/Mooncake#1811"),
+    ("measured with Mooncake 0.3.13", "llm-d/llm-d#2370", "kvcache-ai/Mooncake#1811"),
 )
 _UNTRUSTED = Rule(
     "deployment-runs-code",
     "A deployment that brings code of its own",
     "LD_PRELOAD, PYTHONPATH and their like load code from where they point into every process, and "
     "--trust-remote-code runs what the model's author wrote. In a file from elsewhere these deserve a look.",
-    ("DESIGN.md: safety",),
+    ("docs/architecture.md",),
 )
 _OPEN = Rule(
     "deployment-open",
     "Workers that anybody on the network may use",
     "A worker that listens on more than loopback without --api-key answers whoever reaches it, also requests that "
     "flush, abort and profile.",
-    ("DESIGN.md: safety",),
+    ("docs/architecture.md",),
 )
 RULES = (_PLAN, _NOTHING, _MEMORY, _TRANSPORT, _UNTRUSTED, _OPEN)
 

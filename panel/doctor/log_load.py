@@ -30,7 +30,7 @@ _THROUGHPUT = Rule(
     "How fast KV travelled, by Mooncake's own count",
     "With MC_TE_METRIC=1 Mooncake logs the throughput of its transfers. Beside the rate of the link it shows whether "
     "KV can have gone over RDMA.",
-    ("launch-commands.md 8.1", "llm-d/llm-d#2370"),
+    ("Mooncake documentation: metrics", "llm-d/llm-d#2370"),
 )
 RULES = (_BOUND, _THROUGHPUT)
 

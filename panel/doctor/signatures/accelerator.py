@@ -193,7 +193,7 @@ SIGNATURES = (
             "A shared library is missing",
             "A wheel wants a library that the system lacks. For Mooncake the remedy of its documentation is to build "
             "it from source.",
-            ("launch-commands.md 4.6",),
+            ("Mooncake documentation: installation",),
         ),
         Speaker.PYTHON,
         Severity.ERROR,

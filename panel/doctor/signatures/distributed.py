@@ -30,7 +30,7 @@ SIGNATURES = (
             "/dev/shm is full",
             "NCCL and torch share memory between processes through /dev/shm, of which a container has 64 MB unless "
             "told otherwise.",
-            ("hardware-probing.md 9.1",),
+            ("NCCL documentation: troubleshooting, shared memory",),
         ),
         Speaker.NCCL,
         Severity.ERROR,
@@ -63,7 +63,7 @@ SIGNATURES = (
             "NCCL or Gloo found no interface to talk over",
             "Ranks first meet over TCP. On a host with many interfaces the wrong one is chosen, or a name in "
             "NCCL_SOCKET_IFNAME or GLOO_SOCKET_IFNAME does not exist.",
-            ("hardware-probing.md 9.4",),
+            ("Mooncake documentation: troubleshooting",),
         ),
         Speaker.NCCL,
         Severity.ERROR,
@@ -95,7 +95,7 @@ SIGNATURES = (
             "Ranks of an engine did not meet",
             "Not all ranks came to --dist-init-addr in time: one did not start, the address belongs to another host, "
             "a firewall is between, or --nnodes is too large.",
-            ("launch-commands.md 2.2",),
+            ("SGLang documentation: PD disaggregation",),
         ),
         Speaker.TORCH,
         Severity.ERROR,

@@ -241,7 +241,7 @@ SIGNATURES = (
             "The program refuses its command line",
             "A flag is unknown to this version, or is the ambiguous beginning of several. Flags of SGLang and vLLM "
             "come and go between versions.",
-            ("launch-commands.md 4.4",),
+            ("SGLang release wheels 0.4.5 to 0.5.23",),
         ),
         Speaker.PYTHON,
         Severity.ERROR,

@@ -69,7 +69,7 @@ SIGNATURES = (
             "The hub cannot be reached",
             "The host has no way to the hub, a proxy is missing, or the offline mode is on and the model is not in "
             "the cache.",
-            ("launch-commands.md 4.5",),
+            ("SGLang documentation: environment variables",),
         ),
         Speaker.HUB,
         Severity.ERROR,

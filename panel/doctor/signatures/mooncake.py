@@ -18,7 +18,7 @@ SIGNATURES = (
             "MC_FORCE_TCP takes the RDMA NICs out of the choice. Mooncake tests only whether it is set: "
             "MC_FORCE_TCP=0 "
             "forces TCP, too.",
-            ("launch-commands.md 3", "transports.md 5"),
+            ("SGLang release wheels 0.4.5 to 0.5.23", "measured with Mooncake 0.3.13"),
         ),
         Speaker.MOONCAKE,
         Severity.INFO,
@@ -34,7 +34,7 @@ SIGNATURES = (
             "With no usable RDMA NIC Mooncake takes TCP, whatever protocol was asked for, and reports success. In a "
             "container this is how missing device nodes, IPC_LOCK or user libraries show; SGLang's cookbook warns "
             "that such a fallback may also garble the KV cache.",
-            ("llm-d/llm-d#2370", "nixl#909", "kvcache-ai/Mooncake#1811", "kvcache-ai/Mooncake#3121", "transports.md 5"),
+            ("llm-d/llm-d#2370", "ai-dynamo/nixl#909", "kvcache-ai/Mooncake#1811", "kvcache-ai/Mooncake#3121", "measured with Mooncake 0.3.13"),
         ),
         Speaker.MOONCAKE,
         Severity.WARNING,
@@ -92,7 +92,7 @@ SIGNATURES = (
             "A TCP transfer ended in the middle",
             "The peer closed the connection while KV was on its way: it died, was restarted, or stopped. At the end "
             "of a run this is ordinary.",
-            ("transports.md 6",),
+            ("measured with Mooncake 0.3.13",),
         ),
         Speaker.MOONCAKE,
         Severity.WARNING,
@@ -107,7 +107,7 @@ SIGNATURES = (
             "log-tcp-protocol",
             "Two versions of Mooncake's TCP protocol meet",
             "Newer versions acknowledge each write with a status frame, older ones do not. A pair of both fails.",
-            ("transports.md 7",),
+            ("Mooncake documentation: environment variables",),
         ),
         Speaker.MOONCAKE,
         Severity.ERROR,
@@ -122,7 +122,7 @@ SIGNATURES = (
             "A transfer took longer than Mooncake waits",
             "One call waits MC_TRANSFER_TIMEOUT seconds (30) plus a second for each gigabyte. The time-out ends the "
             "wait, not the write: the peer's memory is unknown afterwards.",
-            ("transports.md 6", "sgl-project/sglang#23272"),
+            ("measured with Mooncake 0.3.13", "sgl-project/sglang#23272"),
         ),
         Speaker.MOONCAKE,
         Severity.ERROR,
@@ -137,7 +137,7 @@ SIGNATURES = (
             "Mooncake found no port to listen on",
             "Each engine takes two ports from MC_MIN_RPC_PORT to MC_MAX_RPC_PORT (15000 to 17000), and 12001 for the "
             "handshake where metadata are kept elsewhere.",
-            (_DOC, "launch-commands.md 2.1"),
+            (_DOC, "Mooncake documentation: environment variables"),
         ),
         Speaker.MOONCAKE,
         Severity.ERROR,
@@ -204,7 +204,7 @@ SIGNATURES = (
             "This build of Mooncake does not know the metadata server's kind",
             "etcd and redis are options of Mooncake's build, and the wheel lacks redis. A URL of a kind that is "
             "missing aborts the process.",
-            ("kvcache-ai/Mooncake#375", "kvcache-ai/Mooncake#386", "transports.md 4.1"),
+            ("kvcache-ai/Mooncake#375", "kvcache-ai/Mooncake#386", "measured with Mooncake 0.3.13"),
         ),
         Speaker.MOONCAKE,
         Severity.ERROR,
@@ -252,7 +252,7 @@ SIGNATURES = (
             "This build of Mooncake lacks a transport",
             "Transports such as NVLink, EFA or HIP are options of the build. What the wheel lacks is refused, or "
             "replaced by RDMA or TCP.",
-            ("transports.md 5",),
+            ("measured with Mooncake 0.3.13",),
         ),
         Speaker.MOONCAKE,
         Severity.WARNING,
@@ -267,7 +267,7 @@ SIGNATURES = (
             "log-mooncake-setting",
             "Mooncake ignores a setting",
             "A variable or a topology file that cannot be read is replaced by the default, and only this line says so.",
-            ("launch-commands.md 7.4",),
+            ("Mooncake documentation: environment variables",),
         ),
         Speaker.MOONCAKE,
         Severity.WARNING,

@@ -343,7 +343,7 @@ SIGNATURES = (
             "A peer's memory is not reachable over NVLink",
             "On GB200 and GB300 memory is shared over multi-node NVLink only if it was allocated for that. Else the "
             "transport does not find the peer's addresses.",
-            ("launch-commands.md, failure signatures",),
+            ("Mooncake documentation: multi-node NVLink",),
         ),
         Speaker.MOONCAKE,
         Severity.ERROR,

@@ -110,7 +110,7 @@ SIGNATURES = (
             "log-bundled-transfer",
             "A KV transfer of the bundled engine failed",
             "A write failed or timed out; the request is tried again with a fresh room.",
-            ("transports.md 6",),
+            ("measured with Mooncake 0.3.13",),
         ),
         Speaker.PDPANEL,
         Severity.ERROR,

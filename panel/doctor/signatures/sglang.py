@@ -198,7 +198,7 @@ SIGNATURES = (
             "SGLang refuses --disaggregation-ib-device",
             "The names are checked against /sys/class/infiniband: no unknown name, no port suffix, a map needs every "
             "GPU that is used, and the folder must not be missing or empty.",
-            ("hardware-probing.md 2.6", "sgl-project/sglang#23003"),
+            ("SGLang source: validation_hook.py", "sgl-project/sglang#23003"),
         ),
         Speaker.SGLANG,
         Severity.ERROR,
@@ -216,7 +216,7 @@ SIGNATURES = (
             "sglang.srt.disaggregation.mini_lb is gone",
             "The small load balancer of 0.4.5 is a stub in 0.5.2 and gone today. The router took its place, with "
             "--mini-lb for debugging.",
-            ("launch-commands.md 3",),
+            ("SGLang release wheels 0.4.5 to 0.5.23",),
         ),
         Speaker.SGLANG,
         Severity.ERROR,
@@ -251,7 +251,7 @@ SIGNATURES = (
             "log-kv-pool-small",
             "No room for the KV cache",
             "After the weights too little memory is left for the KV cache of even one request.",
-            ("launch-commands.md 4.1",),
+            ("SGLang documentation: PD disaggregation",),
         ),
         Speaker.SGLANG,
         Severity.ERROR,
@@ -314,7 +314,7 @@ SIGNATURES = (
             "An answer was cut off (transfer length header)",
             "Seen with DeepSeek-V3 and Llama-405B on ROCm at 512 and more requests at once: answers end early, "
             "requests are dropped and throughput falls.",
-            ("launch-commands.md 9", "ROCm/MAD"),
+            ("sgl-project/sglang issues", "ROCm/MAD"),
         ),
         Speaker.PYTHON,
         Severity.ERROR,

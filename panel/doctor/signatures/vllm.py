@@ -15,7 +15,7 @@ SIGNATURES = (
             "vLLM refuses --kv-transfer-config",
             "kv_rank, kv_parallel_size, kv_buffer_size and kv_ip belong to vLLM V0. Today's KVTransferConfig forbids "
             "keys that it does not know.",
-            ("launch-commands.md 3", "vllm-project/vllm#19448"),
+            ("SGLang release wheels 0.4.5 to 0.5.23", "vllm-project/vllm#19448"),
         ),
         Speaker.VLLM,
         Severity.ERROR,
@@ -67,7 +67,7 @@ SIGNATURES = (
             "Requests expired before their KV was sent",
             "Decode waits VLLM_MOONCAKE_ABORT_REQUEST_TIMEOUT seconds (480) for prefill, and prefill frees blocks "
             "that nobody fetched.",
-            ("launch-commands.md 6.1",),
+            ("vLLM documentation: MooncakeConnector",),
         ),
         Speaker.VLLM,
         Severity.ERROR,
@@ -139,7 +139,7 @@ SIGNATURES = (
             "A NIXL peer is gone",
             "NIXL reports a peer whose process ended. A restarted peer of the same name has to be removed before it "
             "is added again.",
-            ("transports.md 9.4",),
+            ("measured with NIXL 1.5.1",),
         ),
         Speaker.NIXL,
         Severity.ERROR,
@@ -153,7 +153,7 @@ SIGNATURES = (
             "log-nixl-backend",
             "NIXL's backend failed",
             "UCX found no way between the two, or a plugin is missing.",
-            ("transports.md 9.3", "nixl#909"),
+            ("measured with NIXL 1.5.1", "ai-dynamo/nixl#909"),
         ),
         Speaker.NIXL,
         Severity.ERROR,

@@ -6,9 +6,12 @@ from pdpanel.panel.doctor.log_arguments import arguments_of_log
 from pdpanel.panel.doctor.worker import Engine, WorkerArguments, WorkerRole
 
 OLD = (
-    "[2026-03-25 12:50:41] INFO engine.py:177: server_args=ServerArgs(model_path='qwen/qwen2.5-0.5b', tokenizer_mode='auto', "
-    "load_format='auto', model_loader_extra_config='{\"tp_size\": 99}', context_length=None, host='10.0.0.1', port=30000, "
-    "kv_cache_dtype='fp8_e4m3', tp_size=2, page_size=64, quant=QuantConfig(bits=4, names=['a', 'b']), api_key='s3cret', "
+    "[2026-03-25 12:50:41] INFO engine.py:177: server_args=ServerArgs(model_path='qwen/qwen2.5-0.5b', "
+    "tokenizer_mode='auto', "
+    "load_format='auto', model_loader_extra_config='{\"tp_size\": 99}', context_length=None, host='10.0.0.1', "
+    "port=30000, "
+    "kv_cache_dtype='fp8_e4m3', tp_size=2, page_size=64, quant=QuantConfig(bits=4, names=['a', 'b']), "
+    "api_key='s3cret', "
     "disaggregation_mode='prefill', enable_metrics=True)"
 )
 NEW = (
@@ -18,10 +21,12 @@ NEW = (
 )
 VLLM = (
     "(APIServer pid=302) INFO 08-28 04:24:00 [api_server.py:1805] vLLM API server version 0.33.0",
-    "(APIServer pid=302) INFO 08-28 04:24:00 [utils.py:326] non-default args: {'model_tag': '/work/x', 'model': '/work/x', "
+    "(APIServer pid=302) INFO 08-28 04:24:00 [utils.py:326] non-default args: {'model_tag': '/work/x', 'model': "
+    "'/work/x', "
     "'port': 8010, 'block_size': 32, 'kv_transfer_config': KVTransferConfig(kv_connector='MooncakeConnector', "
     "engine_id='a', kv_role='kv_producer', kv_connector_extra_config={'device_name': 'mlx5_0'})}",
-    "(EngineCore pid=178) INFO 04-20 04:20:48 [core.py:77] Initializing a V1 LLM engine (v0.33.0) with config: model='/work/x', "
+    "(EngineCore pid=178) INFO 04-20 04:20:48 [core.py:77] Initializing a V1 LLM engine (v0.33.0) with config: "
+    "model='/work/x', "
     "speculative_config=None, tokenizer='/work/x', dtype=torch.bfloat16, max_seq_len=16384, tensor_parallel_size=4, "
     "kv_cache_dtype=auto, observability_config=ObservabilityConfig(a=None, b=(1, 2)), served_model_name=x",
 )

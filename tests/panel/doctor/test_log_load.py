@@ -62,7 +62,8 @@ def test_mooncake_reports_are_summed_up(by_id: Table) -> None:
         "I1121 05:05:38.07 1 x.cpp:1] [Metrics] Transfer Engine Stats (over last 5s): Throughput: 1234.56 MB/s | "
         "Latency Distribution (count=3): 0-10us:12.3%",
         "I1121 05:05:43.07 1 x.cpp:1] [Metrics] Transfer Engine Stats (over last 5s): Throughput: 21.00 GB/s",
-        "I1121 05:05:48.07 1 x.cpp:1] [Metrics] Transfer Engine Stats (over last 5s): Latency Distribution (count=3): x",
+        "I1121 05:05:48.07 1 x.cpp:1] [Metrics] Transfer Engine Stats (over last 5s): Latency Distribution (count=3): "
+        "x",
     ]
     finding = by_id(explain_log(lines, "x").findings)["log-kv-throughput"]
     assert "2 reports, the fastest 21.00 GB/s" in finding.evidence[0].value
