@@ -6,10 +6,10 @@ SETUP = $(or $(BOOT),$(error No Python is installed: install Python 3.11, 3.12 o
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests run test test-full check clean
+.PHONY: help setup setup-tests run test test-full check clean docs/findings.md probe.pyz
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z./-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  ARGS="..." is handed on: make run ARGS="--port 7861 --no-browser", make test ARGS="tests/presets"'
 	@echo '  PYTHON=... picks the Python (3.11, 3.12 or 3.13) for .venv'
 
@@ -32,6 +32,9 @@ check: setup-tests ## ruff, its format and pyright
 	@$(VENV)/python -m ruff check .
 	@$(VENV)/python -m ruff format --check .
 	@$(VENV)/python -m pyright
+
+docs/findings.md: setup ## the list of what the doctor knows, from its rules
+	@$(VENV)/python -m pdpanel.panel.doctor.findings_doc > $@
 
 probe.pyz: setup ## one file that makes a dump of a node where nothing is installed
 	@$(VENV)/pdpanel probe --pyz $@

@@ -42,7 +42,7 @@ _DP = Rule(
     "--dp-size without DP attention multiplies the GPUs",
     "--dp-size N starts N whole replicas, each on tp x pp GPUs. Only with DP attention do the replicas share the "
     "GPUs of the tensor parallel group.",
-    ("SGLang release wheels 0.4.5 to 0.5.23",),
+    ("SGLang documentation: DP attention",),
 )
 _IB_UNKNOWN = Rule(
     "ib-device-unknown",

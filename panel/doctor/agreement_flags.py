@@ -22,7 +22,7 @@ _GONE = Rule(
     "An option that this version of the engine does not have",
     "Options of SGLang come and go. A gone one ends the server at once, a deprecated one will; the shortened form of "
     "several options is refused as ambiguous.",
-    ("SGLang release wheels 0.4.5 to 0.5.23", "SGLang release wheels 0.4.5 to 0.5.23"),
+    ("SGLang release wheels 0.4.5 to 0.5.23",),
 )
 _MINI_LB = Rule(
     "mini-lb-gone",
@@ -35,7 +35,7 @@ _V0_CONFIG = Rule(
     "A KV transfer configuration of vLLM V0",
     "kv_rank, kv_parallel_size, kv_buffer_size and kv_ip are refused by today's vLLM, whose configuration forbids "
     "unknown keys.",
-    ("SGLang release wheels 0.4.5 to 0.5.23", "Mooncake documentation: vLLM V0 integration"),
+    ("vLLM source: KVTransferConfig", "Mooncake documentation: vLLM V0 integration"),
 )
 _CONFIG_IGNORED = Rule(
     "config-path-ignored",
@@ -56,7 +56,7 @@ _PRESENCE = Rule(
     "A variable that counts as soon as it is set",
     "Mooncake tests some variables by their presence: MC_FORCE_TCP=0 forces TCP. SGLang, in turn, drops the NIC list "
     "only for MC_FORCE_TCP=1.",
-    ("SGLang release wheels 0.4.5 to 0.5.23",),
+    ("Mooncake source: transfer_engine_impl.cpp",),
 )
 _DECODE_CACHE = Rule(
     "decode-radix-cache",

@@ -45,7 +45,7 @@ _MEMORY = Rule(
     "deployment-memory",
     "Weights and KV do not fit into memory",
     "A worker that takes more than there is ends in an out-of-memory error, or the kernel kills it.",
-    ("NCCL documentation: troubleshooting, shared memory",),
+    ("proc(5): /proc/meminfo",),
 )
 _TRANSPORT = Rule(
     "deployment-transport",

@@ -52,3 +52,7 @@ def _escaped(text: str) -> str:
         for char in "*<>[]":
             parts[place] = parts[place].replace(char, "\\" + char)
     return "`".join(parts)
+
+
+if __name__ == "__main__":
+    print(render_findings(), end="")

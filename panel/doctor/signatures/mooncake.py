@@ -18,7 +18,7 @@ SIGNATURES = (
             "MC_FORCE_TCP takes the RDMA NICs out of the choice. Mooncake tests only whether it is set: "
             "MC_FORCE_TCP=0 "
             "forces TCP, too.",
-            ("SGLang release wheels 0.4.5 to 0.5.23", "measured with Mooncake 0.3.13"),
+            ("Mooncake source: transfer_engine_impl.cpp", "measured with Mooncake 0.3.13"),
         ),
         Speaker.MOONCAKE,
         Severity.INFO,
@@ -34,7 +34,13 @@ SIGNATURES = (
             "With no usable RDMA NIC Mooncake takes TCP, whatever protocol was asked for, and reports success. In a "
             "container this is how missing device nodes, IPC_LOCK or user libraries show; SGLang's cookbook warns "
             "that such a fallback may also garble the KV cache.",
-            ("llm-d/llm-d#2370", "ai-dynamo/nixl#909", "kvcache-ai/Mooncake#1811", "kvcache-ai/Mooncake#3121", "measured with Mooncake 0.3.13"),
+            (
+                "llm-d/llm-d#2370",
+                "ai-dynamo/nixl#909",
+                "kvcache-ai/Mooncake#1811",
+                "kvcache-ai/Mooncake#3121",
+                "measured with Mooncake 0.3.13",
+            ),
         ),
         Speaker.MOONCAKE,
         Severity.WARNING,

@@ -314,7 +314,7 @@ SIGNATURES = (
             "An answer was cut off (transfer length header)",
             "Seen with DeepSeek-V3 and Llama-405B on ROCm at 512 and more requests at once: answers end early, "
             "requests are dropped and throughput falls.",
-            ("sgl-project/sglang issues", "ROCm/MAD"),
+            ("ROCm documentation: SGLang PD disaggregation",),
         ),
         Speaker.PYTHON,
         Severity.ERROR,

@@ -15,7 +15,7 @@ SIGNATURES = (
             "vLLM refuses --kv-transfer-config",
             "kv_rank, kv_parallel_size, kv_buffer_size and kv_ip belong to vLLM V0. Today's KVTransferConfig forbids "
             "keys that it does not know.",
-            ("SGLang release wheels 0.4.5 to 0.5.23", "vllm-project/vllm#19448"),
+            ("vLLM source: KVTransferConfig", "vllm-project/vllm#19448"),
         ),
         Speaker.VLLM,
         Severity.ERROR,
