@@ -33,11 +33,18 @@ app = typer.Typer(
 RunOption = Annotated[str | None, typer.Option("--run", metavar="ID", help="The run, by id or by name.")]
 RootOption = Annotated[
     Path | None,
-    typer.Option("--root", metavar="PATH", help="Read another host: a folder that holds sys/, or an archive of one."),
+    typer.Option(
+        "--root",
+        metavar="PATH",
+        readable=False,  # Who reads it says what is wrong with it.
+        help="Read another host: a folder that holds sys/, or an archive of one.",
+    ),
 ]
 TopologyOption = Annotated[
     Path | None,
-    typer.Option("--topology", metavar="FILE", help="Read another host: an hwloc or NCCL topology file."),
+    typer.Option(
+        "--topology", metavar="FILE", readable=False, help="Read another host: an hwloc or NCCL topology file."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -183,11 +190,19 @@ def probe(
     topology: TopologyOption = None,
     dump: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write a dump of this host, without secrets, that --root reads elsewhere."),
+        typer.Option(
+            metavar="FILE",
+            readable=False,
+            help="Write a dump of this host, without secrets, that --root reads elsewhere.",
+        ),
     ] = None,
     pyz: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the script that makes such a dump on a node with nothing installed."),
+        typer.Option(
+            metavar="FILE",
+            readable=False,
+            help="Write the script that makes such a dump on a node with nothing installed.",
+        ),
     ] = None,
 ) -> None:
     """Show the GPUs and RDMA NICs of this host, and which go together."""
@@ -217,11 +232,13 @@ def doctor(
     as_json: JsonOption = False,
     log: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Explain the log of a worker or router; several are compared."),
+        typer.Option(
+            metavar="FILE", readable=False, help="Explain the log of a worker or router; several are compared."
+        ),
     ] = None,
     deployment: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Check a deployment file, or a script of launch commands."),
+        typer.Option(metavar="FILE", readable=False, help="Check a deployment file, or a script of launch commands."),
     ] = None,
     explain: Annotated[str | None, typer.Option(metavar="ID", help="Explain a finding.")] = None,
     list_all: Annotated[bool, typer.Option("--list", help="List everything that is looked for.")] = False,
@@ -240,6 +257,21 @@ def doctor(
         return
     wanted = cli_doctor.Wanted(HostSource(root, topology), tuple(log or ()), deployment)
     raise typer.Exit(cli_doctor.doctor(wanted, as_json=as_json))
+
+
+@app.command("parse-log")
+def parse_log(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", show_default=False, help="Logs and result files; - is standard input."),
+    ],
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Read the results of benchmarks (MAD, SGLang, vLLM) into one table, and say what is wrong with them."""
+    from . import cli_results
+
+    raise typer.Exit(cli_results.parse_logs(files, as_json=as_json, as_csv=as_csv))
 
 
 def main() -> NoReturn:

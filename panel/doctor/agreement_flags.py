@@ -172,7 +172,8 @@ def vllm_v0_kv_config(group: Group) -> list[Finding]:
     for worker in group.servers:
         version = version_of(worker)
         keys = [key for key in _V0_KEYS if worker.engine is Engine.VLLM and worker.get(key)]
-        if not keys or (version and version < (0, 9)):
+        # A worker that tells these in its log has started with them: older versions print every default.
+        if not keys or worker.resolved or (version and version < (0, 9)):
             continue
         evidence = [seen(worker, key) for key in keys]
         role = worker.get("kv_role") or "kv_both"

@@ -240,6 +240,10 @@ def mode(group: Group) -> list[Finding]:
         other = "decode" if role is WorkerRole.PREFILL else "prefill"
         if group.several_nodes and not group.of_role(WorkerRole.ROUTER):
             return []
+        if not group.of_role(WorkerRole.ROUTER):
+            # Each host may have a script, or a log, of its own.
+            reason = f"All workers are {role.value} workers; a {other} worker has to be started elsewhere."
+            return [_MODE.finding(Severity.WARNING, "--disaggregation-mode", evidence, reason, remedy)]
         reason = f"All workers are {role.value} workers, and no {other} worker is there."
     else:
         return []

@@ -23,6 +23,7 @@ from .agreement_devices import gpu_count, gpus_of
 from .arguments_of import arguments_of_plan
 from .command import parse_script
 from .group import Group, make_group, said, seen, split_deployments
+from .source_file import open_source
 from .worker import Engine, WorkerArguments
 
 __all__ = ["RULES", "ModelSize", "check_commands", "check_deployment", "check_deployment_file"]
@@ -102,12 +103,12 @@ def check_deployment_file(path: Path, host: Host, topology: Topology) -> tuple[F
     Raises:
         ConfigError: the file cannot be read, or is a deployment with a wrong field.
     """
-    try:
-        with path.open("rb") as file:
+    with open_source(path, "--deployment", "name a deployment or a script") as file:
+        try:
             data = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        problem = error.strerror or "cannot be read"
-        raise ConfigError("--deployment", str(path), problem, "name a readable file") from None
+        except OSError as error:
+            problem = error.strerror or "cannot be read"
+            raise ConfigError("--deployment", str(path), problem, "name a readable file") from None
     if len(data) > _MOST_BYTES:
         raise ConfigError("--deployment", str(path), "is larger than 1 MiB", "name a deployment or a script")
     text = data.decode("utf-8", "replace")

@@ -15,7 +15,7 @@ from .command import canonical, flat_kv_config, node_of, role_of
 from .log_line import line_parts
 from .worker import Engine, WorkerArguments, as_text, is_secret
 
-__all__ = ["arguments_in", "arguments_of_log"]
+__all__ = ["ArgumentsReader", "arguments_in", "arguments_of_log"]
 
 _SGLANG = re.compile(r"server_args=(ServerArgs\(|\{)")
 _VLLM_ARGS = re.compile(r"non-default args: \{")
@@ -26,6 +26,8 @@ _READY = re.compile(
     r', "model": "(?P<model>[^"]{1,200})"'
 )
 _TRANSPORT = re.compile(r'"event": "transport", "requested": "(?P<requested>\w{1,40})", "used": "(?P<used>\w{1,40})"')
+_HINT = re.compile(r"server_args=|non-default args|LLM engine|API server version|\"event\": \"(?:ready|transport)\"")
+_HINT_BYTES = re.compile(_HINT.pattern.encode())
 _LONGEST_LITERAL = 4096
 
 
@@ -36,43 +38,87 @@ def arguments_of_log(lines: Iterable[str] | Iterable[bytes], source: str) -> tup
         lines: the log's lines.
         source: the log's name.
     """
-    engine = Engine.OTHER
-    values: dict[str, str] = {}
-    version, place = "", source
-    for number, line in enumerate(lines, 1):
+    reader = ArgumentsReader(source)
+    for line in lines:
+        reader.read(line)
+    return reader.workers()
+
+
+class ArgumentsReader:
+    """Collects a worker's arguments while somebody else reads its log: a pipe can be read once.
+
+    Args:
+        source: the log's name.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._place = source
+        self._engine = Engine.OTHER
+        self._values: dict[str, str] = {}
+        self._version = ""
+        self._lines = 0
+
+    def watched(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """Yields the lines unchanged, each after it was read here."""
+        for line in lines:
+            self.read(line)
+            yield line
+
+    def read(self, line: str | bytes) -> None:
+        """Reads the next line of the log."""
+        self._lines += 1
+        if not _may_tell(line):
+            return
         for text in line_parts(line):
-            if match := _SGLANG.search(text):
-                engine, place = Engine.SGLANG, f"{source}:{number}"
-                values = _named(engine, _pairs(text, match.end(), "=" if match.group(1).endswith("(") else ":"))
-            elif match := _VLLM_ARGS.search(text):
-                engine, place = Engine.VLLM, f"{source}:{number}"
-                values = _named(engine, _pairs(text, match.end(), ":"))
-            elif match := _VLLM_CONFIG.search(text):
-                engine, place = Engine.VLLM, f"{source}:{number}"
-                version = match.group("version") or version
-                values |= arguments_in(text[match.end() :])
-            elif match := _VLLM_VERSION.search(text):
-                version = match.group("version")
-            elif match := _TRANSPORT.search(text):
-                engine, place = Engine.BUNDLED, f"{source}:{number}"
-                values["disaggregation_transfer_backend"] = match.group("requested")
-                values["transport_used"] = match.group("used")
-            elif match := _READY.search(text):
-                engine, place = Engine.BUNDLED, f"{source}:{number}"
-                values |= _ready(match)
-    if engine is Engine.OTHER:
-        return ()
-    worker = WorkerArguments(
-        name=source,
-        source=place,
-        engine=engine,
-        role=role_of(engine, values),
-        values=values,
-        node=node_of(values),
-        version=version,
-        resolved=True,
-    )
-    return (worker,)
+            self._read(text)
+
+    def _read(self, text: str) -> None:
+        if match := _SGLANG.search(text):
+            separator = "=" if match.group(1).endswith("(") else ":"
+            self._values = _named(self._told_by(Engine.SGLANG), _pairs(text, match.end(), separator))
+        elif match := _VLLM_ARGS.search(text):
+            self._values = _named(self._told_by(Engine.VLLM), _pairs(text, match.end(), ":"))
+        elif match := _VLLM_CONFIG.search(text):
+            self._told_by(Engine.VLLM)
+            self._version = match.group("version") or self._version
+            self._values |= arguments_in(text[match.end() :])
+        elif match := _VLLM_VERSION.search(text):
+            self._version = match.group("version")
+        elif match := _TRANSPORT.search(text):
+            self._told_by(Engine.BUNDLED)
+            self._values["disaggregation_transfer_backend"] = match.group("requested")
+            self._values["transport_used"] = match.group("used")
+        elif match := _READY.search(text):
+            self._told_by(Engine.BUNDLED)
+            self._values |= _ready(match)
+
+    def _told_by(self, engine: Engine) -> Engine:
+        self._engine, self._place = engine, f"{self._source}:{self._lines}"
+        return engine
+
+    def workers(self) -> tuple[WorkerArguments, ...]:
+        """Returns the worker of the lines so far; empty when they do not tell of one."""
+        if self._engine is Engine.OTHER:
+            return ()
+        worker = WorkerArguments(
+            name=self._source,
+            source=self._place,
+            engine=self._engine,
+            role=role_of(self._engine, self._values),
+            values=self._values,
+            node=node_of(self._values),
+            version=self._version,
+            resolved=True,
+        )
+        return (worker,)
+
+
+def _may_tell(line: str | bytes) -> bool:
+    """Returns False for nearly every line, without decoding it; the NULs of UTF-16 would hide the words."""
+    if isinstance(line, str):
+        return _HINT.search(line) is not None
+    return b"\0" in line or _HINT_BYTES.search(line) is not None
 
 
 def arguments_in(config: str) -> dict[str, str]:
