@@ -27,7 +27,8 @@ def probe_document(host: Host, topology: Topology) -> dict[str, Any]:
 
     Keys: host, numa_nodes, gpus, nics, paths, switches, mooncake_topology, mooncake_alone, ib_devices, sglang_ib_device
     (the value of --disaggregation-ib-device), notes.
-    A GPU's "id" is its PCI address, a NIC's is its name; sizes are in bytes.
+    A GPU's "id" is its PCI address, a NIC's is its name; sizes are in bytes. A NIC's "why_not" says why it is not
+    usable, or why one that is usable is not preferred all the same ("fit" is false).
     """
     fitness = {entry.nic: entry for entry in topology.fitness}
     nics = host.rdma.otherwise(())
@@ -104,6 +105,8 @@ def _nic(nic: RdmaDevice, fitness: NicFitness | None, pci: PciDevice | None) -> 
     fields["ports"] = [_port(port) for port in nic.ports]
     fields["fit"] = None if fitness is None else fitness.fit
     fields["signs"] = [] if fitness is None else list(fitness.signs)
+    if fitness is not None and not fitness.fit and not nic.why_not:
+        fields["why_not"] = f"Not for KV: {' '.join(fitness.signs)}"
     return fields | _placed(pci)
 
 

@@ -21,7 +21,6 @@ from .doctor_text import count_of, finding_json, findings_text, rule_text
 
 __all__ = ["Wanted", "doctor", "show_rules"]
 
-_MOST_LINE_BYTES = 1 << 16
 _ORDER = (Severity.ERROR, Severity.WARNING, Severity.UNKNOWN, Severity.INFO)
 
 
@@ -76,26 +75,26 @@ def _explained(paths: Sequence[Path]) -> Iterator[Finding]:
         return
     from .doctor.agreement import check_agreement
     from .doctor.log import explain_log
-    from .doctor.log_arguments import arguments_of_log
+    from .doctor.log_arguments import ArgumentsReader
 
     workers = []
     for path in paths:
-        yield from explain_log(_lines(path), str(path)).findings
-        workers += arguments_of_log(_lines(path), str(path))
+        settled = ArgumentsReader(str(path))
+        yield from explain_log(settled.watched(_lines(path)), str(path)).findings
+        workers += settled.workers()
     yield from check_agreement(workers)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as file:
-            # A line may be as long as the file; its beginning says what it is.
-            while line := file.readline(_MOST_LINE_BYTES):
-                yield line
-                while not line.endswith(b"\n") and (line := file.readline(_MOST_LINE_BYTES)):
-                    pass
-    except OSError as error:
-        problem = error.strerror or "cannot be read"
-        raise ConfigError("--log", str(path), problem, "name a log file that this user can read") from None
+    from .doctor.log_line import bounded_lines
+    from .doctor.source_file import open_source
+
+    remedy = "name a log file that this user can read"
+    with open_source(path, "--log", remedy) as file:
+        try:
+            yield from bounded_lines(file)
+        except OSError as error:
+            raise ConfigError("--log", str(path), error.strerror or "cannot be read", remedy) from None
 
 
 def show_rules(explain: str | None, *, as_json: bool) -> None:

@@ -15,7 +15,7 @@ import typer
 
 from ..engine.errors import ConfigError
 from ..nic_probe import Host, Topology, host_of_topology, probe_document, probe_host, survey_topology
-from ..nic_probe.dump import standalone_source, write_dump
+from ..nic_probe.dump import opened_at_once, standalone_source, write_dump
 from ..nic_probe.errors import SourceError
 from ..nic_probe.gpus.libraries import gpu_facts
 from ..nic_probe.host import this_host_files
@@ -87,7 +87,8 @@ def _write_dump(path: Path) -> None:
 
 def _write_script(path: Path) -> None:
     try:
-        path.write_text(standalone_source(), "utf-8")
+        with open(path, "w", encoding="utf-8", opener=opened_at_once) as file:
+            file.write(standalone_source())
     except OSError as error:
         raise ConfigError("--pyz", str(path), error.strerror or "cannot be written", "name another file") from None
     typer.echo(f"{path}: run it as `ssh NODE python3 - < {path} > NODE.tar.gz`, then read NODE.tar.gz with --root")

@@ -14,7 +14,7 @@ from typing import Any
 from ..nic_probe.finding import Finding, Severity
 from .host_shapes import State
 
-__all__ = ["Device", "Pair", "Port", "Switch", "read_devices", "read_pairs", "read_switches"]
+__all__ = ["Device", "Pair", "Port", "Switch", "gpu_order", "read_devices", "read_pairs", "read_switches"]
 
 _MOST_PORTS = 4
 
@@ -88,7 +88,7 @@ def read_devices(document: Mapping[str, Any], findings: Sequence[Finding]) -> tu
     netdevs = [one for one in _list(_dict(document, "host"), "netdevs") if _is_shown(one, bool(nics))]
     netdevs = [one for one in netdevs if one.get("name") and one["name"] not in covered]
     netdevs.sort(key=lambda one: (not one.get("addresses"), _natural(str(one["name"]))))
-    gpus = sorted(_list(document, "gpus"), key=_gpu_order)
+    gpus = sorted(_list(document, "gpus"), key=gpu_order)
     return (
         *(_gpu(gpu, findings) for gpu in gpus if gpu.get("id")),
         *(_nic(nic, findings) for nic in sorted(nics, key=lambda one: _natural(str(one["name"])))),
@@ -153,7 +153,7 @@ def _short_name(gpu: Mapping[str, Any]) -> str:
 def _nic(nic: Mapping[str, Any], findings: Sequence[Finding]) -> Device:
     name = str(nic["name"])
     found = _list(nic, "ports")
-    ports = tuple(_port(name, port) for port in found[:_MOST_PORTS])
+    ports = tuple(_port(name, port, bool(nic.get("physical_function"))) for port in found[:_MOST_PORTS])
     reason = str(nic.get("why_not") or "")
     states = {str(port.get("state")) for port in found if port.get("state")}
     if states and "ACTIVE" not in states:
@@ -187,7 +187,7 @@ def _nic(nic: Mapping[str, Any], findings: Sequence[Finding]) -> Device:
     )
 
 
-def _port(nic: str, port: Mapping[str, Any]) -> Port:
+def _port(nic: str, port: Mapping[str, Any], is_virtual: bool) -> Port:
     number = port.get("port", 1)
     rate = port.get("rate_gbps")
     state = port.get("state")
@@ -204,7 +204,8 @@ def _port(nic: str, port: Mapping[str, Any]) -> Port:
     up = state in (None, "ACTIVE")
     # A port that is down shows a placeholder for its rate.
     speed = f"{rate:g} Gb/s" if up and rate else ""
-    parts = [_fabric(port), speed, *map(str, _list(port, "netdevs")[:1])]
+    fabric = f"{_fabric(port)} VF".lstrip() if is_virtual else _fabric(port)
+    parts = [fabric, speed, *map(str, _list(port, "netdevs")[:1])]
     text = " \N{MIDDLE DOT} ".join(part for part in parts if part) or "RDMA"
     return Port(f"{nic}:{number}", str(number), shown, word, text, rate * 1e9 / 8 if up and rate else None)
 
@@ -257,7 +258,8 @@ def _netdevs(nic: Mapping[str, Any]) -> list[str]:
     return [str(name) for name in (*_list(nic, "netdevs"), *ports)]
 
 
-def _gpu_order(gpu: Mapping[str, Any]) -> tuple[Any, ...]:
+def gpu_order(gpu: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Returns what GPUs are sorted by: their CUDA numbers, then NVML's."""
     # Infinity puts a GPU without a number behind those that have one.
     numbers = (gpu.get(key) for key in ("cuda_index", "nvml_index"))
     return (*(float("inf") if number is None else number for number in numbers), str(gpu.get("id")))

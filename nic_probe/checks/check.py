@@ -6,6 +6,7 @@ of logs, which the panel owns, describe themselves by the same `Rule`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -15,6 +16,10 @@ from ..finding import Evidence, Finding, Severity
 __all__ = ["Check", "Rule"]
 
 T = TypeVar("T")
+
+# owner/repository#number
+_ISSUE = re.compile(r"[\w.-]{1,60}/[\w.-]{1,60}#\d{1,7}")
+_DOCUMENT = " documentation: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +47,19 @@ class Rule:
         remedy: str = "",
         corrected: str | None = None,
     ) -> Finding:
-        """Returns a finding of this rule; the arguments are those of `Finding`."""
-        return Finding(self.id, severity, subject, tuple(evidence), reason, remedy, corrected)
+        """Returns a finding of this rule; the arguments are those of `Finding`.
+
+        The reason ends with where this is known from, unless it says so already.
+        """
+        return Finding(self.id, severity, subject, tuple(evidence), self._referenced(reason), remedy, corrected)
+
+    def _referenced(self, reason: str) -> str:
+        known = next((one for one in self.references if _ISSUE.search(one)), "") or next(
+            (one for one in self.references if _DOCUMENT in one), ""
+        )
+        if not known or _ISSUE.search(reason) or "Mooncake: " in reason or not reason.endswith("."):
+            return reason
+        return f"{reason[:-1]} ({known})."
 
 
 @dataclass(frozen=True, slots=True)

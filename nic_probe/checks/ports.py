@@ -197,10 +197,10 @@ def etcd_loopback(view: HostView) -> list[Finding]:
         return []
     return [
         _ETCD_LOOPBACK.finding(
-            Severity.INFO,
+            Severity.WARNING,
             f"port {_ETCD}",
             [seen(listeners, f"{found[0].address}:{_ETCD}")],
-            "Workers on other hosts cannot reach this etcd.",
+            "Workers on other hosts cannot reach this etcd; those of this host can.",
             "etcd --listen-client-urls http://0.0.0.0:2379 --advertise-client-urls http://HOST:2379",
         )
     ]

@@ -112,7 +112,9 @@ def rdma_none(view: HostView) -> list[Finding]:
         ] or [Evidence(f"{devices.source}/{device.name}/ports", "lists no port") for device in devices.value]
         reason = "No RDMA port of this host is ACTIVE, so KV travels between workers over TCP."
         remedy = "Look at the cable and the switch port, and on InfiniBand at the subnet manager."
-    return [_NONE.finding(Severity.INFO, "RDMA devices", evidence, reason, remedy)]
+    # Several GPUs are there for more than a trial.
+    severity = Severity.WARNING if len(view.host.gpus.devices) > 1 else Severity.INFO
+    return [_NONE.finding(severity, "RDMA devices", evidence, reason, remedy)]
 
 
 def ibverbs_missing(view: HostView) -> list[Finding]:

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .facts import collect_facts
     from .script import main, standalone_source
-    from .write import write_dump
+    from .write import opened_at_once, write_dump
 
-__all__ = ["collect_facts", "main", "standalone_source", "write_dump"]
+__all__ = ["collect_facts", "main", "opened_at_once", "standalone_source", "write_dump"]
 
 # Imported when they are first used: the live probe needs the facts alone, and needs them soon.
 _HOMES = {
     "collect_facts": "facts",
     "main": "script",
+    "opened_at_once": "write",
     "standalone_source": "script",
     "write_dump": "write",
 }

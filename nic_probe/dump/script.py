@@ -65,7 +65,9 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     parser.add_argument("file", nargs="?", metavar="FILE", help="where to write it; without one: stdout when piped")
     target = parser.parse_args(argv).file
     if target is None:
-        target = f"{socket.gethostname()}-pdpanel.tar.gz" if sys.stdout.isatty() else "-"
+        # Without a stdout there is nowhere to pipe to.
+        piped = sys.stdout is not None and not sys.stdout.isatty()
+        target = "-" if piped else f"{socket.gethostname()}-pdpanel.tar.gz"
     # A thread that hangs in a driver keeps its process from ending, so a child does the work and may be left behind.
     ends, begins = os.pipe()
     child = os.fork()
@@ -86,7 +88,8 @@ def _work(target: str, environ: Mapping[str, str], begins: int) -> None:
     said = "2 The dump was not finished."
     try:
         summary = write_dump(sys.stdout.buffer if target == "-" else target, environ=environ)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         said = f"0 {'' if target == '-' else target + ': '}{summary}"
     except OSError as error:
         problem = (error.strerror or str(error)).lower()

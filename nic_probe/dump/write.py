@@ -15,7 +15,7 @@ from typing import IO, Any
 from .facts import allowed_variables, collect_facts
 from .gather import HostArchive
 
-__all__ = ["write_dump"]
+__all__ = ["opened_at_once", "write_dump"]
 
 _SMI_S, _GRACE_S = 6.0, 2.0
 
@@ -41,13 +41,20 @@ def write_dump(
     place = os.path.realpath(root)
     if not isinstance(target, (str, os.PathLike)):
         return _write(target, place, environ or {}, gpus)
-    with open(target, "wb") as stream:
+    with open(target, "wb", opener=opened_at_once) as stream:
         try:
             return _write(stream, place, environ or {}, gpus)
         except BaseException:
             if os.path.isfile(target):
                 os.unlink(target)
             raise
+
+
+def opened_at_once(path: str, flags: int) -> int:
+    """Opens a file without waiting: a pipe that nobody reads is an error at once."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def _write(stream: IO[bytes], root: str, environ: Mapping[str, str], gpus: Mapping[str, Any] | None) -> str:

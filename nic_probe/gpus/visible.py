@@ -230,7 +230,7 @@ def _cuda_indices(counted: list[str], environ: Mapping[str, str], models: Mappin
 
 
 def _unordered(gpu: Gpu) -> bool:
-    return gpu.cuda_index.source == _ORDER
+    return not gpu.cuda_index.known and gpu.cuda_index.source == _ORDER
 
 
 def _cuda_visible(

@@ -40,13 +40,15 @@ class Limits:
 
     Attributes:
         members: files, folders and links.
+        devices: entries of one folder that lists devices.
         file_bytes: what is kept of one file; the rest is dropped.
         total_bytes: of the archive once it is no longer compressed.
         text_bytes: of a ttar file, which is read whole.
         depth: folders in each other.
     """
 
-    members: int = 400_000
+    members: int = 200_000
+    devices: int = 4096
     file_bytes: int = 4 << 20
     total_bytes: int = 512 << 20
     text_bytes: int = 128 << 20

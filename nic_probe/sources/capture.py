@@ -23,6 +23,16 @@ from .ttar import looks_like_ttar, read_ttar
 __all__ = ["open_capture"]
 
 _FIELD = "--root"
+# The folders whose entries are devices: each costs dozens of reads.
+_LISTS = (
+    "sys/class/infiniband",
+    "sys/class/infiniband_verbs",
+    "sys/class/net",
+    "sys/class/kfd/kfd/topology/nodes",
+    "sys/bus/pci/devices",
+    "sys/devices/system/node",
+    "proc/driver/nvidia/gpus",
+)
 _WANTED = "give a directory that holds sys/, or a tar archive or ttar file of one"
 
 
@@ -37,7 +47,7 @@ def open_capture(path: Path, limits: Limits | None = None) -> HostFiles:
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
-            return _open_directory(path)
+            return _bounded(path, _open_directory(path), limits or Limits())
         if not stat.S_ISREG(mode):
             raise _error(path, "is neither a directory nor a plain file", _WANTED)
         tree = _unpack(path, limits or Limits())
@@ -50,7 +60,20 @@ def open_capture(path: Path, limits: Limits | None = None) -> HostFiles:
         raise _error(path, f"cannot be read: {reason}", _WANTED) from None
     except MemoryError:
         raise _error(path, "does not fit into memory", "pack only sys/ and proc/ of one host") from None
-    return HostFiles(_rooted(path, tree))
+    return _bounded(path, HostFiles(_rooted(path, tree)), limits or Limits())
+
+
+def _bounded(path: Path, files: HostFiles, limits: Limits) -> HostFiles:
+    """Returns the files; raises SourceError when they list more devices than any host has."""
+    for folder in () if files.live else _LISTS:
+        count = len(files.names(folder).otherwise(()))
+        if count > limits.devices:
+            raise _error(
+                path,
+                f"lists {count} devices in {folder}, more than any host has",
+                "write the dump again with `pdpanel probe --dump`",
+            )
+    return files
 
 
 def _open_directory(path: Path) -> HostFiles:

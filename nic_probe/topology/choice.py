@@ -22,12 +22,22 @@ __all__ = ["choose_nics", "ib_device_map", "ib_device_value", "is_unnamed"]
 
 
 def choose_nics(
-    paths: Sequence[GpuNicPath], nics: Sequence[RdmaDevice], fit: Collection[str]
+    paths: Sequence[GpuNicPath],
+    nics: Sequence[RdmaDevice],
+    fit: Collection[str],
+    nodes: Mapping[str, int] | None = None,
 ) -> Mapping[str, tuple[str, ...]]:
     """Returns for each GPU (by PCI address) the nearest of the `fit` NICs.
 
     NICs that are equally near are all named, since Mooncake spreads a transfer over them; a virtual function is
-    not named beside the function whose port it shares, because it adds nothing.
+    not named beside the function whose port it shares, because it adds nothing. A virtual machine may show one
+    root for the devices of several NUMA nodes: of those equally near, the ones on the GPU's own node are named.
+
+    Args:
+        paths: from every GPU to every NIC.
+        nics: all RDMA devices of the host.
+        fit: the names to choose from.
+        nodes: the NUMA nodes of the GPUs that have a known one.
     """
     by_name = {nic.name: nic for nic in nics}
     ways: dict[str, list[GpuNicPath]] = {}
@@ -39,6 +49,8 @@ def choose_nics(
     for gpu, own in ways.items():
         least = min((path.level.rank for path in own), default=None)
         nearest = [by_name[path.nic] for path in own if path.level.rank == least]
+        node = (nodes or {}).get(gpu)
+        nearest = [nic for nic in nearest if node is not None and nic.numa_node.value == node] or nearest
         owners = {name for nic in nearest for name in (nic.name, nic.pci.value)}
         chosen[gpu] = tuple(nic.name for nic in nearest if nic.physical_function.otherwise("") not in owners)
     return chosen

@@ -1,8 +1,9 @@
 """Which NICs are for KV: storage and management NICs may sit as close to a GPU as those that are.
 
 Pure. A hard sign (unusable, a switch's management function, far slower than the rest) makes a NIC unfit; of the
-soft ones it takes two, and they never leave a host without a fit NIC. What is doubtful stays and says why. The
-soft signs are rules of thumb; none of them is a fact about the NIC's cabling. Called by `survey`.
+soft ones it takes two, or Ethernet beside InfiniBand, and they never leave a host without a fit NIC. What is
+doubtful stays and says why. The soft signs are rules of thumb; none of them is a fact about the NIC's cabling.
+Called by `survey`.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def judge_fitness(
     hard |= _far_slower(left)
     left = [nic for nic in left if not hard[nic.name]]
     soft = _soft_signs(left, paths, {netdev.name: netdev for netdev in netdevs})
-    unfit = {name for name, signs in soft.items() if len(signs) > 1}
+    unfit = {name for name, signs in soft.items() if len(signs) > 1} | _beside_infiniband(left, paths)
     if len(unfit) == len(left):
         unfit = set()
     return tuple(
@@ -183,6 +184,24 @@ def _other_link_layer(nics: Sequence[RdmaDevice]) -> dict[str, str]:
         for name, layer in layers.items()
         if layer != common
     }
+
+
+def _beside_infiniband(nics: Sequence[RdmaDevice], paths: Sequence[GpuNicPath]) -> set[str]:
+    """Returns the Ethernet NICs of a host whose other NICs are mostly InfiniBand and as near to every GPU.
+
+    The two cannot reach each other, and the Ethernet ones of such a host are for storage and management. One that
+    is the nearest to some GPU may be meant for it.
+    """
+    layers = {nic.name: _nic_layer(nic) for nic in nics}
+    fabric = {name for name, layer in layers.items() if layer == "InfiniBand"}
+    if 2 * len(fabric) <= sum(layer != "" for layer in layers.values()):
+        return set()
+    least: dict[str, int] = {}
+    for path in paths:
+        if path.nic in fabric:
+            least[path.gpu] = min(path.level.rank, least.get(path.gpu, path.level.rank))
+    nearer = {path.nic for path in paths if path.level.rank < least.get(path.gpu, 0)}
+    return {name for name, layer in layers.items() if layer == "Ethernet"} - nearer
 
 
 def _other_network(nics: Sequence[RdmaDevice], netdevs: Mapping[str, Netdev]) -> dict[str, str]:

@@ -80,7 +80,7 @@ def survey_topology(host: Host) -> Topology:
         fitness=fitness,
         mooncake=_rows(host, candidates, gpus, never=unfit if len(unfit) < len(candidates) else ()),
         mooncake_alone=_rows(host, seen, [gpu for gpu in gpus if gpu.vendor is not Vendor.HUAWEI]),
-        ib_devices=choose_nics(paths, nics, {nic.name for nic in seen} & fit),
+        ib_devices=choose_nics(paths, nics, {nic.name for nic in seen} & fit, _nodes(gpus)),
         switches=find_switches(gpus, nics, host.pci),
     )
     return replace(topology, notes=(*cut, *topology_notes(host, topology)))
@@ -119,6 +119,10 @@ def _paths(host: Host, gpus: Sequence[Gpu], nics: Sequence[RdmaDevice]) -> tuple
                 distance = pci_distance(gpu_device.path, nic_device.path)
             paths.append(GpuNicPath(gpu.pci, nic.name, level, distance, host.pci.source, reason))
     return tuple(paths)
+
+
+def _nodes(gpus: Sequence[Gpu]) -> dict[str, int]:
+    return {gpu.pci: gpu.numa_node.value for gpu in gpus if gpu.numa_node.value is not None}
 
 
 def _place(nic: RdmaDevice, tree: PciTree) -> PciDevice | None:

@@ -6,6 +6,7 @@ Pure. Called with arguments from logs, from a plan, from pasted commands or from
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ...nic_probe.checks.check import Check
 from ...nic_probe.finding import Finding, Severity
@@ -42,7 +43,21 @@ def check_agreement(
         ephemeral: first and last port of outgoing connections; the host's, else Linux's default.
     """
     group = make_group(workers, host, topology, ephemeral)
-    return sorted_findings(finding for check in AGREEMENT_CHECKS for finding in check.judge(group))
+    return sorted_findings(_merged(finding for check in AGREEMENT_CHECKS for finding in check.judge(group)))
+
+
+def _merged(findings: Iterable[Finding]) -> list[Finding]:
+    """Returns the findings with those that say the same of several processes as one: one cause, one finding."""
+    merged: dict[tuple[str, Severity, str, str, str | None], Finding] = {}
+    for finding in findings:
+        key = (finding.id, finding.severity, finding.reason, finding.remedy, finding.corrected)
+        known = merged.get(key)
+        if known is not None:
+            subjects = dict.fromkeys([*known.subject.split(", "), finding.subject])
+            evidence = (*known.evidence, *(one for one in finding.evidence if one not in known.evidence))
+            finding = replace(known, subject=", ".join(subjects), evidence=evidence)
+        merged[key] = finding
+    return list(merged.values())
 
 
 def sorted_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:

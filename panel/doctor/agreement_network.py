@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from ...nic_probe.checks.check import Check, Rule
 from ...nic_probe.finding import Evidence, Finding, Severity
@@ -53,7 +54,7 @@ def host_loopback(group: Group) -> list[Finding]:
     """Finds workers on loopback in a deployment of several hosts."""
     if not group.several_nodes:
         return []
-    found: list[Finding] = []
+    found = _etcd_loopback(group)
     for worker in group.servers:
         host = said(worker, "host")
         # A worker whose --host names its node is no concern; one that says nothing listens on loopback.
@@ -64,6 +65,21 @@ def host_loopback(group: Group) -> list[Finding]:
         reason = f"{worker.name} listens on {host}, which no other host reaches."
         remedy = "Set --host to an address of the common network, or to 0.0.0.0."
         found.append(_LOOPBACK.finding(Severity.ERROR, worker.name, (seen(worker, "host"),), reason, remedy))
+    return found
+
+
+def _etcd_loopback(group: Group) -> list[Finding]:
+    found: list[Finding] = []
+    for server in group.of_role(WorkerRole.METADATA):
+        urls = server.get("listen_client_urls", "http://localhost:2379" if server.program == "etcd" else "")
+        named = [urlsplit(url).hostname or "" for url in urls.split(",") if "://" in url]
+        if not named or not all(host == "localhost" or host == "::1" or host.startswith("127.") for host in named):
+            continue
+        reason = f"{server.name} (etcd) listens on {urls}, which no other host reaches."
+        remedy = "etcd --listen-client-urls http://0.0.0.0:2379 --advertise-client-urls http://ADDRESS:2379"
+        found.append(
+            _LOOPBACK.finding(Severity.WARNING, server.name, (seen(server, "listen_client_urls"),), reason, remedy)
+        )
     return found
 
 
@@ -119,7 +135,7 @@ def proxy_env(group: Group) -> list[Finding]:
         if not caught:
             continue
         evidence = (Evidence(worker.source, f"{proxy[0]} is set"), Evidence(worker.source, f"no_proxy={exceptions}"))
-        reason = f"Requests of {worker.name} to {', '.join(caught[:4])} go to the proxy."
+        reason = f"Requests to {', '.join(caught[:4])} go to the proxy, which does not know the workers."
         corrected = ",".join(dict.fromkeys([*filter(None, exceptions.split(",")), "127.0.0.1", "localhost", *caught]))
         remedy = f"Unset {proxy[0]} for the workers, or set no_proxy={corrected}."
         found.append(_PROXY.finding(Severity.WARNING, worker.name, evidence, reason, remedy, corrected))

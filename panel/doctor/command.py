@@ -48,6 +48,7 @@ _SHELL = re.compile(r"(?:.*/)?(?:ba|z|da)?sh$")
 _IMAGE_VERSION = re.compile(r"(?:sglang|vllm)[\w./-]{0,80}:v?(\d{1,3}\.\d{1,3}[\w.]{0,30})")
 _PINNED = re.compile(r"(?:sglang|vllm)(?:\[[\w,]{0,60}\])?==(\d{1,3}\.\d{1,3}[\w.]{0,30})")
 _SWITCH = re.compile(r"(?:enable|disable|no|skip|use|trust|enforce|allow)-|enforce-eager$|mini-lb$|pd-disaggregation$")
+_REMOTE = frozenset({"ssh", "pdsh", "clush", "sudo", "eval", "su", "kubectl"})
 _NESTED = 3
 _NAMING = frozenset({"-p", "--name", "pkill", "-f", "killall", "-x"})
 _MOST_WORDS = 4096
@@ -210,12 +211,14 @@ def _python_program(rest: list[str]) -> tuple[str, list[str]]:
 
 
 def _nested_text(words: list[str]) -> str:
-    """Returns the script of `bash -c SCRIPT`, wherever it stands."""
+    """Returns the script of `bash -c SCRIPT`, wherever it stands, or of `ssh HOST SCRIPT`."""
     for place, word in enumerate(words[:-2]):
         if _SHELL.match(word):
             for offset, option in enumerate(words[place + 1 : place + 4], place + 1):
                 if re.fullmatch(r"-[a-z]*c", option) and offset + 1 < len(words):
                     return words[offset + 1]
+    if words and words[0].rpartition("/")[2] in _REMOTE and " " in words[-1]:
+        return words[-1]
     return ""
 
 

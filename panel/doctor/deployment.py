@@ -6,6 +6,7 @@ is read as it stands. `check_deployment_file` alone reads a file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ __all__ = ["RULES", "ModelSize", "check_commands", "check_deployment", "check_de
 
 _MOST_BYTES = 1 << 20
 _GIB = 1 << 30
+_PRESET_NOTE = re.compile(r"^preset:[ \t]*\n(?:[ \t]+[^\n]*\n|\n)*", re.MULTILINE)
 
 _PLAN = Rule(
     "deployment-plan",
@@ -120,7 +122,7 @@ def check_deployment_file(path: Path, host: Host, topology: Topology) -> tuple[F
             reason = "The file holds neither a deployment nor a launch command that is known."
             remedy = "Name a deployment (`pdpanel up --dry-run` prints one) or a script that starts workers."
             return (_NOTHING.finding(Severity.WARNING, str(path), evidence, reason, remedy),)
-        return check_deployment(parse_deployment_text(text, str(path)), host, topology)
+        return check_deployment(parse_deployment_text(_without_note(text), str(path)), host, topology)
     return check_commands(workers, host, topology)
 
 
@@ -179,6 +181,11 @@ def _check(workers: Sequence[WorkerArguments], host: Host, topology: Topology, m
 def _is_yaml(path: Path, text: str) -> bool:
     first = next((line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")), "")
     return path.suffix in {".yaml", ".yml"} or (":" in first and not first.startswith("#!"))
+
+
+def _without_note(text: str) -> str:
+    """Returns a preset without its block `preset:`, which says what it is for; another text as it is."""
+    return _PRESET_NOTE.sub("", text, count=1)
 
 
 def _facts(host: Host) -> HostFacts:

@@ -7,6 +7,7 @@ reads what comes out. Broken quotes and unknown syntax give some command, never 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -15,7 +16,11 @@ __all__ = ["ShellCommand", "is_assignment", "shell_commands"]
 _MOST_CHARACTERS = 1 << 20
 _MOST_EXPANDED = 16 * 1024
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w{0,199}=")
-_VARIABLE = re.compile(r"\$(?:(\w{1,200})|\{(\w{1,200})(?::?-([^{}$]{0,200}))?\})")
+_VARIABLE = re.compile(r"\$(?:(\w{1,200})|\{(\w{1,200})(?:\[[@*]\])?(?::?-([^{}$]{0,200}))?\})")
+# $NAME, ${NAME}, "${NAME[@]}" and nothing else.
+_ALONE = re.compile(r"\"?\$(?:\w{1,200}|\{\w{1,200}(?:\[[@*]\])?\})\"?")
+# NAME=( and NAME+=(: an array, perhaps over several lines.
+_ARRAY = re.compile(r"(?:\A|(?<=[\s;]))([A-Za-z_]\w{0,199})(\+?)=\(")
 _HEREDOC = re.compile(r"<<-?\s{0,4}(['\"]?)(\w{1,60})\1")
 _FENCE = re.compile(r"```|~~~")
 _PROMPT = re.compile(r"\A(?:[$%>]|[\w.@:~/-]{1,60}[$#]) (?=\S)")
@@ -48,6 +53,12 @@ def shell_commands(text: str) -> list[ShellCommand]:
     exported: dict[str, str] = {}
     commands: list[ShellCommand] = []
     for number, line in _logical_lines(text[:_MOST_CHARACTERS]):
+        if array := _ARRAY.match(line):
+            inside = line[array.end() :].rpartition(")")[0]
+            elements = [word for words in _Words(inside, variables).simple_commands() for word in words]
+            before = variables.get(array.group(1), "") + " " if array.group(2) else ""
+            variables[array.group(1)] = (before + shlex.join(elements))[:_MOST_EXPANDED]
+            continue
         for words in _Words(line, variables).simple_commands():
             place = 0
             if words[0] in {"export", "declare", "typeset", "readonly", "local"}:
@@ -78,7 +89,8 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
         if line.startswith("#"):
             continue
         # A paste often loses the backslash before a line of options.
-        if not (held and (continued or line.startswith("--"))) or _FENCE.match(line):
+        in_array = bool(held) and _ARRAY.match(held[0]) is not None and not held[-1].endswith(")")
+        if not (held and (continued or in_array or line.startswith("--"))) or _FENCE.match(line):
             if held:
                 yield start, " ".join(held)
             held, start = [], number
@@ -117,14 +129,29 @@ class _Words:
                     yield words
                 words, skip_next = [], False
             else:
+                start = self._at
                 word = self._word()
                 if self._at < len(self._line) and self._line[self._at] in "<>" and word.isdigit():
                     continue  # the 2 of 2>&1
                 if not skip_next:
-                    words.append(word)
+                    words.extend(self._split(self._line[start : self._at], word))
                 skip_next = False
         if words:
             yield words
+
+    def _split(self, written: str, word: str) -> list[str]:
+        """Returns a word as the shell splits it: $NAME and "${NAME[@]}" may hold several."""
+        if _ALONE.fullmatch(written) is None or written.startswith("'"):
+            return [word]
+        # Quotes around one value keep it whole; an array was kept with its own quotes.
+        if written.startswith('"') and "[" not in written:
+            return [word]
+        if word == written:
+            return [word]
+        try:
+            return shlex.split(word)
+        except ValueError:
+            return word.split()
 
     def _redirection(self) -> bool:
         """Passes an operator such as >, >>, 2>&1 or &>; returns True when its target is the next word."""

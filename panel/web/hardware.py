@@ -7,7 +7,7 @@ sentence, never an error; what could not be read shows its reason. Called by `so
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from ...nic_probe import (
 )
 from ...nic_probe.sources.capture import open_capture
 from ...nic_probe.sources.topology_file import read_topology_file
+from ..host_devices import gpu_order
 from ..host_picture import Picture, picture_of
 from ..host_shapes import SIGNS, State
 from ..host_svg import to_svg
@@ -55,8 +56,8 @@ def describe(document: Entry, findings: Sequence[Finding], name: str = "") -> Ma
         value}; tables of {title, columns, rows, empty, copies}; details of each device; report as Markdown. Cells
         are those of `hardware_values`. Only the document keeps control characters in its texts.
     """
-    shown, title = _printable(document), _printable(name)
-    told = [_printable_finding(finding) for finding in findings]
+    shown, title = _in_order(_with_texts(document, _printable)), _printable(name)
+    told = [_finding_with_texts(finding, _printable) for finding in findings]
     picture = picture_of(shown, told, name=title)
     return {
         "document": document,
@@ -99,7 +100,7 @@ def describe_file(path: Path, name: str) -> Mapping[str, Any]:
     except SourceError as error:
         problem = error.problem.replace(str(path), name)
         raise SourceError("file", name, problem, error.remedy) from error
-    return _describe_host(host, name)
+    return _describe_host(host, name, str(path))
 
 
 def _open(path: Path) -> Host:
@@ -109,30 +110,49 @@ def _open(path: Path) -> Host:
     return host_of_topology(read_topology_file(path)) if is_xml else probe_host(open_capture(path), {})
 
 
-def _describe_host(host: Host, name: str = "") -> Mapping[str, Any]:
+def _describe_host(host: Host, name: str = "", place: str = "") -> Mapping[str, Any]:
+    """Returns what is shown of `host`; where its file is for the moment is told as the file's name."""
     topology = survey_topology(host)
-    return describe(probe_document(host, topology), check_host(host, topology), name)
+    document, findings = probe_document(host, topology), check_host(host, topology)
+    if place:
+
+        def named(text: str) -> str:
+            return text.replace(place, name)
+
+        document = _with_texts(document, named)
+        findings = [_finding_with_texts(finding, named) for finding in findings]
+    return describe(document, findings, name)
 
 
-def _printable(value: Any) -> Any:
-    """Returns a JSON value whose texts have neither control characters nor ones that turn the direction of writing."""
+def _in_order(document: Entry) -> Entry:
+    """Returns the document with the GPUs in the order of their numbers, as the picture and people count them."""
+    return {**document, "gpus": sorted(items(document, "gpus"), key=gpu_order)}
+
+
+def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Returns a JSON value with every text changed."""
     if isinstance(value, str):
-        return value if value.isprintable() else "".join(char if char.isprintable() else _REPLACED for char in value)
+        return change(value)
     if isinstance(value, Mapping):
-        return {_printable(key): _printable(each) for key, each in value.items()}
-    return [_printable(each) for each in value] if isinstance(value, list | tuple) else value
+        return {_with_texts(key, change): _with_texts(each, change) for key, each in value.items()}
+    return [_with_texts(each, change) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _printable_finding(finding: Finding) -> Finding:
+def _finding_with_texts(finding: Finding, change: Callable[[str], str]) -> Finding:
     return Finding(
         id=finding.id,
         severity=finding.severity,
-        subject=_printable(finding.subject),
-        evidence=tuple(Evidence(_printable(one.source), _printable(one.value)) for one in finding.evidence),
-        reason=_printable(finding.reason),
-        remedy=_printable(finding.remedy),
-        corrected=_printable(finding.corrected),
+        subject=change(finding.subject),
+        evidence=tuple(Evidence(change(one.source), change(one.value)) for one in finding.evidence),
+        reason=change(finding.reason),
+        remedy=change(finding.remedy),
+        corrected=None if finding.corrected is None else change(finding.corrected),
     )
+
+
+def _printable(text: str) -> str:
+    """Returns a text without control characters, and without those that turn the direction of writing."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else _REPLACED for char in text)
 
 
 def _summary(document: Entry, findings: Sequence[Finding], picture: Picture) -> list[dict[str, Any]]:
@@ -146,8 +166,10 @@ def _summary(document: Entry, findings: Sequence[Finding], picture: Picture) -> 
     chosen = inner(document, "ib_devices")
     served = sum(bool(chosen.get(gpu.get("id"))) for gpu in gpus)
     grave = Counter(finding.severity for finding in findings)
-    errors, warnings = grave[Severity.ERROR], grave[Severity.WARNING]
-    sign = State.BAD if errors else State.WARN if warnings else State.GOOD
+    errors, warnings, not_known = grave[Severity.ERROR], grave[Severity.WARNING], grave[Severity.UNKNOWN]
+    sign = State.BAD if errors else State.WARN if warnings else State.UNKNOWN if not_known else State.GOOD
+    told = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
+    told += ", as far as is known" if sign is State.UNKNOWN else ""
     return [
         {"label": "GPUs", "value": shown or "none", "sign": ""},
         {
@@ -160,7 +182,7 @@ def _summary(document: Entry, findings: Sequence[Finding], picture: Picture) -> 
             "value": f"{served} of {len(gpus)}" if gpus else "no GPU",
             "sign": "" if not (gpus and nics) else State.GOOD if served == len(gpus) else State.WARN,
         },
-        {"label": "Findings", "value": f"{_count(errors, 'error')}, {_count(warnings, 'warning')}", "sign": sign},
+        {"label": "Findings", "value": told, "sign": sign},
     ]
 
 
@@ -175,8 +197,9 @@ def _facts(document: Entry) -> list[dict[str, Cell]]:
         "Host": cell(host, "name"),
         "System": _joined(host, "os", "kernel"),
         "Processor": cell(cpu, "model"),
-        "Sockets / cores / threads": " / ".join(_short(cpu, key) for key in ("sockets", "cores", "threads")),
-        "Instruction sets": ", ".join(items(cpu, "instruction_sets")) or "none of note",
+        "Sockets / cores / threads": _several(cpu, "sockets", "cores", "threads"),
+        "Instruction sets": ", ".join(items(cpu, "instruction_sets"))
+        or (cell(cpu, "model") if cpu.get("model") is None else "none of note"),
         "Memory": _memory(memory),
     }
     if memory.get("huge_pages_total"):
@@ -184,7 +207,7 @@ def _facts(document: Entry) -> list[dict[str, Cell]]:
         pages = f"{_short(memory, 'huge_pages_free')} of {memory['huge_pages_total']} free"
         facts["Huge pages"] = f"{pages}, {sized(each)} each" if each else pages
     if items(document, "gpus"):
-        facts["GPU driver / runtime"] = f"{_short(host, 'driver_version')} / {_short(host, 'runtime_version')}"
+        facts["GPU driver / runtime"] = _several(host, "driver_version", "runtime_version")
     return [{"label": label, "value": value} for label, value in facts.items()]
 
 
@@ -197,6 +220,12 @@ def _memory(memory: Entry) -> Cell:
     total = cell(memory, "total_bytes")
     free = memory.get("available_bytes")
     return f"{total}, {sized(free)} available" if isinstance(total, str) and free is not None else total
+
+
+def _several(entry: Entry, *keys: str) -> Cell:
+    """Returns values beside each other, or the reason of the first when none is known."""
+    known = any(entry.get(key) is not None for key in keys)
+    return " / ".join(_short(entry, key) for key in keys) if known else cell(entry, keys[0])
 
 
 def _short(entry: Entry, key: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..sizes import sized
-from .hardware_tables import best_gid, capacity_of, gpu_name, pcie_link
+from .hardware_tables import best_gid, capacity_of, gpu_name, pcie_link, rate_of
 from .hardware_values import NOTHING, Cell, Entry, cell, inner, items, live, pick, rows_of, words
 
 __all__ = ["make_details"]
@@ -67,9 +67,9 @@ def _nic(document: Entry, nic: Entry, is_live: bool) -> Row:
     answer = "not known" if usable is None else words(usable)
     why = str(nic.get("why_not") or "")
     rows = [_row("Usable", f"{answer}: {why}" if why else answer)]
-    if items(nic, "signs"):
-        what = "Not for KV" if nic.get("fit") is False else "Doubt"
-        rows.append(_row(what, "; ".join(map(str, items(nic, "signs")))))
+    # What is not usable for a reason is not for KV for the same.
+    if signs := [str(sign) for sign in items(nic, "signs") if str(sign) != why]:
+        rows.append(_row("Not for KV" if nic.get("fit") is False else "Doubt", "; ".join(signs)))
     rows.append(_row("Used by", ", ".join(map(gpu_name, users)) or "no GPU"))
     more = rows_of(nic, _TOLD.union(_NIC_FIRST, ("name",)))
     ports = items(nic, "ports")
@@ -106,7 +106,7 @@ def _port(port: Entry, prefix: str) -> list[Row]:
     no_gid = {"text": NOTHING, "reason": str(port.get("why_not") or "no GID of it is usable")}
     return [
         _row(f"{prefix}State", state),
-        _row(f"{prefix}Rate", cell(port, "rate")),
+        _row(f"{prefix}Rate", rate_of(port)),
         _row(f"{prefix}GID used", _gid(gid) if gid else no_gid),
         _row(f"{prefix}Interface", ", ".join(map(str, items(port, "netdevs"))) or "none here"),
     ]

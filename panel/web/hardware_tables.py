@@ -13,13 +13,17 @@ from typing import Any
 from ..sizes import sized
 from .hardware_values import NOTHING, Cell, Entry, cell, inner, items, live, words
 
-__all__ = ["best_gid", "capacity_of", "gpu_name", "make_tables", "pcie_link"]
+__all__ = ["best_gid", "capacity_of", "gpu_name", "make_tables", "pcie_link", "rate_of"]
 
+_MOST_INTERFACES = 64
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def make_tables(document: Entry) -> list[dict[str, Any]]:
-    """Returns the tables as {title, columns, rows of cells, empty}; `empty` is said where there are no rows."""
+    """Returns the tables as {title, columns, rows of cells, empty, rest}.
+
+    `empty` is said where there are no rows, and `rest`, where there is one, below them.
+    """
     is_live = inner(document, "host").get("live") is True
     return [
         _chosen(document),
@@ -49,6 +53,13 @@ def capacity_of(port: Entry) -> float | None:
     """Returns what a port carries at most in one direction, in bytes per second; None while it is down."""
     rate = port.get("rate_gbps")
     return rate * 1e9 / 8 if rate and port.get("state") in (None, "ACTIVE") else None
+
+
+def rate_of(port: Entry) -> Cell:
+    """Returns what a port runs at; the driver of one that is down shows a placeholder."""
+    if port.get("state") in (None, "ACTIVE"):
+        return cell(port, "rate")
+    return {"text": NOTHING, "reason": f"the port is {port['state']}; its driver says {port.get('rate') or 'nothing'}"}
 
 
 def pcie_link(entry: Entry) -> Cell:
@@ -128,7 +139,7 @@ def _ports(document: Entry, is_live: bool) -> dict[str, Any]:
                 key,
                 _state(port),
                 _usable(nic, port),
-                cell(port, "rate"),
+                rate_of(port),
                 cell(port, "link_layer"),
                 cell(port, "mtu"),
                 f"{gid.get('index')}: {gid.get('address')} ({_plain(gid, 'type')})" if gid else _no_gid(port),
@@ -149,12 +160,15 @@ def _interfaces(document: Entry, is_live: bool) -> dict[str, Any]:
     columns = ["Interface", "State", "Speed", "MTU", "Addresses", "Driver", "PCI", "NUMA"]
     columns += ["Sent now", "Received now"] if is_live else []
     rows: list[list[Cell]] = []
-    for netdev in items(inner(document, "host"), "netdevs"):
+    found = items(inner(document, "host"), "netdevs")
+    # A host of containers has hundreds of interfaces for them, which say nothing.
+    shown = sorted(found, key=lambda one: not (one.get("pci") or one.get("addresses")))[:_MOST_INTERFACES]
+    for netdev in shown:
         speed = netdev.get("speed_mbps")
         capacity = speed * 1e6 / 8 if speed else None
         row: list[Cell] = [
             str(netdev.get("name")),
-            cell(netdev, "operstate"),
+            _interface_state(netdev),
             cell(netdev, "speed_mbps"),
             cell(netdev, "mtu"),
             cell(netdev, "addresses"),
@@ -164,7 +178,9 @@ def _interfaces(document: Entry, is_live: bool) -> dict[str, Any]:
         ]
         name = str(netdev.get("name"))
         rows.append(row + ([live(name, "tx", capacity), live(name, "rx", capacity)] if is_live else []))
-    return _table("Network interfaces", columns, rows, "This host shows no network interface.")
+    table = _table("Network interfaces", columns, rows, "This host shows no network interface.")
+    left_out = len(found) - len(shown)
+    return {**table, "rest": f"And {left_out} more interfaces, most of them of containers." if left_out else ""}
 
 
 def _numa(document: Entry) -> dict[str, Any]:
@@ -213,6 +229,16 @@ def _state(port: Entry) -> Cell:
     physical = port.get("physical_state")
     text = str(state) if state == "ACTIVE" or not physical else f"{state} ({physical})"
     return {"text": text, "sign": "good" if state == "ACTIVE" else "bad"}
+
+
+def _interface_state(netdev: Entry) -> Cell:
+    """Returns the state as the picture tells it; the kernel does not know that of a loopback."""
+    state = "up" if netdev.get("loopback") else netdev.get("operstate")
+    if state is None:
+        return cell(netdev, "operstate")
+    broken = state not in ("up", "unknown") and netdev.get("pci")
+    sign = "good" if state == "up" else "bad" if broken else "unknown" if state == "unknown" else "off"
+    return {"text": str(state), "sign": sign}
 
 
 def _usable(nic: Entry, port: Entry) -> Cell:

@@ -1,5 +1,7 @@
 """Samples the links of this host, whether or not a browser looks, and keeps the last minutes.
 
+While nobody asks for the newest sample, devices are asked only as often as the kept minutes need.
+
 Each device is sampled in a thread of its own, since reading a counter may be a firmware command, or hang: a device
 that does not answer becomes a gap with that reason, and holds up no other. What a link counts is the business of
 `nic_probe`; the values are those of `port`. Started and ended by `source`.
@@ -25,6 +27,9 @@ _LOG = logging.getLogger(__name__)
 _BEAT_S: Final = 0.5
 _HISTORY: Final = 600
 _SILENT_S: Final = 2.0
+# While nobody looks each device is read this seldom; somebody looks who asked in the last seconds.
+_UNSEEN_PERIOD_S: Final = 0.5
+_LOOKED_S: Final = 5.0
 # How often new devices are looked for, and how long one that failed is left alone.
 _SEARCH_S: Final = 10.0
 _RETRY_S: Final = 60.0
@@ -70,6 +75,9 @@ class HostSampler:
         self._clock = clock
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        # Set while somebody looks, and in the end.
+        self._seen = threading.Event()
+        self._looked_at = 0.0
         self._followed: dict[str, _Followed] = {}
         self._history: deque[HostTraffic] = deque(maxlen=_HISTORY)
         self._threads: list[threading.Thread] = []
@@ -81,12 +89,21 @@ class HostSampler:
     def close(self) -> None:
         """Ends; a device that hangs keeps its thread, which is a daemon."""
         self._stop.set()
+        self._seen.set()
         deadline = time.monotonic() + 1.0
         for thread in list(self._threads):
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def latest(self) -> HostTraffic | None:
-        """Returns what travels now, None before anything is known; never waits for a device."""
+        """Returns what travels now, None before anything is known; never waits for a device.
+
+        Whoever asks looks: for some seconds all devices are then read at their own periods.
+        """
+        self._looked_at = time.monotonic()
+        self._seen.set()
+        return self._latest()
+
+    def _latest(self) -> HostTraffic | None:
         now = time.monotonic()
         with self._lock:
             followed = [one for one in self._followed.values() if not one.ended]
@@ -112,7 +129,9 @@ class HostSampler:
             if time.monotonic() >= search_at:
                 self._search()
                 search_at = time.monotonic() + _SEARCH_S
-            traffic = self.latest()
+            if time.monotonic() - self._looked_at > _LOOKED_S and not self._stop.is_set():
+                self._seen.clear()
+            traffic = self._latest()
             if traffic is not None:
                 with self._lock:
                     self._history.append(traffic)
@@ -148,7 +167,7 @@ class HostSampler:
                     one.times.append(now)
                     if links is not None:
                         one.links, one.at, one.wall = links, now, self._clock()
-                self._stop.wait(max(0.0, source.period_s - (now - began)))
+                self._rest(began, source.period_s)
         except EOFError:
             one.trouble = "nobody answers for it any more"
         except Exception as error:
@@ -158,6 +177,11 @@ class HostSampler:
         finally:
             one.retry_at = time.monotonic() + _RETRY_S
             source.close()
+
+    def _rest(self, began: float, period_s: float) -> None:
+        """Waits until the read after the one that began at `began` is due; it is due sooner once somebody looks."""
+        self._seen.wait(max(0.0, began + _UNSEEN_PERIOD_S - time.monotonic()))
+        self._stop.wait(max(0.0, began + period_s - time.monotonic()))
 
 
 def _traffic_of(one: _Followed, now: float) -> dict[str, LinkTraffic]:

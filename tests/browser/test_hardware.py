@@ -225,6 +225,65 @@ def test_a_wrong_file_is_one_sentence_and_what_was_shown_stays(open_page: Any, s
     expect(page.get_by_role("alert").filter(has_text="notes.txt")).to_contain_text("file = 'notes.txt' is")
     expect(page.get_by_test_id("hardware")).to_contain_text("gpu-node-07")
     expect(page.get_by_test_id("hardware-state")).to_have_text("")
+    # Nor does the page claim to show the file, and looking again is looking at what is shown.
+    expect(page.get_by_role("button", name="This host")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("button", name="Open a dump or topology file")).to_have_attribute("aria-pressed", "false")
+    page.get_by_role("button", name="Look again").click()
+    expect(page.get_by_role("alert").filter(has_text="notes.txt")).to_have_count(0)
+    expect(page.get_by_test_id("hardware-state")).to_contain_text("Looked at")
+
+
+def test_a_file_that_is_gone_since_it_was_chosen_is_told(open_page: Any, show: Show, tmp_path: Path) -> None:
+    page = show(open_page(), "eight_pairs")
+    path = tmp_path / "node.tar.gz"
+    path.write_bytes(b"sample sixteen_nics")
+    page.get_by_test_id("hardware-file").set_input_files(path)
+    expect(page.get_by_test_id("hardware-label")).to_contain_text("node.tar.gz")
+    path.unlink()
+    page.get_by_role("button", name="Look again").click()
+    expect(page.get_by_role("alert").filter(has_text="node.tar.gz")).to_contain_text("choose it again")
+
+
+def test_the_host_is_looked_at_once_the_panel_answers_again(open_page: Any, show: Show) -> None:
+    page = show(open_page(), "eight_pairs")
+    page.route("**/api/hardware", lambda route: route.abort())
+    page.get_by_role("button", name="Look again").click()
+    alert = page.get_by_role("alert").filter(has_text="The panel does not answer")
+    expect(alert).to_be_visible()
+    page.unroute("**/api/hardware")
+    # The connection is lost and found again.
+    page.evaluate(
+        """async () => {
+          const { store } = await import("/static-pdpanel/store.js");
+          store.channel.drop();
+        }"""
+    )
+    expect(alert).to_have_count(0)
+    expect(page.get_by_test_id("hardware-state")).to_contain_text("Looked at")
+
+
+def test_whose_host_it_is_stays_in_sight(page: Page, show: Show) -> None:
+    show(page, "eight_pairs")
+    upload = FilePayload(name="node.tar.gz", mimeType="application/gzip", buffer=b"sample sixteen_nics")
+    page.get_by_test_id("hardware-file").set_input_files(upload)
+    label = page.get_by_test_id("hardware-label")
+    expect(label).to_be_visible()
+    page.get_by_test_id("table-network-interfaces").scroll_into_view_if_needed()
+    assert page.evaluate("() => window.scrollY") > 500
+    expect(label).to_be_in_viewport()
+
+
+def test_a_finding_shows_each_device_that_it_names(page: Page, show: Show) -> None:
+    show(page, "nothing")
+    nic = '<nic><net name="{}" speed="200000" port="1" guid="0x1"/></nic>'
+    gpus = "".join(f'<pci busid="0000:0{bus}:00.0" class="0x030200"><gpu dev="{bus}"/></pci>' for bus in range(3, 5))
+    far = f'<cpu numaid="1" affinity="f0"><pci busid="0000:81:00.0" class="0x020700">{nic.format("mlx5_0")}</pci></cpu>'
+    text = f'<system version="1"><cpu numaid="0" affinity="0f">{gpus}</cpu>{far}</system>'
+    upload = FilePayload(name="far.xml", mimeType="text/xml", buffer=text.encode())
+    page.get_by_test_id("hardware-file").set_input_files(upload)
+    finding = page.get_by_test_id("findings").locator("[data-finding='gpu-far-from-nics']")
+    finding.get_by_role("button", name="Show 0000:04:00.0 in the picture").click()
+    expect(device(page, "0000:04:00.0")).to_be_focused()
 
 
 def test_names_in_a_file_are_text(page: Page, show: Show) -> None:
@@ -246,6 +305,12 @@ def test_the_picture_scrolls_in_its_own_region_on_a_phone(open_page: Any, show: 
         "() => { const one = document.querySelector('.pd-hw-scroll'); return [one.scrollWidth, one.clientWidth]; }"
     )
     assert wide > room
+    # On a screen with no room beside the picture what is broken comes before it.
+    findings, picture = (
+        page.get_by_test_id("findings").bounding_box(),
+        page.get_by_test_id("host-picture").bounding_box(),
+    )
+    assert findings and picture and findings["y"] < picture["y"]
     device(page, "0000:18:00.0").click()
     card = page.get_by_test_id("hardware-card")
     expect(card).to_contain_text("GPU 0")

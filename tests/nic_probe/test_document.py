@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pdpanel.nic_probe import Host, probe_document, survey_topology
 from pdpanel.nic_probe.gpus.gpu import Gpu
 from pdpanel.nic_probe.nics.device import RdmaDevice, RdmaPort
-from simulated_host import make_gpu, make_host, make_nic, make_pci, make_pci_tree, make_port, unread
+from simulated_host import make_gpu, make_host, make_nic, make_pci, make_pci_tree, make_port, read, unread
 
 
 def _document(host: Host) -> dict[str, Any]:
@@ -61,6 +61,16 @@ def test_the_keys_that_others_rely_on(tmp_path: Path) -> None:
     assert document["mooncake_topology"]["cuda:0"] == [["mlx5_0"], []]
     assert document["ib_devices"] == {"0000:18:00.0": ["mlx5_0"]}
     assert document["sglang_ib_device"] == "mlx5_0"
+
+
+def test_a_usable_nic_that_is_not_preferred_says_why_not(tmp_path: Path) -> None:
+    management = make_nic("mlx5_0", ports=(make_port(),), usable=True, why_not="", management=read(True))
+    down = make_nic("mlx5_1", ports=(make_port(),), usable=False, why_not="The port is DOWN.")
+    plain = make_nic("mlx5_2", ports=(make_port(),), usable=True, why_not="")
+    nics = {nic["name"]: nic for nic in _document(make_host(tmp_path, (), (management, down, plain)))["nics"]}
+    why = "Not for KV: It is the management function of a switch and carries no KV."
+    assert [nic["why_not"] for nic in nics.values()] == [why, "The port is DOWN.", ""]
+    assert [nic["fit"] for nic in nics.values()] == [False, False, True]
 
 
 def test_what_could_not_be_read_is_null_with_its_reason(tmp_path: Path) -> None:

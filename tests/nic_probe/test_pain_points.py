@@ -149,7 +149,7 @@ _INJECTED: list[tuple[int, Callable[[_Patient], None], str, Severity, str]] = [
     (17, _container, "shm-small", _WARNING, "--shm-size"),
     (18, _memlock, "memlock-low", _ERROR, "LimitMEMLOCK=infinity"),
     (19, lambda patient: patient.facts(environ={"MC_FORCE_TCP": "0"}), "variable-off-is-on", _ERROR, "unset"),
-    (20, lambda patient: patient.port("state", "1: DOWN"), "rdma-none", _INFO, "cable"),
+    (20, lambda patient: patient.port("state", "1: DOWN"), "rdma-none", _WARNING, "cable"),
     (
         24,
         lambda patient: patient.facts(environ={"MOONCAKE_CONFIG_PATH": "/x.json"}),

@@ -109,7 +109,7 @@ def test_every_id_can_be_explained(tmp_path: Path) -> None:
         (["--explain", "memlok"], "--explain = 'memlok': is not the id of a finding; perhaps one of memlock-low"),
         (["--explain", "zzz"], "see `pdpanel doctor --list`"),
         (["--log", "nowhere.log"], "--log = 'nowhere.log': No such file"),
-        (["--log", "."], "--log = '.': Is a directory"),
+        (["--log", "."], "--log = '.': is a directory"),
         (["--log", "/proc/self/mem"], "--log = '/proc/self/mem': "),
         (["--root", "nowhere"], "--root = '"),
         (["--deployment", "nowhere.yaml"], "nowhere.yaml"),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
+from pdpanel.panel import cli
 from simulated_node import grow_node
 
 from .test_cli import pdpanel
@@ -104,6 +108,23 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path: Path, arguments: li
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--dump", "--pyz"])
+def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path, option: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = pdpanel(tmp_path, "probe", option, str(tmp_path / "pipe"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"pdpanel: {option} = ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [cli.probe, cli.show_topology, cli.doctor])
+def test_who_reads_a_file_says_that_it_cannot_be_read(command: Callable[..., None]) -> None:
+    """Typer would say it in four lines of its own; root, as which tests may run, can read everything."""
+    hints = get_type_hints(command, include_extras=True).values()
+    places = [hint.__metadata__[0] for hint in hints if "Path" in str(hint)]
+    assert len(places) >= 2
+    assert not any(place.readable for place in places)
 
 
 def test_names_of_a_dump_bring_no_control_sequences(tmp_path: Path) -> None:

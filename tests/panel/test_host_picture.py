@@ -143,6 +143,12 @@ def test_the_class_of_the_path_stands_on_the_line() -> None:
     assert {line.label for line in unknown if line.kind == "bus"} == {"?"}
 
 
+def test_a_virtual_function_is_called_one() -> None:
+    nics = [nic("mlx5_0", None, 0, port()), nic("mlx5_1", None, 0, port(), physical_function="mlx5_0")]
+    picture = picture_of(host_document("h", nics=nics))
+    assert ["VF" in " ".join(said(box_of(picture, name))) for name in ("mlx5_0", "mlx5_1")] == [False, True]
+
+
 def test_gpus_that_share_nics_get_one_bus_with_one_label() -> None:
     lines = [line for line in picture_of(HOSTS["flat"]()).lines if line.kind == "bus"]
     assert [line.label for line in lines if line.label] == ["PHB"]

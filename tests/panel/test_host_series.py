@@ -95,7 +95,7 @@ def test_every_device_is_sampled_and_the_rate_that_is_reached_is_told(start: Sta
 
 
 def known(traffic: HostTraffic, key: str) -> bool:
-    return traffic.links[key].tx_bytes_per_s is not None
+    return key in traffic.links and traffic.links[key].tx_bytes_per_s is not None
 
 
 @pytest.fixture
@@ -154,7 +154,8 @@ def test_an_error_in_one_device_is_its_gap_and_it_is_tried_again(
     monkeypatch.setattr(host_series, "_RETRY_S", 0.0)
     with sampler._lock:
         sampler._followed["mlx5_0"].retry_at = 0.0
-    wait(sampler, lambda now: now.links["mlx5_0:1"].tx_bytes_per_s == 3.0)
+    # Until the new try has answered there is no such link.
+    wait(sampler, lambda now: known(now, "mlx5_0:1") and now.links["mlx5_0:1"].tx_bytes_per_s == 3.0)
 
 
 def test_a_source_that_ends_before_it_answered_is_a_gap(start: Start) -> None:
@@ -194,6 +195,19 @@ def test_the_history_is_bounded_and_in_order(start: Start, monkeypatch: pytest.M
     sampler = start(lambda: [Fake("mlx5_0", rate(1.0))])
     wait(sampler, lambda now: len(sampler.history()) == 3)
     assert all(list(traffic.links) == ["mlx5_0:1"] for traffic in sampler.history())
+
+
+def test_devices_rest_while_nobody_looks(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_series, "_UNSEEN_PERIOD_S", 50.0)
+    monkeypatch.setattr(host_series, "_LOOKED_S", 0.05)
+    device = Fake("mlx5_0", rate(1.0))
+    monkeypatch.setattr(host_series, "_SILENT_S", 1000.0)
+    sampler = start(lambda: [device])
+    deadline = time.monotonic() + 30
+    while len(sampler.history()) < 20 and time.monotonic() < deadline:
+        threading.Event().wait(0.005)
+    assert (len(sampler.history()) >= 20, device.reads) == (True, 1)
+    wait(sampler, lambda now: device.reads > 20)
 
 
 def test_close_ends_all_but_what_hangs(start: Start, hung: threading.Event) -> None:

@@ -49,9 +49,9 @@ SIGNATURES = (
             "using tcp transport",
             "using tcp host transport",
             "found 0 hcas",
-            "falling back to rdma/tcp",
+            "falling back to",
         ),
-        r"No RDMA devices found|Using TCP (?:host )?transport|Found 0 HCAs|falling back to RDMA/TCP",
+        r"No RDMA devices found|Using TCP (?:host )?transport|Found 0 HCAs|falling back to (?:RDMA/)?TCP",
         "Mooncake found no usable RDMA NIC, so the KV cache travels over TCP, whatever was asked for.",
         "Give the process its NICs (docker run --device /dev/infiniband --cap-add IPC_LOCK --ulimit memlock=-1, and "
         "the packages libibverbs1 and ibverbs-providers); or say that TCP is meant: transport mooncake_tcp.",
@@ -199,8 +199,9 @@ SIGNATURES = (
         ),
         Speaker.MOONCAKE,
         Severity.WARNING,
-        ("172.17.",),
-        r"(?:listening on|uses address|Transfer Engine RPC using[^\n]{0,80}) ?(?P<address>172\.17\.\d{1,3}\.\d{1,3})",
+        ("172.",),
+        r"(?:listening on|uses address|initialized on|registered [^\n]{0,40} at|Transfer Engine RPC using[^\n]{0,80}) ?"
+        r"(?P<address>172\.1[78]\.0\.1)\b",
         "The worker announces {address}, which is Docker's bridge, so peers on other hosts cannot reach it.",
         "Set --host, VLLM_HOST_IP or MC_TCP_BIND_ADDRESS to an address of the common network.",
     ),

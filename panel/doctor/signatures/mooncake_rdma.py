@@ -61,7 +61,9 @@ SIGNATURES = (
         Speaker.MOONCAKE,
         Severity.ERROR,
         ("failed to register memory", "create_mkey"),
-        _REGISTER + r"(?:Resource temporarily unavailable|\[11\])|CREATE_MKEY[^\n]{0,120}no resources",
+        _REGISTER
+        + r"(?:Resource temporarily unavailable|\[11\])|CREATE_MKEY[^\n]{0,120}(?:failed|no resources|limits exceeded)"
+        r"|create_mkey_callback[^\n]{0,80}failed",
         "The NIC has no memory keys left, most likely leaked by workers that were killed.",
         "Run sysctl -w vm.max_map_count=16777216; if that is not it, reboot the node, and end workers with SIGTERM.",
     ),
@@ -75,9 +77,17 @@ SIGNATURES = (
         ),
         Speaker.MOONCAKE,
         Severity.ERROR,
-        ("failed to register memory", "ibv_reg_mr", "rlimit_memlock", "max locked memory", "ibv_create_cq"),
+        (
+            "failed to register memory",
+            "registration",
+            "ibv_reg_mr",
+            "rlimit_memlock",
+            "max locked memory",
+            "ibv_create_cq",
+        ),
         _REGISTER
         + r"(?:Cannot allocate memory|\[12\])"
+        + r"|memory registration[^\n]{0,80}Cannot allocate memory"
         + r"|ibv_(?:reg_mr|create_cq)[^\n]{0,200}Cannot allocate memory|RLIMIT_MEMLOCK is \d+ bytes"
         r"|set max locked memory",
         "The limit of locked memory is too low for the KV pool.",
@@ -145,7 +155,8 @@ SIGNATURES = (
         Severity.ERROR,
         ("gid is null", "rdma device:"),
         r"GID is NULL"
-        r"|RDMA device: (?P<device>[^,\n]{1,80}), LID: \d+, GID: \((?:GID_Index )?(?P<index>-?\d+)\) (?:00:){15}00\b",
+        r"|RDMA device: (?P<device>[^,\n]{1,80}), LID: \d+, GID: (?:\((?:GID_Index )?(?P<index>-?\d+)\) )?"
+        r"(?:(?:00:){15}00\b|(?:0000:){7}0000\b|::(?![\w:]))",
         "The chosen GID (device: {device}, index: {index}) is empty, so peers cannot address the NIC.",
         "Set MC_GID_INDEX to an entry of type RoCE v2 that has an address (show_gids lists them), on every host.",
     ),

@@ -20,7 +20,7 @@ SIGNATURES = (
         Speaker.SGLANG,
         Severity.ERROR,
         ("page size", "page_size"),
-        r"Page size mismatch(?:[^\n]{0,40}page_size=(?P<prefill>\d+)[^\n]{0,60}page_size=(?P<decode>\d+))?",
+        r"Page[ _]size mismatch(?:[^\n]{0,40}page_size=(?P<prefill>\d+)[^\n]{0,60}page_size=(?P<decode>\d+))?",
         "Prefill has page size {prefill} and decode {decode}.",
         "Give both the same --page-size.",
     ),
@@ -34,8 +34,8 @@ SIGNATURES = (
         ),
         Speaker.SGLANG,
         Severity.ERROR,
-        ("kv cache dtype mismatch", "kv layout mismatch", "kv layout"),
-        r"KV cache dtype mismatch(?:[^\n]{0,60}kv_cache_dtype=(?P<prefill>\w+)[^\n]{0,80}kv_cache_dtype=(?P<"
+        ("kv cache dtype mismatch", "kv_cache_dtype mismatch", "kv layout"),
+        r"KV[ _]cache[ _]dtype mismatch(?:[^\n]{0,60}kv_cache_dtype=(?P<prefill>\w+)[^\n]{0,80}kv_cache_dtype=(?P<"
         r"decode>\w+))?"
         r"|KV layout mismatch|disagree on the \S{1,40} KV layout",
         "The KV cache has another type or layout on prefill ({prefill}) than on decode ({decode}).",
@@ -51,8 +51,16 @@ SIGNATURES = (
         ),
         Speaker.SGLANG,
         Severity.ERROR,
-        ("mamba s", "metadata buffers", "state layout", "state index", "geometry differs"),
-        r"Mamba (?:state layouts differ|slot size mismatch)|registered \d+ metadata buffers but this prefill has \d+"
+        (
+            "mamba s",
+            "mamba_ssm_dtype mismatch",
+            "metadata buffers",
+            "state layout",
+            "state index",
+            "geometry differs",
+        ),
+        r"mamba_ssm_dtype mismatch|Mamba (?:state layouts differ|slot size mismatch)"
+        r"|registered \d+ metadata buffers but this prefill has \d+"
         r"|state layout rejected|state index length mismatch|KV geometry differs",
         "Prefill and decode lay out the model's state differently.",
         "Start both with the same --mamba-ssm-dtype, --page-size, memory and checksum options, and the same version.",
@@ -66,8 +74,10 @@ SIGNATURES = (
         ),
         Speaker.SGLANG,
         Severity.ERROR,
-        ("tp size", "heterogeneous tp"),
+        ("tp size", "tp_size", "heterogeneous tp", "p tp > d tp"),
         r"does NOT support (?:PD )?different (?:attention )?TP sizes|heterogeneous TP not supported"
+        r"|Different TP sizes[^\n]{0,40} (?:is|are) not supported|P TP > D TP"
+        r"|TP size[^\n]{0,20} must be the same"
         r"|does not support different prefill / decode|requires (?:matching|equal|the same) [^\n]{0,40}TP size",
         "This model needs the same tensor parallel size on prefill and decode.",
         "Give both the same --tp-size (and --attn-dp-size).",
@@ -120,8 +130,8 @@ SIGNATURES = (
         ),
         Speaker.SGLANG,
         Severity.ERROR,
-        ("lost connection with prefill", "kvcache from prefill"),
-        r"Lost connection with prefill instance(?: \(bootstrap_addr: (?P<peer>[^)\s]{1,80})\))?"
+        ("connection with prefill", "kvcache from prefill"),
+        r"(?:Lost|Losing) connection with prefill instance(?: \(bootstrap_addr: (?P<peer>[^)\s]{1,80})\))?"
         r"|Failed to get kvcache from prefill instance",
         "The prefill worker ({peer}) is gone; requests that waited for its KV failed.",
         "Look at the end of prefill's log; if decode stays stuck, restart the pair.",
@@ -222,7 +232,8 @@ SIGNATURES = (
         Severity.ERROR,
         ("mini_lb", "disaggregation.launch_lb"),
         r"No module named '?sglang\.srt\.disaggregation\.(?:mini_lb|launch_lb)"
-        r"|mini_lb[^\n]{0,120}(?:deprecated|moved|removed|RuntimeError)",
+        r"|mini_lb[^\n]{0,120}(?:deprecated|moved|removed|RuntimeError)"
+        r"|RuntimeError[^\n]{0,80}\bmini_lb\b",
         "This version of SGLang has no mini_lb.",
         "Start python -m sglang_router.launch_router --pd-disaggregation --prefill URL PORT --decode URL.",
     ),

@@ -22,8 +22,9 @@ SIGNATURES = (
         ("kvtransferconfig", "--kv-transfer-config", "kv_rank", "kv_parallel_size", "kv_buffer_size", "kv_ip"),
         r"validation errors? for \w{0,20}KVTransferConfig"
         r"|--kv-transfer-config[^\n]{0,160}(?:cannot be converted|invalid|error)"
-        r"|(?:KVTransferConfig[^\n]{0,80}|\bunexpected keyword argument ')(?P<key>kv_rank|kv_parallel_size"
-        r"|kv_buffer_size|kv_ip)",
+        r"|\bunexpected keyword argument '(?P<key>kv_rank|kv_parallel_size|kv_buffer_size|kv_ip)"
+        r"|\b(?P<key_2>kv_rank|kv_parallel_size|kv_buffer_size|kv_ip)\b[^\n]{0,40}(?:Extra inputs|not permitted"
+        r"|[Uu]nexpected keyword|[Uu]nrecognized|[Uu]nknown)",
         "The KV transfer configuration has a key that this version of vLLM does not know ({key}).",
         'Write {{"kv_connector": "MooncakeConnector", "kv_role": "kv_producer"}} (decode: kv_consumer) and nothing of '
         "V0.",

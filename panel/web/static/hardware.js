@@ -11,8 +11,9 @@ import { tableCard, unseenTable } from "./host-tables.js";
 import { fillLive, outage } from "./host-traffic.js";
 import { store } from "./store.js";
 
-const MOST_BYTES = 64 * 1024 * 1024;
+const MOST_BYTES = 64e6;
 const WIDE_PX = 800;
+const MOST_SHOWN = 4;
 
 /** A file's name that any system takes. */
 function fileName(host, ending) {
@@ -63,9 +64,12 @@ export function hardware(island) {
   const outcome = el("p", { class: "pd-outcome", role: "alert", "data-tone": "bad" });
   const content = el("div", { class: "pd-stack", "data-testid": "hardware" });
   let shown = null;
-  let chosen = null;
+  /** The file that the shown host is from, null for this host. */
+  let from = null;
   let views = null;
   let reading = null;
+  /** True when the panel did not answer at all: the question is asked again once it does. */
+  let unanswered = false;
 
   const saves = [
     copyButton("Copy issue report", () => shown.report, { title: "The host and its findings as Markdown" }),
@@ -97,13 +101,16 @@ export function hardware(island) {
     fillLive(views.tables);
   }
 
-  function showButton(subject) {
-    if (!shown.details[subject]) return null;
-    const show = () => {
+  /** A button for each of the first devices that a finding's subject names. */
+  function showButtons(subject) {
+    const words = subject.split(/[\s,;()]+/);
+    const names = [...new Set(shown.details[subject] ? [subject] : words.filter((word) => Object.hasOwn(shown.details, word)))];
+    const show = (name) => {
       views.picture?.node.scrollIntoView({ block: "nearest" });
-      views.picture?.focus(subject);
+      views.picture?.focus(name);
     };
-    return el("button", { type: "button", class: "pd-hw-show", "aria-label": `Show ${subject} in the picture`, on: { click: show } }, "Show");
+    return names.slice(0, MOST_SHOWN).map((name) =>
+      el("button", { type: "button", class: "pd-hw-show", "aria-label": `Show ${name} in the picture`, on: { click: () => show(name) } }, names.length > 1 ? `Show ${name}` : "Show"));
   }
 
   function draw(host) {
@@ -114,17 +121,19 @@ export function hardware(island) {
     const [chosenNics, numa, ...others] = host.tables;
     // What is not here takes little room, beside what is.
     const [empty, full] = [others.filter(({ rows }) => rows.length === 0), others.filter(({ rows }) => rows.length > 0)];
-    const tables = el("div", { class: "pd-hw-tables" },
+    const brief = el("div", { class: "pd-hw-brief" },
       el("div", { class: "pd-stack" }, facts(host), tableCard(numa)),
-      el("div", { class: "pd-stack" }, ...[chosenNics, ...empty].map(tableCard)),
-      ...full.map(tableCard));
+      el("div", { class: "pd-stack" }, ...[chosenNics, ...empty].map(tableCard)));
+    const tables = el("div", { class: "pd-hw-tables" }, ...full.map(tableCard));
     views = { tiles: tiles(host), place, tables, picture: null, narrow: null };
     content.replaceChildren(
       views.tiles.node,
+      // What is broken comes first where there is no room beside the picture.
       el("div", { class: "pd-hw-main" },
+        findingsCard(host.findings, host.document.notes ?? [], showButtons),
         el("section", { class: "pd-card pd-hw-picture" }, el("div", {}, el("h3", {}, host.picture.title), el("p", { class: "pd-hint" }, host.picture.description)),
           place, legend, unseenTable(host.picture.boxes, host.details)),
-        findingsCard(host.findings, host.document.notes ?? [], showButton)),
+        brief),
       tables,
     );
     label.hidden = host.label === "this host";
@@ -133,11 +142,18 @@ export function hardware(island) {
     flow();
   }
 
-  /** Shows what `ask(signal)` answers; a later question wins over one that is still open. */
-  async function read(words, ask) {
+  function press(source) {
+    own.setAttribute("aria-pressed", String(source === null));
+    open.setAttribute("aria-pressed", String(source !== null));
+  }
+
+  /** Shows what `ask(signal)` answers of the host in `source`; a later question wins over one that is still open. */
+  async function read(source, words, ask) {
     reading?.abort();
     const question = new AbortController();
     reading = question;
+    unanswered = false;
+    press(source);
     setText(state, words);
     setText(outcome, "");
     busy.hidden = false;
@@ -147,50 +163,60 @@ export function hardware(island) {
       const response = await ask(question.signal);
       if (!response.ok) throw new Error(await sentence(response));
       const host = await response.json();
-      if (reading === question) draw(host);
+      if (reading === question) {
+        from = source;
+        draw(host);
+      }
       told = `Looked at ${clock(store.now())}`;
     } catch (error) {
-      if (reading === question) setText(outcome, error instanceof TypeError ? "The panel does not answer; is it still running?" : error.message);
+      if (reading === question) {
+        unanswered = error instanceof TypeError && source === null;
+        setText(outcome, error instanceof TypeError ? "The panel does not answer; is it still running?" : error.message);
+      }
     } finally {
       if (reading === question) {
         busy.hidden = true;
         setText(state, told);
         content.removeAttribute("aria-busy");
-        own.setAttribute("aria-pressed", String(chosen === null));
-        open.setAttribute("aria-pressed", String(chosen !== null));
+        // After a failure the host that was shown before still is.
+        press(from);
         for (const button of saves) button.disabled = shown === null;
       }
     }
   }
 
-  function look() {
-    if (chosen === null) return read("Looking at the host …", (signal) => fetch("/api/hardware", { cache: "no-store", signal }));
-    const { name, size } = chosen;
-    if (size > MOST_BYTES) {
-      setText(outcome, `${name} has ${bytes(size)}, more than the 64 MiB that the panel takes; read it with pdpanel probe --root.`);
-      return undefined;
-    }
-    const post = (signal) =>
-      fetch(`/api/hardware/inspect?name=${encodeURIComponent(name)}`, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: chosen, signal });
-    return read(`Reading ${name} (${bytes(size)}) …`, post);
+  /** Looks at the host in the file `source`, or at this host when it is null. */
+  function look(source) {
+    if (source === null) return read(null, "Looking at the host …", (signal) => fetch("/api/hardware", { cache: "no-store", signal }));
+    const { name, size } = source;
+    const post = async (signal) => {
+      if (size > MOST_BYTES) throw new Error(`${name} has ${bytes(size)}, more than the ${bytes(MOST_BYTES)} that the panel takes; read it with pdpanel probe --root.`);
+      try {
+        await source.slice(0, 1).arrayBuffer();
+      } catch {
+        throw new Error(`${name} changed or is gone since it was chosen; choose it again.`);
+      }
+      return fetch(`/api/hardware/inspect?name=${encodeURIComponent(name)}`, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: source, signal });
+    };
+    return read(source, `Reading ${name} (${bytes(size)}) …`, post);
   }
 
-  own.addEventListener("click", () => {
-    chosen = null;
-    look();
-  });
+  own.addEventListener("click", () => look(null));
   open.addEventListener("click", () => file.click());
   file.addEventListener("change", () => {
     if (file.files.length === 0) return;
-    chosen = file.files[0];
+    const source = file.files[0];
     // The same file chosen again is a change, too.
     file.value = "";
-    look();
+    look(source);
   });
-  again.addEventListener("click", look);
+  again.addEventListener("click", () => look(from));
   for (const button of saves) button.disabled = true;
   new ResizeObserver(arrange).observe(island);
   store.on(["host", "live", "runs"], flow);
+  store.on(["live"], () => {
+    if (unanswered && store.live.state === "live") look(null);
+  });
   setInterval(flow, 1000);
-  look();
+  look(null);
 }

@@ -27,7 +27,7 @@ function findingItem(finding, show) {
   return el(
     "li",
     { class: "pd-hw-finding", data: { severity: finding.severity, finding: finding.id } },
-    el("div", { class: "pd-hw-findinghead" }, el("b", {}, finding.subject), show(finding.subject), el("code", { class: "pd-hw-id" }, finding.id)),
+    el("div", { class: "pd-hw-findinghead" }, el("b", {}, finding.subject), ...show(finding.subject), el("code", { class: "pd-hw-id" }, finding.id)),
     el("p", {}, finding.reason),
     remedy
       ? el("div", { class: "pd-hw-remedy" }, el("p", {}, ...remedyNodes(remedy)),
@@ -43,7 +43,7 @@ function findingItem(finding, show) {
   );
 }
 
-/** The card; `show(subject)` gives a button that shows a device in the picture, or null. */
+/** The card; `show(subject)` gives the buttons that show its devices in the picture. */
 export function findingsCard(findings, notes, show) {
   const groups = GROUPS.map(([severity, state, many, one]) => {
     const found = findings.filter((finding) => finding.severity === severity);
@@ -60,7 +60,7 @@ export function findingsCard(findings, notes, show) {
         has("unknown") ? "No error and no warning, as far as is known." : "Nothing here speaks against serving on this host.");
   return el(
     "section",
-    { class: "pd-card", "data-testid": "findings" },
+    { class: "pd-card pd-hw-beside", "data-testid": "findings" },
     el("h3", {}, "Findings for PD serving"),
     calm,
     ...groups,

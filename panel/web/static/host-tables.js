@@ -5,13 +5,20 @@ import { el } from "./dom.js";
 import { cellNodes, cellText } from "./host-cells.js";
 
 const WIDE = 6;
+const LONG = 25;
+
+/** Marks a cell with more than a line's worth of text; only such a one may take several lines. */
+function lengthClass(value) {
+  const text = typeof value === "string" ? value : "reason" in value ? "" : (value.code ?? value.text ?? "");
+  return text.length > LONG ? "pd-hw-long" : null;
+}
 
 function slug(title) {
   return title.toLowerCase().replaceAll(/[^a-z]+/g, "-");
 }
 
 /** One table in a card of its own. */
-export function tableCard({ title, columns, rows, empty, copies = [] }) {
+export function tableCard({ title, columns, rows, empty, rest, copies = [] }) {
   const head = el("div", { class: "pd-cardhead" }, el("h3", {}, title), el("div", { class: "pd-actions" }, ...copies.map(({ label, text }) => copyButton(label, () => text))));
   const attributes = { class: `pd-card${rows.length > 0 && columns.length > WIDE ? " pd-hw-wide" : ""}`, "data-testid": `table-${slug(title)}` };
   if (rows.length === 0) return el("section", attributes, head, el("p", { class: "pd-hint" }, empty));
@@ -21,12 +28,13 @@ export function tableCard({ title, columns, rows, empty, copies = [] }) {
     head,
     el("div", { class: "pd-scroll", tabindex: 0, role: "region", "aria-label": title },
       el("table", { class: "pd-table pd-hw-table" },
-        el("thead", {}, el("tr", {}, ...columns.map((column) => el("th", { scope: "col" }, column)))),
+        el("thead", {}, el("tr", {}, ...columns.map((column) => el("th", { scope: "col", class: lengthClass(column) }, column)))),
         el("tbody", {}, ...rows.map((row) =>
           el("tr", {}, ...row.map((value, index) =>
-            index === 0 ? el("th", { scope: "row" }, ...cellNodes(value)) : el("td", {}, ...cellNodes(value)))))),
+            el(index === 0 ? "th" : "td", { scope: index === 0 ? "row" : null, class: lengthClass(value) }, ...cellNodes(value)))))),
       ),
     ),
+    rest ? el("p", { class: "pd-hint" }, rest) : null,
   );
 }
 

@@ -57,7 +57,7 @@ CASES = (
     ),
     Case(
         "etcd-loopback",
-        Severity.INFO,
+        Severity.WARNING,
         lambda: _listening(("127.0.0.1", 2379)),
         lambda: _listening(("127.0.0.1", 2379), ("10.0.0.2", 2379)),
         "--listen-client-urls http://0.0.0.0:2379",

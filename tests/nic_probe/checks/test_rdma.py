@@ -31,7 +31,7 @@ def _software(**changes: Any) -> HostView:
 
 
 CASES = (
-    Case("rdma-none", Severity.INFO, lambda: make_view(nics=()), make_view, "MC_FORCE_TCP=1"),
+    Case("rdma-none", Severity.WARNING, lambda: make_view(nics=()), make_view, "MC_FORCE_TCP=1"),
     Case(
         "ibverbs-missing",
         Severity.ERROR,

@@ -15,7 +15,7 @@ from check_case import Case, make_netdev, make_state, make_view
 from hypothesis import given
 from hypothesis import strategies as st
 from pdpanel.nic_probe.checks import registry
-from pdpanel.nic_probe.checks.check import Check
+from pdpanel.nic_probe.checks.check import Check, Rule
 from pdpanel.nic_probe.checks.registry import HOST_CHECKS, Outcome, check_host, outcomes
 from pdpanel.nic_probe.checks.view import HostView
 from pdpanel.nic_probe.document import probe_document
@@ -245,3 +245,21 @@ def test_facts_of_any_shape_break_no_check(facts: dict[str, object]) -> None:
 def test_gpus_alone_need_nothing_of_rdma() -> None:
     view = make_view([make_gpu("0000:18:00.0")], (), state=make_state(limits={"memlock": read(_limit(65536))}))
     assert _of(_findings(view.host), Severity.ERROR) == []
+
+
+@pytest.mark.parametrize(
+    ("references", "reason", "expected"),
+    [
+        (("Manual", "o/r#12"), "It fails.", "It fails (o/r#12)."),
+        (("o/r#12",), "It fails, as in o/x#3.", "It fails, as in o/x#3."),
+        (
+            ("Mooncake documentation: troubleshooting",),
+            "It fails.",
+            "It fails (Mooncake documentation: troubleshooting).",
+        ),
+        (("proc(5)",), "It fails.", "It fails."),
+    ],
+)
+def test_a_reason_says_where_it_is_known_from(references: tuple[str, ...], reason: str, expected: str) -> None:
+    rule = Rule("some-rule", "Title", "Explanation.", references)
+    assert rule.finding(Severity.WARNING, "x", (), reason).reason == expected

@@ -129,6 +129,18 @@ def test_a_reader_that_goes_away_is_one_sentence(tmp_path: Path) -> None:
     assert b"Traceback" not in done.stderr and b"broken pipe" in done.stderr
 
 
+def test_without_a_stdout_it_writes_a_file_with_the_hosts_name(tmp_path: Path) -> None:
+    """As below a service manager or `>&-`, where Python has no sys.stdout at all."""
+    script = tmp_path / "probe.pyz"
+    script.write_text(standalone_source(), "utf-8")
+    (tmp_path / "in").mkdir()
+    command = ["sh", "-c", '"$0" "$1" >&-', sys.executable, str(script)]
+    done = subprocess.run(command, cwd=tmp_path / "in", stderr=subprocess.PIPE, text=True, check=False, timeout=50)
+    (written,) = (tmp_path / "in").iterdir()
+    assert done.returncode == 0
+    assert done.stderr.startswith(f"{written.name}: ")
+
+
 def test_help_says_what_it_does(tmp_path: Path) -> None:
     done = run(sys.executable, "--help", folder=tmp_path)
     assert done.returncode == 0

@@ -75,6 +75,17 @@ def test_different_models_have_no_order_until_the_variable_gives_one() -> None:
     assert "set CUDA_DEVICE_ORDER=PCI_BUS_ID" in reading.reason
 
 
+@pytest.mark.parametrize(("listed", "seen"), [("1", [0, None, None]), ("2,0", [None, 1, 0]), ("", [None] * 3)])
+def test_an_order_that_is_set_does_not_undo_the_list(listed: str, seen: list[int | None]) -> None:
+    """The numbers of CUDA_VISIBLE_DEVICES then mean places on the bus, whether or not the models are alike."""
+    environ = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": listed}
+    for models in ({}, {PLACES[0]: "A", PLACES[1]: "B", PLACES[2]: "A"}):
+        indices = runtime_indices(gpus(), environ, models=models, uncounted={}, known={})
+        numbered = [replace(gpu, cuda_index=indices[gpu.pci]) for gpu in gpus()]
+        visible = visible_indices(numbered, environ, uuids={}, migs={})
+        assert [visible[pci].value for pci in PLACES] == seen
+
+
 def test_a_gpu_that_the_runtime_does_not_see_takes_no_number() -> None:
     assert runtime(gpus(), {}, uncounted={PLACES[1]: "is bound to vfio-pci"}) == [0, None, 1]
 

@@ -189,6 +189,16 @@ def test_too_much_is_refused(tmp_path: Path) -> None:
     assert files.text("sys/7").value == "x" * 10
 
 
+@pytest.mark.parametrize("folder", ["sys/class/net", "sys/class/infiniband", "sys/bus/pci/devices"])
+def test_more_devices_than_a_host_has_are_refused_before_each_is_read(tmp_path: Path, grow: Grow, folder: str) -> None:
+    """A hundred thousand interfaces of one file each fit in a small archive, and take minutes to read."""
+    path = save(tmp_path, gzip.compress(make_tar([(f"{folder}/device{number}/x", b"") for number in range(9)])))
+    problem = f"lists 9 devices in {folder}, more than any host has"
+    assert problem in refusal(path, Limits(devices=8))
+    assert problem in refusal(grow({f"{folder}/device{number}/x": "" for number in range(9)}), Limits(devices=8))
+    assert len(open_capture(path, Limits(devices=9)).names(folder).otherwise(())) == 9
+
+
 @settings(deadline=None)
 @given(st.data())
 def test_damage_never_makes_it_raise_anything_else(

@@ -29,6 +29,15 @@ def test_nearest_nics_are_named_all_that_are_equally_near() -> None:
     assert choose("PIX PIX PXB SYS", "SYS SYS NODE PHB") == {"gpu0": ("mlx5_0", "mlx5_1"), "gpu1": ("mlx5_3",)}
 
 
+def test_of_equally_near_nics_those_on_the_gpu_s_own_node_are_named() -> None:
+    """A virtual machine with one root for two NUMA nodes: the class is the same for all."""
+    nics = [make_nic(f"mlx5_{number}", f"0000:00:0{number}.0", numa_node=read(number)) for number in range(2)]
+    paths = [GpuNicPath(f"gpu{gpu}", nic.name, PathClass.PHB, 0, "sysfs", "told") for gpu in range(4) for nic in nics]
+    chosen = choose_nics(paths, nics, {"mlx5_0", "mlx5_1"}, {"gpu0": 0, "gpu1": 1, "gpu2": 7})
+    both = ("mlx5_0", "mlx5_1")
+    assert chosen == {"gpu0": ("mlx5_0",), "gpu1": ("mlx5_1",), "gpu2": both, "gpu3": both}
+
+
 def test_unfit_nic_is_not_named_even_if_it_is_the_nearest() -> None:
     assert choose("PIX NODE SYS SYS", fit={"mlx5_1", "mlx5_2"}) == {"gpu0": ("mlx5_1",)}
     assert choose("PIX NODE", fit=set()) == {"gpu0": ()}

@@ -225,6 +225,20 @@ def test_link_layer_of_the_minority_is_a_sign() -> None:
     assert all(entry.signs == () for entry in judge(nic(0, port=infiniband), nic(1)).values())
 
 
+def test_ethernet_beside_an_infiniband_fabric_is_for_storage() -> None:
+    """A storage NIC of the same rate below the same switch: its traffic cannot reach the fabric of the others."""
+    infiniband = {"link_layer": read("InfiniBand"), "gids": ()}
+    fabric = [nic(number, port=infiniband) for number in range(2)]
+    near = paths(mlx5_0="PIX SYS", mlx5_1="SYS PIX", mlx5_2="PIX SYS")
+    assert unfit(judge(*fabric, nic(2), ways=near)) == {"mlx5_2"}
+    assert unfit(judge(*fabric, nic(2))) == {"mlx5_2"}
+    # It is the nearest to one of the GPUs, or there are as many of either kind: who knows.
+    assert unfit(judge(*fabric, nic(2), ways=paths(mlx5_0="PIX SYS", mlx5_1="SYS SYS", mlx5_2="SYS PIX"))) == set()
+    assert unfit(judge(fabric[0], nic(2))) == set()
+    # Of most others Ethernet, InfiniBand is rather what was bought for the GPUs.
+    assert unfit(judge(fabric[0], nic(2), nic(3))) == set()
+
+
 def test_virtual_function_shares_a_port_and_stays_fit() -> None:
     judged = judge(nic(0), nic(1, physical_function=read("mlx5_0")), nic(2, physical_function=read("0000:10:00.0")))
     assert unfit(judged) == set()

@@ -26,6 +26,7 @@ FAR = "--host 10.0.0.2 "
 FIRES: list[tuple[str, Severity, str]] = [
     ("host-loopback", ERROR, f"{P}\n{D}{FAR}\n{R}--prefill http://10.0.0.1:30000 --decode http://10.0.0.2:30001"),
     ("host-loopback", ERROR, f"{P}--nnodes 2 --dist-init-addr 10.0.0.1:5000"),
+    ("host-loopback", WARNING, f"etcd --name x\n{P}--host 10.0.0.1\n{D}{FAR}"),
     ("proxy-env", WARNING, f"http_proxy=http://proxy:3128 {P}"),
     ("proxy-env", WARNING, f"HTTPS_PROXY=http://p:1 NO_PROXY=localhost {P}--host 10.0.0.1\n{D}{FAR}"),
     ("router-options", ERROR, R + "--prefill http://a:1 --decode http://a:2,http://b:2"),
@@ -35,6 +36,8 @@ FIRES: list[tuple[str, Severity, str]] = [
     ("router-options", ERROR, "python -m pdpanel.engine.launch_router --policy cache_aware --worker-urls http://a:1"),
 ]
 SILENT: list[tuple[str, str]] = [
+    ("host-loopback", f"etcd --listen-client-urls http://127.0.0.1:2379\n{P}\n{D}"),
+    ("host-loopback", f"etcd --listen-client-urls http://0.0.0.0:2379\n{P}--host 10.0.0.1\n{D}{FAR}"),
     ("host-loopback", f"{P}\n{D}\n{R}--prefill http://127.0.0.1:30000 --decode http://127.0.0.1:30001"),
     ("host-loopback", f"{P}--host 10.0.0.1\n{D}{FAR}"),
     ("host-loopback", f"{P}--host 0.0.0.0\n{D}{FAR}"),
@@ -94,3 +97,10 @@ def test_the_list_of_exceptions_is_completed(by_id: Table) -> None:
     finding = by_id(check_agreement(parse_script(script)))["proxy-env"]
     assert finding.corrected == "localhost,127.0.0.1,10.0.0.1,10.0.0.2"
     assert "p:1" not in str(finding.evidence), "a proxy's URL may hold a password"
+
+
+def test_one_proxy_that_catches_all_workers_is_one_finding() -> None:
+    script = f"export http_proxy=http://proxy:3128\n{P}--host 10.0.0.1\n{D}{FAR}"
+    (finding,) = [one for one in check_agreement(parse_script(script)) if one.id == "proxy-env"]
+    assert finding.subject == "prefill-0, decode-0"
+    assert {evidence.source for evidence in finding.evidence} == {"script:2", "script:3"}

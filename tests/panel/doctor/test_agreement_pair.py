@@ -70,7 +70,7 @@ FIRES: list[tuple[str, Severity, str]] = [
     ),
     (
         "pd-mode",
-        ERROR,
+        WARNING,
         _SGLANG.format(host="127.0.0.1", mode="decode", port=1)
         + "\n"
         + _SGLANG.format(host="127.0.0.1", mode="decode", port=2),

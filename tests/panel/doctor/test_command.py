@@ -74,7 +74,9 @@ def test_what_stands_before_the_program_is_passed(prefix: str) -> None:
     assert worker.values == {"model_path": "m", "tp_size": "2", "port": "30000"}
 
 
-@pytest.mark.parametrize("shell", ["bash -c", "sh -lc", "/bin/bash -ec", "docker run x bash -c", "srun bash -c"])
+@pytest.mark.parametrize(
+    "shell", ["bash -c", "sh -lc", "/bin/bash -ec", "docker run x bash -c", "srun bash -c", "ssh node1"]
+)
 def test_a_command_inside_a_shell_is_found(shell: str) -> None:
     worker = parsed(f"A=1 {shell} 'cd /x && B=2 python -m sglang.launch_server --port 7'")
     assert worker.get("port") == "7"

@@ -213,3 +213,11 @@ def test_any_file_gives_findings_or_one_sentence(tmp_path_factory: pytest.TempPa
         check_deployment_file(path, host, nowhere())
     except ConfigError as error:
         assert "\n" not in str(error)
+
+
+def test_a_preset_is_a_deployment_with_a_note(tmp_path: Path, laptop: Host) -> None:
+    path = tmp_path / "own.yaml"
+    note = "preset:\n  description: One of each.\n\n  verified: {by: hand}\n"
+    path.write_text(note + dump_deployment(pd()))
+    found = check_deployment_file(path, laptop, nowhere())
+    assert [finding.id for finding in found if finding.severity is ERROR] == []

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from pdpanel.panel.doctor.log_arguments import arguments_of_log
+from pdpanel.panel.doctor.agreement import check_agreement
+from pdpanel.panel.doctor.log_arguments import ArgumentsReader, arguments_of_log
 from pdpanel.panel.doctor.worker import Engine, WorkerArguments, WorkerRole
 
 OLD = (
@@ -105,3 +106,26 @@ def test_no_line_raises(text: str) -> None:
     for start in ("server_args=ServerArgs(", "server_args={", "non-default args: {"):
         arguments_of_log([start + text], "x")
     arguments_of_log(["Initializing a V1 LLM engine (v0.1) with config: " + text], "x")
+
+
+def test_one_reading_serves_two_readers() -> None:
+    """A log may be a pipe, which cannot be read twice."""
+    lines = [b"noise\n", OLD.encode() + b"\n", b"more noise\n"]
+    reader = ArgumentsReader("w.log")
+    assert list(reader.watched(lines)) == lines
+    (worker,) = reader.workers()
+    assert (worker.role, worker.source) == (WorkerRole.PREFILL, "w.log:2")
+
+
+def test_lines_of_utf_16_are_read() -> None:
+    (worker,) = arguments_of_log(OLD.encode("utf-16-le").splitlines(True), "w.log")
+    assert worker.get("page_size") == "64"
+
+
+def test_what_a_worker_has_started_with_is_not_refused() -> None:
+    """An older vLLM prints the fields of V0 as defaults of its own, and runs."""
+    line = (
+        "non-default args: {'kv_transfer_config': KVTransferConfig(kv_connector='MooncakeConnector', "
+        "kv_buffer_size=1000000000.0, kv_role='kv_producer', kv_parallel_size=1, kv_ip='127.0.0.1')}"
+    )
+    assert "vllm-v0-kv-config" not in {finding.id for finding in check_agreement(arguments_of_log([line], "w.log"))}

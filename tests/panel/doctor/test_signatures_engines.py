@@ -23,6 +23,7 @@ LINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             "RuntimeError: KV cache dtype mismatch: prefill server has kv_cache_dtype=auto, but decode server has "
             "kv_cache_dtype=fp8_e4m3. Both servers must use the same --kv-cache-dtype value.",
+            "ValueError: kv_cache_dtype mismatch: prefill fp8_e5m2 vs decode bfloat16",
             "RuntimeError: KV layout mismatch: prefill server has kv_layout=a, but decode server has kv_layout=b.",
         ),
         ("Using KV cache dtype: torch.bfloat16",),
@@ -31,6 +32,7 @@ LINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             "RuntimeError: Mamba state layouts differ between prefill and decode (src item_lens=[1], dst item_lens=[2])",
             "RuntimeError: Prefill/Decode Mamba slot size mismatch (src=128, dst=256).",
+            "ValueError: mamba_ssm_dtype mismatch: prefill float32, decode bfloat16",
             "Decode 10.0.0.2:1 registered 4 metadata buffers but this prefill has 3; only the first 3 are transferred",
         ),
         ("Mamba Cache is allocated. conv_state size: 1GB, ssm_state size: 2GB",),
@@ -38,6 +40,7 @@ LINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "log-tp-unsupported": (
         (
             "RuntimeError: PD Disaggregation does NOT support PD different TP sizes for non-MLA SWA hybrid models yet.",
+            "AssertionError: Decode TP size 8 must be the same as prefill TP size 4",
             "RuntimeError: PD disagg: heterogeneous TP not supported for MiniMax state yet.",
         ),
         ("TP size is 8",),
@@ -57,6 +60,7 @@ LINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "log-prefill-lost": (
         (
             "Lost connection with prefill instance (bootstrap_addr: 10.0.0.1:8998), 12 requests affected",
+            "Losing connection with prefill instance (bootstrap_addr: 10.0.0.1:8998), affected 12 requests",
             "Failed to get kvcache from prefill instance, it might be dead",
         ),
         ("Connected with prefill instance (bootstrap_addr: 10.0.0.1:8998)",),
@@ -101,6 +105,7 @@ LINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "log-mini-lb": (
         (
             "ModuleNotFoundError: No module named 'sglang.srt.disaggregation.mini_lb'",
+            "RuntimeError: sglang.srt.disaggregation.mini_lb is a stub",
             "RuntimeError: mini_lb is deprecated, use the router",
         ),
         ("python -m sglang.srt.disaggregation.mini_lb --host 0.0.0.0",),
@@ -154,9 +159,15 @@ LINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             "pydantic_core._pydantic_core.ValidationError: 1 validation error for KVTransferConfig",
             "vllm serve: error: argument --kv-transfer-config: Value {} cannot be converted to <function x>.",
+            "pydantic: kv_buffer_size: Extra inputs are not permitted",
             "TypeError: KVTransferConfig.__init__() got an unexpected keyword argument 'kv_rank'",
         ),
-        ("kv_transfer_config=KVTransferConfig(kv_connector='MooncakeConnector', kv_role='kv_producer')",),
+        (
+            "kv_transfer_config=KVTransferConfig(kv_connector='MooncakeConnector', kv_role='kv_producer')",
+            # Versions that still have these fields print them with every other default.
+            "non-default args: {'kv_transfer_config': KVTransferConfig(kv_connector='MooncakeConnector', "
+            "kv_buffer_size=1000000000.0, kv_role='kv_producer', kv_rank=None, kv_parallel_size=1, kv_ip='127.0.0.1')}",
+        ),
     ),
     "log-mooncake-import": (
         (

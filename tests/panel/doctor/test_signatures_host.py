@@ -141,6 +141,7 @@ LINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             "OSError: [Errno 99] error while attempting to bind on address ('10.0.0.9', 30000): cannot assign requested address",
             "zmq: bind to tcp://10.0.0.9:1: Cannot assign requested address",
+            "OSError: [Errno 99] Cannot assign requested address",
         ),
         ("connect: Cannot assign requested address",),
     ),
@@ -182,6 +183,24 @@ LINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "< HTTP/1.1 407 Proxy Authentication Required",
         ),
         ("starting the proxy server on port 8000", "load_balance_proxy_server_example.py"),
+    ),
+    "log-proxy-set": (
+        (
+            "http_proxy=http://10.1.1.1:3128",
+            "environ: {'HOME': '/root', 'https_proxy': 'http://proxy.corp:8080'}",
+        ),
+        ("http_proxy=None", "no_proxy=localhost", "see http_proxy in the documentation"),
+    ),
+    "log-etcd-loopback": (
+        (
+            '{"level":"info","msg":"configuring client listeners","listen-client-urls":["http://127.0.0.1:2379"]}',
+            '{"level":"info","msg":"serving client traffic insecurely; this is strongly discouraged!",'
+            '"address":"127.0.0.1:2379"}',
+        ),
+        (
+            '{"level":"info","msg":"configuring client listeners","listen-client-urls":["http://0.0.0.0:2379"]}',
+            '{"msg":"serving client traffic insecurely","address":"10.0.0.1:2379"}',
+        ),
     ),
     "log-name-resolution": (
         ("socket.gaierror: [Errno -3] Temporary failure in name resolution",),

@@ -33,6 +33,8 @@ LINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "E0101 01:01:01.1 7 rdma_context.cpp:205] Failed to register memory 0x7f00: Resource temporarily unavailable [11]",
             "mlx5_core 0000:65:01.0: mlx5_cmd_out_err:829:(pid 3958462): CREATE_MKEY(0x200) op_mod(0x0) failed, "
             "status no resources(0xf), syndrome (0x2aac7c), err(-11)",
+            "mlx5_cmd_out_err:821:(pid 12): CREATE_MKEY(0x200) op_mod(0x0) failed, status limits exceeded(0x8)",
+            "infiniband mlx5_0: create_mkey_callback:148:(pid 0): async reg mr failed. status -11",
         ),
         ("mlx5_core 0000:65:01.0: CREATE_MKEY(0x200) op_mod(0x0) succeeded",),
     ),
@@ -73,10 +75,15 @@ LINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "I0513 13:21:20.3 7 rdma_context.cpp:125] RDMA device: mlx5_3, LID: 0, GID: (GID_Index 3) "
             "00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00",
             "RDMA device: mlx5_3, LID: 0, GID: (3) 00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00",
+            "RDMA device: mlx5_3, LID: 0, GID: 00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00",
+            "RDMA device: mlx5_3, LID: 0, GID: (3) 0000:0000:0000:0000:0000:0000:0000:0000",
+            "RDMA device: mlx5_3, LID: 0, GID: ::",
         ),
         (
             "I0421 09:34:39.6 7 rdma_context.cpp:125] RDMA device: mlx5_bond_5, LID: 0, GID: (GID_Index 3) "
             "00:00:00:00:00:00:00:00:00:00:ff:ff:1e:f6:db:2f",
+            "RDMA device: mlx5_3, LID: 0, GID: (3) 0000:0000:0000:0000:0000:ffff:0a00:0001",
+            "RDMA device: mlx5_3, LID: 0, GID: ::ffff:10.0.0.1",
         ),
     ),
     "log-no-gid": (
@@ -172,6 +179,7 @@ LINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "W1121 05:05:38.070032  6468 topology.cpp:201] No RDMA devices found, check your device installation",
             "I0101 01:01:01.1 7 transfer_engine_impl.cpp:9] Using TCP transport (no HCA detected)",
             "I0101 01:01:01.1 7 transfer_engine_impl.cpp:9] Topology discovery complete. Found 0 HCAs.",
+            "WARNING: RDMA not available; falling back to TCP",
         ),
         ("I0101 01:01:01.1 7 transfer_engine_impl.cpp:9] Topology discovery complete. Found 8 HCAs.",),
     ),
@@ -241,8 +249,12 @@ LINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "I1 transfer_engine_impl.cpp:9] Transfer Engine RPC using P2P handshake, listening on 172.17.0.1:16519",
             "I0421 09:34:39.6 4671 transfer_engine.cpp:86] Transfer Engine uses address 172.17.0.1 and port 16519 for "
             "serving local TCP service",
+            "INFO mooncake_connector.py: Mooncake Transfer Engine initialized on 172.18.0.1:15432",
         ),
-        ("I1 transfer_engine_impl.cpp:9] Transfer Engine RPC using P2P handshake, listening on 10.148.0.107:16519",),
+        (
+            "registered prefill instance at 172.16.0.1:8998",
+            "I1 transfer_engine_impl.cpp:9] Transfer Engine RPC using P2P handshake, listening on 10.148.0.107:16519",
+        ),
     ),
     "log-metadata-plugin": (
         (
