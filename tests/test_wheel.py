@@ -78,13 +78,13 @@ def test_modules_assets_and_presets_load_from_the_wheel(installed: tuple[Path, d
     code = """
 import importlib, importlib.resources as resources, json
 from pdpanel import presets
-from pdpanel.nic_probe import probe_host
+from pdpanel.nic_probe import probe_host, this_host_files
 static = resources.files("pdpanel.panel.web") / "static"
 print(json.dumps({
     "from": presets.__file__,
     "presets": {name: presets.load_preset(name)["name"] for name in presets.preset_names()},
     "assets": {file.name: len(file.read_bytes()) for file in static.iterdir()},
-    "host": probe_host().live,
+    "host": probe_host(this_host_files({}), {}).live,
 }))
 """
     found = json.loads(_run(folder / "python", "-c", code, cwd=place, environment=environment))
