@@ -274,6 +274,22 @@ def parse_log(
     raise typer.Exit(cli_results.parse_logs(files, as_json=as_json, as_csv=as_csv))
 
 
+@app.command("recipe")
+def show_recipe(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", show_default=False, help="A recipe; without it, the list.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a parameter; may be repeated.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print commands that belong to no deployment: install, docker build, submit, link bench."""
+    from . import cli_recipes
+
+    raise typer.Exit(cli_recipes.recipe(name, settings or (), as_json=as_json))
+
+
 def main() -> NoReturn:
     """Runs the command line and exits with its code; the entry point of `pdpanel`."""
     try:
