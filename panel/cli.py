@@ -290,6 +290,33 @@ def show_recipe(
     raise typer.Exit(cli_recipes.recipe(name, settings or (), as_json=as_json))
 
 
+@app.command()
+def metadata(
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL", show_default=False, help="http://HOST:PORT/metadata, etcd://HOST:PORT and so on."
+        ),
+    ],
+    as_json: JsonOption = False,
+    remove: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Remove what a segment registered; may be repeated.")
+    ] = None,
+    segment: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Look for a segment where none can be listed.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Remove even what a living engine registered.")] = False,
+) -> None:
+    """Show a Mooncake metadata server, what is registered there, and what is wrong."""
+    from . import cli_metadata
+
+    code = cli_metadata.metadata(
+        url, as_json=as_json, remove=remove or (), segments=segment or (), dry_run=dry_run, force=force
+    )
+    raise typer.Exit(code)
+
+
 def main() -> NoReturn:
     """Runs the command line and exits with its code; the entry point of `pdpanel`."""
     try:

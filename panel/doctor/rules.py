@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ...nic_probe.checks.check import Rule
 from ...nic_probe.checks.registry import HOST_CHECKS
 from ...nic_probe.finding import Severity
+from ..metadata import rules as metadata
 from ..recipes import catalog as recipes
 from ..results import findings as results
 from . import deployment, exit_code, log, log_load
@@ -21,6 +22,7 @@ RULE_GROUPS: Mapping[str, tuple[Rule, ...]] = {
     "Logs": (*(signature.rule for signature in SIGNATURES), *log.RULES, *log_load.RULES),
     "Processes that ended": exit_code.RULES,
     "Benchmark results": results.RULES,
+    "Metadata servers": metadata.RULES,
     "Recipes": recipes.RULES,
 }
 ALL_RULES: tuple[Rule, ...] = tuple(rule for rules in RULE_GROUPS.values() for rule in rules)

@@ -19,6 +19,7 @@ from typing import Any
 
 import etcd3gw
 import pytest
+import requests
 from pdpanel.panel.metadata.address import Endpoint
 from pdpanel.panel.metadata.server_commands import ReadyCheck, ServerCommand
 
@@ -74,6 +75,14 @@ def wait_until_ready(check: ReadyCheck, process: subprocess.Popen[bytes]) -> Non
     pytest.fail(f"{process.args} was not ready within {check.timeout_s} s")
 
 
+def wait_for(look: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Returns once `look` returns True."""
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline, f"did not happen within {seconds} s"
+        time.sleep(0.05)
+
+
 def end(process: subprocess.Popen[bytes]) -> None:
     """Ends a process, by its pid alone."""
     process.terminate()
@@ -93,11 +102,19 @@ class Started:
 
     def server(self, command: ServerCommand) -> ServerCommand:
         """Starts a metadata server and waits until it is ready."""
-        with (self._folder / f"server-{len(self.processes)}.log").open("wb") as log:
-            process = subprocess.Popen(command.argv, cwd=self._folder, stdout=log, stderr=log)
-        self.processes.append(process)
-        wait_until_ready(command.ready, process)
+        self.servers(command)
         return command
+
+    def servers(self, *commands: ServerCommand) -> None:
+        """Starts the members of one metadata server, each in a folder of its own, and waits until all are ready."""
+        first = len(self.processes)
+        for number, command in enumerate(commands, first):
+            folder = self._folder / str(number)
+            folder.mkdir()
+            with (folder / "log").open("wb") as log:
+                self.processes.append(subprocess.Popen(command.argv, cwd=folder, stdout=log, stderr=log))
+        for command, process in zip(commands, self.processes[first:], strict=True):
+            wait_until_ready(command.ready, process)
 
     def engine(self, name: str, url: str, **environ: str) -> tuple[int, int, subprocess.Popen[bytes]]:
         """Starts a Mooncake engine; returns what its initialize returned, its port and its process."""
@@ -130,7 +147,9 @@ class RealEtcd:
         self.port = port
         self.url = f"etcd://{LOCAL}:{port}"
         self.endpoint = Endpoint(LOCAL, port)
-        self.client = etcd3gw.client(LOCAL, port, timeout=10)
+        session = requests.Session()
+        session.trust_env = False
+        self.client = etcd3gw.client(LOCAL, port, timeout=10, session=session)
 
     def put(self, key: str, value: str | bytes | dict[str, Any]) -> None:
         self.client.put(key.encode("utf-8", "surrogateescape"), json.dumps(value) if isinstance(value, dict) else value)
