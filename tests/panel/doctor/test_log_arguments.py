@@ -22,13 +22,13 @@ NEW = (
 )
 VLLM = (
     "(APIServer pid=302) INFO 08-28 04:24:00 [api_server.py:1805] vLLM API server version 0.33.0",
-    "(APIServer pid=302) INFO 08-28 04:24:00 [utils.py:326] non-default args: {'model_tag': '/work/x', 'model': "
-    "'/work/x', "
+    "(APIServer pid=302) INFO 08-28 04:24:00 [utils.py:326] non-default args: {'model_tag': '/models/x', 'model': "
+    "'/models/x', "
     "'port': 8010, 'block_size': 32, 'kv_transfer_config': KVTransferConfig(kv_connector='MooncakeConnector', "
     "engine_id='a', kv_role='kv_producer', kv_connector_extra_config={'device_name': 'mlx5_0'})}",
     "(EngineCore pid=178) INFO 04-20 04:20:48 [core.py:77] Initializing a V1 LLM engine (v0.33.0) with config: "
-    "model='/work/x', "
-    "speculative_config=None, tokenizer='/work/x', dtype=torch.bfloat16, max_seq_len=16384, tensor_parallel_size=4, "
+    "model='/models/x', "
+    "speculative_config=None, tokenizer='/models/x', dtype=torch.bfloat16, max_seq_len=16384, tensor_parallel_size=4, "
     "kv_cache_dtype=auto, observability_config=ObservabilityConfig(a=None, b=(1, 2)), served_model_name=x",
 )
 BUNDLED = (
@@ -72,7 +72,7 @@ def test_keys_are_not_kept() -> None:
 def test_vllm_logs_what_is_not_default_and_then_its_configuration() -> None:
     worker = only(*VLLM)
     assert (worker.engine, worker.role, worker.version) == (Engine.VLLM, WorkerRole.PREFILL, "0.33.0")
-    assert worker.get("model_path") == "/work/x"
+    assert worker.get("model_path") == "/models/x"
     assert worker.get("page_size") == "32"
     assert worker.get("tp_size") == "4"
     assert worker.get("context_length") == "16384"

@@ -173,7 +173,7 @@ LINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("12 open files",),
     ),
     "log-disk-full": (
-        ("OSError: [Errno 28] No space left on device: '/root/.cache/huggingface/x'",),
+        ("OSError: [Errno 28] No space left on device: '/home/me/.cache/huggingface/x'",),
         ("space left on device: 12 GB",),
     ),
     "log-proxy": (
