@@ -75,7 +75,7 @@ def test_installed_packages_have_their_versions(facts: Mapping[str, object]) -> 
 def test_a_package_whose_library_is_missing_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine is a library that nobody can load: a copy of one with the name of a library it needs changed.
 
-    The original lies beside libc: one from a wheel finds its other libraries next to itself, and a copy misses those too.
+    The original lies beside libc: one from a wheel finds its libraries next to itself, and a copy misses those.
     """
     source = next((found for found in _system_libraries() if b"libc.so.6\0" in found.read_bytes()), None)
     if source is None:
