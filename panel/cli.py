@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ..engine.errors import ConfigError, PdpanelError, RequestError
+from . import cli_planning
 from .config import PanelConfig, read_config
 
 if TYPE_CHECKING:
@@ -315,6 +316,9 @@ def metadata(
         url, as_json=as_json, remove=remove or (), segments=segment or (), dry_run=dry_run, force=force
     )
     raise typer.Exit(code)
+
+
+cli_planning.register(app)
 
 
 def main() -> NoReturn:

@@ -12,24 +12,38 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from ..engine.errors import ConfigError
 from . import deployment_rules as rules
 from .deployment_errors import to_config_error
+from .deployment_parts import (
+    MAX_COUNT,
+    AscendSpec,
+    Env,
+    Flag,
+    HostSpec,
+    LimitsSpec,
+    MetadataSpec,
+    NicChoice,
+    NixlSpec,
+    Part,
+    Port,
+    RoleSpec,
+    RouterSpec,
+    RunSpec,
+    SlurmSpec,
+    SmokeTestSpec,
+    StoreSpec,
+    Text,
+    WorkerSpec,
+)
 
 __all__ = [
     "MAX_COUNT",
     "Deployment",
+    "DialectName",
     "Flag",
     "RoleSpec",
     "RouterSpec",
@@ -40,73 +54,70 @@ __all__ = [
     "parse_deployment_text",
 ]
 
-MAX_COUNT = 64
 _MAX_FILE_BYTES = 1 << 20
-Transport = Literal["mooncake", "mooncake_tcp", "tcp"]
-Policy = Literal["random", "round_robin", "power_of_two"]
+Transport = Literal["mooncake", "mooncake_tcp", "nixl", "ascend", "mori", "tcp"]
+DialectName = Literal["bundled", "sglang", "sglang-legacy", "vllm", "vllm-v0", "vllm-ascend", "rocm-mad"]
+_ROLES = ("prefill", "decode", "unified", "encoder")
 
 
-_Text = Annotated[str, AfterValidator(rules.plain_text)]
-_Port = Annotated[int, BeforeValidator(rules.no_boolean), Field(ge=1, le=65535)]
-_Count = Annotated[int, BeforeValidator(rules.no_boolean), Field(ge=0, le=MAX_COUNT)]
-Flag = Annotated[str | int | float | bool, AfterValidator(rules.flag_value)]
-_Flags = dict[Annotated[str, AfterValidator(rules.flag_name)], Flag]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RoleSpec(_Part):
-    """How many workers a role has and the extra flags that they get.
-
-    Attributes:
-        count: workers of this role, 0 to 64.
-        flags: SGLang's flags without the dashes; True gives the bare flag and False leaves it out.
-    """
-
-    count: _Count = 0
-    flags: _Flags = Field(default_factory=dict)
-
-
-class RouterSpec(_Part):
-    """The router: the address that clients talk to.
-
-    Attributes:
-        port: None lets the plan take the first free port from 8000.
-    """
-
-    port: _Port | None = None
-    policy: Policy = "round_robin"
-    flags: _Flags = Field(default_factory=dict)
-
-
-class Deployment(_Part):
+class Deployment(Part):
     """What a person wants to have served, and how it is split over roles.
 
-    Either `unified` has workers and the other two have none, or `prefill` and `decode` have at least one
-    each.
+    Either `unified` has workers and the other roles have none, or `prefill` and `decode` have at least one each, with
+    or without encoders.
 
     Attributes:
+        engine: whose commands these are.
+        engine_version: the version that runs, such as 0.5.23; empty is today's.
+        dialect: None is what engine and version say.
         model: a folder, a .gguf file, a name of the catalogue or a Hub id.
         served_model_name: the name that clients see; empty leaves it to the engine.
+        workers: what is set of all workers.
         transport: what carries the KV cache from prefill to decode.
-        host: where workers and router listen.
+        nics: the RDMA devices that carry it.
+        host: where workers and router listen, when no role names hosts.
+        hosts: what is known of the hosts that roles name.
+        gpu_selection: how a worker learns which GPUs are its own; None is the dialect's way. "none" leaves that to
+            whoever starts it, such as a container's own GPUs.
+        rpc_ports: the band of Mooncake's RPC ports, which listen on all addresses; "auto" is a narrow one, None is
+            Mooncake's own.
+        nvlink: True carries KV over NVLink between nodes (NVL72).
+        modelscope: True fetches models from ModelScope.
+        observe: True turns on the metrics that the Observe view needs.
         env: variables for all processes, added to the panel's own environment.
     """
 
     version: Literal[1] = 1
     name: Annotated[str, AfterValidator(rules.usable_name)] = "pd"
-    engine: Literal["bundled"] = "bundled"
-    model: Annotated[_Text, AfterValidator(rules.usable_model)]
-    served_model_name: _Text = ""
+    engine: Literal["bundled", "sglang", "vllm"] = "bundled"
+    engine_version: Annotated[Text, BeforeValidator(rules.version_text)] = ""
+    dialect: DialectName | None = None
+    model: Annotated[Text, AfterValidator(rules.usable_model)]
+    served_model_name: Text = ""
+    workers: WorkerSpec = WorkerSpec()
     prefill: RoleSpec = RoleSpec()
     decode: RoleSpec = RoleSpec()
     unified: RoleSpec = RoleSpec()
+    encoder: RoleSpec = RoleSpec()
     transport: Transport = "mooncake"
+    nics: NicChoice = "auto"
     host: Annotated[str, AfterValidator(rules.reachable_host)] = "127.0.0.1"
+    hosts: dict[Annotated[str, AfterValidator(rules.host_pattern)], HostSpec] = Field(default_factory=dict)
+    gpu_selection: Literal["base-gpu-id", "visible-devices", "uuid", "none"] | None = None
+    rpc_ports: Literal["auto"] | tuple[Port, Port] | None = "auto"
     router: RouterSpec = RouterSpec()
-    env: dict[Annotated[str, AfterValidator(rules.env_name)], _Text] = Field(default_factory=dict)
+    metadata: MetadataSpec | None = None
+    store: StoreSpec | None = None
+    limits: LimitsSpec = LimitsSpec()
+    nixl: NixlSpec = NixlSpec()
+    ascend: AscendSpec = AscendSpec()
+    slurm: SlurmSpec = SlurmSpec()
+    smoke_test: SmokeTestSpec = SmokeTestSpec()
+    nvlink: bool = False
+    modelscope: bool = False
+    observe: bool = True
+    run: RunSpec = RunSpec()
+    env: Env = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _roles_fit(self) -> Self:
@@ -133,6 +144,23 @@ class Deployment(_Part):
                 "pdpanel", "{problem}", {"field": field, "value": value, "problem": problem, "remedy": remedy}
             )
         return self
+
+    def settings(self, role: str) -> RoleSpec:
+        """Returns what holds for the workers of `role`: its own fields, and those of `workers` where it has none.
+
+        Flags and variables are added up; the role's go first.
+        """
+        assert role in _ROLES
+        spec: RoleSpec = getattr(self, role)
+        common = self.workers
+        fields = {
+            name: getattr(common, name)
+            for name in WorkerSpec.model_fields
+            if name not in {"flags", "env"} and getattr(spec, name) is None
+        }
+        return spec.model_copy(
+            update={**fields, "flags": {**common.flags, **spec.flags}, "env": {**common.env, **spec.env}}
+        )
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -200,6 +228,7 @@ def load_deployment(path: Path) -> Deployment:
 
 
 def dump_deployment(deployment: Deployment) -> str:
-    """Returns `deployment` as the YAML that `load_deployment` reads back to an equal value."""
-    fields = deployment.model_dump(mode="python")
+    """Returns `deployment` as the YAML that `load_deployment` reads back to an equal value, without defaults."""
+    head = {name: getattr(deployment, name) for name in ("version", "name", "engine", "model")}
+    fields = head | deployment.model_dump(mode="json", exclude_defaults=True)
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=110)

@@ -103,4 +103,4 @@ def to_config_error(error: ValidationError, model: type[BaseModel]) -> ConfigErr
 
 
 def _range_remedy(path: tuple[int | str, ...]) -> str:
-    return "write a port from 1 to 65535" if path and path[-1] == "port" else "write a number from 0 to 64"
+    return "write a port from 1 to 65535" if path and path[-1] == "port" else "write a number from 0 to 4096"

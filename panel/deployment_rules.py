@@ -16,11 +16,16 @@ __all__ = [
     "env_name",
     "flag_name",
     "flag_value",
+    "gpu_index",
+    "host_pattern",
+    "listening_host",
+    "nic_name",
     "no_boolean",
     "plain_text",
     "reachable_host",
     "usable_model",
     "usable_name",
+    "version_text",
     "wrong",
 ]
 
@@ -78,6 +83,19 @@ def usable_name(value: str) -> str:
     return value
 
 
+def version_text(value: object) -> object:
+    """Passes a version; YAML reads 0.33 as a number, which would lose what 0.30 ends with."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise wrong("is a number, which would lose a last zero", "write the version in quotes, such as '0.5.23'")
+    if (
+        isinstance(value, str)
+        and value
+        and not re.fullmatch(r"v?[0-9]{1,4}(\.[0-9]{1,4}){1,3}[a-z0-9.+-]{0,40}", value)
+    ):
+        raise wrong("is not a version", "write it as the package does, such as '0.5.23' or '0.4.5.post1'")
+    return value
+
+
 def reachable_host(value: str) -> str:
     """Passes a host name or an address that peers can connect to."""
     try:
@@ -88,6 +106,34 @@ def reachable_host(value: str) -> str:
         raise wrong("is not a host name or an address", "write 127.0.0.1 or an address of this host") from None
     if address.is_unspecified:
         raise wrong("names no address that peers could reach", "write 127.0.0.1 or one address of this host")
+    return value
+
+
+def listening_host(value: str) -> str:
+    """Passes a host name or an address to listen on, also all of them (0.0.0.0)."""
+    return value if value in {"0.0.0.0", "::"} else reachable_host(value)
+
+
+def host_pattern(value: str) -> str:
+    """Passes a host name, an address, or hosts in Slurm's short form such as node[01-08]."""
+    if re.fullmatch(r"(?!-)[A-Za-z0-9.-]{0,200}\[[0-9,-]{1,200}\][A-Za-z0-9.-]{0,200}", value):
+        return value
+    return reachable_host(value)
+
+
+def nic_name(value: str) -> str:
+    """Passes the name of an RDMA device as the kernel gives it."""
+    if "," in value or value != value.strip():
+        raise wrong("holds a comma or a space", "write one device per entry of the list")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}", value):
+        raise wrong("is not the name of an RDMA device", "write one of /sys/class/infiniband, such as mlx5_0")
+    return value
+
+
+def gpu_index(value: str) -> str:
+    """Passes the index of a GPU as text."""
+    if not re.fullmatch(r"[0-9]{1,4}", value):
+        raise wrong("is not the index of a GPU", "write a whole number in quotes, such as '0'")
     return value
 
 

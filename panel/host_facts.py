@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .ports import ephemeral_range
 
-__all__ = ["HostFacts", "this_host"]
+__all__ = ["HostFacts", "elsewhere", "this_host"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class HostFacts:
 
     Attributes:
         node: the host's name.
-        cores: CPU cores that the run may use.
+        cores: CPU cores that the run may use; 0 is not known.
         python: the interpreter that has pdpanel installed.
         taken: ports in use; only those of the bands in `panel.ports` and the wished router port matter.
         ephemeral: first and last port that the kernel gives away.
@@ -30,6 +30,11 @@ class HostFacts:
     python: str
     taken: frozenset[int] = frozenset()
     ephemeral: tuple[int, int] = (32768, 60999)
+
+
+def elsewhere() -> HostFacts:
+    """Returns the facts for a plan that is shown or exported: nothing is known of the host that it will run on."""
+    return HostFacts(node="", cores=0, python="python3")
 
 
 def this_host(taken: Iterable[int]) -> HostFacts:

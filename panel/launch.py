@@ -7,13 +7,14 @@ made or of running processes. Travels as JSON (`plan.json` in a run's directory)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
 
 import msgspec
 
 from ..engine.errors import ConfigError
+from ..nic_probe.finding import Finding
 
 __all__ = [
     "LaunchPlan",
@@ -21,6 +22,7 @@ __all__ = [
     "Preparation",
     "ProcessSpec",
     "Readiness",
+    "Request",
     "Role",
     "decode_plan",
     "encode_plan",
@@ -33,12 +35,19 @@ class Role(StrEnum):
     PREFILL = "prefill"
     DECODE = "decode"
     UNIFIED = "unified"
+    ENCODER = "encoder"
     ROUTER = "router"
+    PROXY = "proxy"
+    METADATA = "metadata"
+    STORE = "store"
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What makes a process ready: status 200 of a GET on `url` within `timeout_s` seconds of its start."""
+    """What makes a process ready: status 200 of a GET on `url` within `timeout_s` seconds of its start.
+
+    An empty `url` is a process that answers nobody, such as a further rank of a group: it is ready once it runs.
+    """
 
     url: str
     timeout_s: float
@@ -46,10 +55,28 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class PlannedFile:
-    """A file that the run needs; `path` is relative to the run's directory."""
+    """A file that the run needs.
+
+    Attributes:
+        path: relative to the folder that the node's processes are started in.
+        node: the node that needs it; empty is this host.
+        shared: True for a file that is the same on every node and needed on each.
+        program: True for something that a command runs, False for what one reads.
+    """
 
     path: str
     text: str
+    node: str = ""
+    shared: bool = False
+    program: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command that shows that the deployment answers, run on `node` once all is ready."""
+
+    argv: tuple[str, ...]
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +101,19 @@ class ProcessSpec:
 
     Attributes:
         name: unique in the run, such as prefill-0.
-        node: the machine that it runs on.
+        node: the machine that it runs on, as the deployment names it; this host's own name where it names none.
         argv: the command, one element per argument.
         env: variables to set over the inherited environment.
         gpus: ids of its GPUs, none on a CPU.
         nics: names of its RDMA devices, none without.
-        ports: what it listens on, by purpose: "http" and, for prefill, "bootstrap".
+        ports: what it listens on, by purpose, such as "http" and, for prefill, "bootstrap".
         after: names of the processes that must be ready before this one is started.
         log: its log's file name within the run's `logs` folder.
         grace_s: seconds between SIGTERM and SIGKILL.
         metrics_url: Prometheus text; empty when it has none.
         info_url: the worker's description as JSON; empty when it has none.
+        rank: its node's rank within a worker that spans several.
+        targets: for a proxy whose program holds them: whom it asks and where it listens, by name.
     """
 
     name: str
@@ -102,6 +131,8 @@ class ProcessSpec:
     grace_s: float = 5.0
     metrics_url: str = ""
     info_url: str = ""
+    rank: int = 0
+    targets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +142,13 @@ class LaunchPlan:
     Attributes:
         model: the model as the Deployment names it, for display.
         transport: the transport asked for, for display.
-        host: the address that all of its ports belong to.
+        host: the address that all of its ports belong to, when it names no hosts.
+        dialect: whose commands these are.
+        engine_version: the version that they are for; empty is today's.
+        addresses: of each node that the deployment names, where the others reach it.
+        env: what all processes have in common of their variables; each has it in its own `env` too.
+        requests: what shows that it works.
+        findings: what the plan noticed.
     """
 
     run_name: str
@@ -122,6 +159,12 @@ class LaunchPlan:
     processes: tuple[ProcessSpec, ...]
     files: tuple[PlannedFile, ...] = ()
     prepare: Preparation | None = None
+    dialect: str = "bundled"
+    engine_version: str = ""
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    requests: tuple[Request, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def process(self, name: str) -> ProcessSpec | None:
         """Returns the process called `name`, None if there is none."""

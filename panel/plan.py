@@ -1,108 +1,78 @@
-"""From a Deployment to a LaunchPlan: names, ports and the dialect's commands.
+"""From a Deployment to a LaunchPlan: its fields are checked, all is placed, and the dialect writes it down.
 
-Pure: the same deployment, facts and ids give the same plan. It looks at no socket, file or clock; what it
-needs to know of the host comes in as `HostFacts`. `panel.runs` starts what it returns, previews and exports
+Pure: the same deployment, facts and ids give the same plan. It looks at no socket, file or clock; what it needs to know
+of this host comes in as `HostFacts`, of others as `Nodes`. `panel.runs` starts what it returns, previews and exports
 show it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 
-from ..engine.errors import CapacityError, ConfigError
 from .deployment import Deployment
-from .dialects import bundled
-from .dialects.placement import Placed, Placement, url
+from .dialects.dialect import Draft
+from .dialects.placement import Placement, RunIds, url
+from .dialects.registry import DIALECTS, dialect_of
 from .host_facts import HostFacts
-from .launch import LaunchPlan, Preparation, ProcessSpec, Role
-from .ports import BOOTSTRAP_BAND, ROUTER_BAND, WORKER_BAND, choose_port
+from .launch import LaunchPlan, ProcessSpec
+from .planning.fields import check_fields
+from .planning.node_facts import Nodes
+from .planning.place import place
 
 __all__ = ["RunIds", "plan"]
 
 
-@dataclass(frozen=True, slots=True)
-class RunIds:
-    """What tells one run from another: its id and its directories, absolute."""
-
-    run_id: str
-    run_dir: str
-    cache_dir: str
-
-
-class _Ports:
-    """The ports given out so far, and those that others hold."""
-
-    def __init__(self, host: HostFacts) -> None:
-        self._taken = set(host.taken)
-        self._ephemeral = host.ephemeral
-
-    def take(self, band: range, purpose: str) -> int:
-        port = choose_port(band, self._taken, self._ephemeral)
-        if port is None:
-            raise CapacityError(
-                f"No port for {purpose} is free between {band.start} and {band.stop - 1}; stop a run and try again."
-            )
-        self._taken.add(port)
-        return port
-
-    def wish(self, port: int, band: range) -> int:
-        if port in self._taken:
-            free = choose_port(band, self._taken, self._ephemeral)
-            advice = f"write {free}, which is free, or leave it out" if free else "write another one"
-            raise ConfigError("router.port (--port)", port, "is in use on this host", advice)
-        self._taken.add(port)
-        return port
-
-
-def plan(deployment: Deployment, host: HostFacts, ids: RunIds) -> LaunchPlan:
+def plan(deployment: Deployment, host: HostFacts, ids: RunIds | None, nodes: Nodes | None = None) -> LaunchPlan:
     """Returns who runs where, with what.
 
+    Args:
+        deployment: what is wanted.
+        host: this host; `elsewhere()` when the plan is for others.
+        ids: of the run to start; None for a plan that is shown or exported.
+        nodes: what is known of the hosts that the deployment names.
+
     Raises:
-        ConfigError: the wished router port is taken.
+        ConfigError: a field does not fit the dialect or the hosts, or a wished port is taken.
         CapacityError: no port of a band is free.
     """
-    ports = _Ports(host)
-    wished = deployment.router.port
-    router_port = ports.take(ROUTER_BAND, "the router") if wished is None else ports.wish(wished, ROUTER_BAND)
-    workers = [
-        Placed(
-            name=f"{role.value}-{index}",
-            role=role,
-            port=ports.take(WORKER_BAND, "a worker"),
-            bootstrap_port=ports.take(BOOTSTRAP_BAND, "a bootstrap") if role is Role.PREFILL else None,
-        )
-        # Prefill first, so that its ports are the well-known 30000 and 8998; the list below starts decode
-        # first.
-        for role, count in (
-            (Role.PREFILL, deployment.prefill.count),
-            (Role.DECODE, deployment.decode.count),
-            (Role.UNIFIED, deployment.unified.count),
-        )
-        for index in range(count)
-    ]
-    placement = Placement(
-        deployment=deployment,
-        node=host.node,
-        python=host.python,
-        threads=max(1, host.cores // max(1, len(workers))),
-        run_id=ids.run_id,
-        run_dir=ids.run_dir,
-        cache_dir=ids.cache_dir,
-        workers=tuple(workers),
-        router_port=router_port,
-    )
-    order = {Role.DECODE: 0, Role.UNIFIED: 0, Role.PREFILL: 1}
-    specs: list[ProcessSpec] = [
-        bundled.worker(placement, placed) for placed in sorted(workers, key=lambda placed: order[placed.role])
-    ]
-    specs.append(bundled.router(placement))
-    prepare: Preparation | None = bundled.preparation(placement)
+    dialect = dialect_of(deployment)
+    check_fields(deployment, dialect, DIALECTS)
+    placement = place(deployment, dialect, host, ids, nodes or {})
+    draft = dialect.build(placement)
+    common = {**draft.env, **deployment.env}
+    router = placement.router
     return LaunchPlan(
         run_name=deployment.name,
         model=deployment.model,
         transport=deployment.transport,
         host=deployment.host,
-        router_url=url(deployment.host, router_port),
-        processes=tuple(specs),
-        prepare=prepare,
+        router_url=url(_reached(placement), router.port) if router else "",
+        processes=tuple(_complete(spec, placement, draft, common) for spec in draft.processes),
+        files=draft.files,
+        prepare=draft.prepare,
+        dialect=dialect.name,
+        engine_version=deployment.engine_version,
+        addresses=placement.addresses,
+        env=common,
+        requests=draft.requests,
+        findings=draft.findings,
     )
+
+
+def _reached(placement: Placement) -> str:
+    router = placement.router
+    assert router is not None
+    return router.address if router.node else placement.deployment.host
+
+
+def _complete(spec: ProcessSpec, placement: Placement, draft: Draft, common: Mapping[str, str]) -> ProcessSpec:
+    """Adds what every process gets: the person's variables, the run's, and the folder that it starts in."""
+    deployment, ids = placement.deployment, placement.ids
+    placed = next((worker for worker in placement.workers if worker.name == spec.name), None)
+    host = deployment.hosts.get(placed.node) if placed and placed.node else None
+    own = placed.settings.env if placed else deployment.router.env if spec.name == "router" else {}
+    env = {**draft.env, **spec.env, **deployment.env, **own, **(host.env if host else {})}
+    if ids is not None:
+        env |= {"PDPANEL_RUN_ID": ids.run_id, "PDPANEL_PROCESS": spec.name}
+    return replace(spec, env=env, cwd=spec.cwd or (ids.run_dir if ids else ""))

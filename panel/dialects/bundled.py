@@ -8,24 +8,33 @@ from __future__ import annotations
 
 import hashlib
 
-from ..deployment import RoleSpec
 from ..launch import Preparation, ProcessSpec, Readiness, Role
-from .placement import Placed, Placement, flag, flags, url
+from .dialect import Dialect, Draft, PortDefaults
+from .placement import Placed, PlacedRouter, Placement, flag, flags, url
 
-__all__ = ["preparation", "router", "worker"]
+__all__ = ["DIALECT", "build"]
 
 _READY_TIMEOUT_S = 600.0
 _MODES = {Role.PREFILL: "prefill", Role.DECODE: "decode", Role.UNIFIED: "null"}
+_MODULE = "pdpanel.engine.launch_server"
 
 
-def worker(placement: Placement, placed: Placed) -> ProcessSpec:
-    """Returns the process of one prefill, decode or unified worker."""
+def build(placement: Placement) -> Draft:
+    """Returns the commands; decode starts first, since prefill asks for its pages."""
+    order = {Role.DECODE: 0, Role.UNIFIED: 0, Role.PREFILL: 1}
+    workers = sorted(placement.workers, key=lambda placed: order[placed.role])
+    processes = [_worker(placement, placed) for placed in workers]
+    if placement.router is not None:
+        processes.append(_router(placement, placement.router))
+    return Draft(tuple(processes), prepare=_preparation(placement))
+
+
+def _worker(placement: Placement, placed: Placed) -> ProcessSpec:
     deployment = placement.deployment
-    spec = _role_spec(placement, placed.role)
-    argv = [placement.python, "-m", "pdpanel.engine.launch_server", *flag("model-path", deployment.model)]
+    argv = [placement.python, "-m", _MODULE, *flag("model-path", deployment.model)]
     if deployment.served_model_name:
         argv += flag("served-model-name", deployment.served_model_name)
-    argv += [*flag("disaggregation-mode", _MODES[placed.role]), *flag("host", deployment.host)]
+    argv += [*flag("disaggregation-mode", _MODES[placed.role]), *flag("host", placed.address)]
     argv += flag("port", placed.port)
     ports = {"http": placed.port}
     if placed.bootstrap_port is not None:
@@ -33,78 +42,85 @@ def worker(placement: Placement, placed: Placed) -> ProcessSpec:
         ports["bootstrap"] = placed.bootstrap_port
     if placed.role is not Role.UNIFIED:
         argv += flag("disaggregation-transfer-backend", deployment.transport)
-    argv += flags(spec.flags)
+    argv += flags(placed.settings.flags)
     return ProcessSpec(
         name=placed.name,
         role=placed.role,
-        node=placement.node,
+        node=placed.node or placement.local_name,
         argv=tuple(argv),
-        env=_env(placement, placed.name),
-        cwd=placement.run_dir,
+        env=_env(placement),
+        cwd="",
         ports=ports,
-        ready=Readiness(url(deployment.host, placed.port, "/health"), _READY_TIMEOUT_S),
+        ready=Readiness(url(placed.address, placed.port, "/health"), _timeout(placement)),
         log=f"{placed.name}.log",
-        metrics_url=url(deployment.host, placed.port, "/metrics"),
-        info_url=url(deployment.host, placed.port, "/server_info"),
+        metrics_url=url(placed.address, placed.port, "/metrics"),
+        info_url=url(placed.address, placed.port, "/server_info"),
     )
 
 
-def router(placement: Placement) -> ProcessSpec:
-    """Returns the router's process, in front of all workers."""
+def _router(placement: Placement, placed: PlacedRouter) -> ProcessSpec:
     deployment = placement.deployment
-    host, port = deployment.host, placement.router_port
-    argv = [placement.python, "-m", "pdpanel.engine.launch_router", *flag("host", host), *flag("port", port)]
-    argv += flag("policy", deployment.router.policy)
-    unified = placement.of_role(Role.UNIFIED)
+    argv = [placement.python, "-m", "pdpanel.engine.launch_router", *flag("host", placed.listen)]
+    argv += [*flag("port", placed.port), *flag("policy", deployment.router.policy or "round_robin")]
+    unified = placement.first_ranks(Role.UNIFIED)
     if unified:
-        argv += ["--worker-urls", *(url(host, placed.port) for placed in unified)]
+        argv += ["--worker-urls", *(url(worker.address, worker.port) for worker in unified)]
     else:
         argv.append("--pd-disaggregation")
-        for placed in placement.of_role(Role.PREFILL):
-            argv += ["--prefill", url(host, placed.port), str(placed.bootstrap_port)]
-        for placed in placement.of_role(Role.DECODE):
-            argv += ["--decode", url(host, placed.port)]
+        for worker in placement.first_ranks(Role.PREFILL):
+            argv += ["--prefill", url(worker.address, worker.port), str(worker.bootstrap_port)]
+        for worker in placement.first_ranks(Role.DECODE):
+            argv += ["--decode", url(worker.address, worker.port)]
     argv += flags(deployment.router.flags)
     return ProcessSpec(
         name="router",
         role=Role.ROUTER,
-        node=placement.node,
+        node=placed.node or placement.local_name,
         argv=tuple(argv),
-        env=_env(placement, "router"),
-        cwd=placement.run_dir,
-        ports={"http": port},
-        ready=Readiness(url(host, port, "/readiness"), _READY_TIMEOUT_S),
+        env=_env(placement),
+        cwd="",
+        ports={"http": placed.port},
+        ready=Readiness(url(placed.address, placed.port, "/readiness"), _timeout(placement)),
         log="router.log",
     )
 
 
-def preparation(placement: Placement) -> Preparation:
-    """Returns the step that fetches and converts the model."""
-    model = placement.deployment.model
+def _preparation(placement: Placement) -> Preparation | None:
+    """The step that fetches and converts the model; only a run has a folder to do that in."""
+    ids, model = placement.ids, placement.deployment.model
+    if ids is None:
+        return None
     return Preparation(
         argv=(placement.python, "-m", "pdpanel.engine.model.prepare", model),
-        env=_env(placement, "model"),
-        cwd=placement.run_dir,
-        marker=hashlib.sha256(f"{placement.cache_dir}\0{model}".encode()).hexdigest()[:24],
-        cache_dir=placement.cache_dir,
+        env={**_env(placement), **placement.deployment.env, "PDPANEL_RUN_ID": ids.run_id, "PDPANEL_PROCESS": "model"},
+        cwd=ids.run_dir,
+        marker=hashlib.sha256(f"{ids.cache_dir}\0{model}".encode()).hexdigest()[:24],
+        cache_dir=ids.cache_dir,
     )
 
 
-def _role_spec(placement: Placement, role: Role) -> RoleSpec:
-    deployment = placement.deployment
-    return {
-        Role.PREFILL: deployment.prefill,
-        Role.DECODE: deployment.decode,
-        Role.UNIFIED: deployment.unified,
-    }[role]
+def _env(placement: Placement) -> dict[str, str]:
+    env = {"PYTHONUNBUFFERED": "1"}
+    if placement.threads:
+        env["OMP_NUM_THREADS"] = str(placement.threads)
+    if placement.ids is not None:
+        env["PDPANEL_CACHE_DIR"] = placement.ids.cache_dir
+    return env
 
 
-def _env(placement: Placement, name: str) -> dict[str, str]:
-    return {
-        "OMP_NUM_THREADS": str(placement.threads),
-        "PYTHONUNBUFFERED": "1",
-        **placement.deployment.env,
-        "PDPANEL_CACHE_DIR": placement.cache_dir,
-        "PDPANEL_RUN_ID": placement.run_id,
-        "PDPANEL_PROCESS": name,
-    }
+def _timeout(placement: Placement) -> float:
+    return placement.deployment.limits.ready_timeout_s or _READY_TIMEOUT_S
+
+
+DIALECT = Dialect(
+    name="bundled",
+    title="Bundled engine",
+    engine="bundled",
+    about="pdpanel's own engine: it runs on a laptop without a GPU, with SGLang's flags and routes.",
+    fields=frozenset({"unified.count", "unified.hosts", "unified.port", "prefill.bootstrap_port"}),
+    transports=("mooncake", "mooncake_tcp", "tcp"),
+    routers=("bundled",),
+    ports=PortDefaults(http={Role.PREFILL: 30000, Role.DECODE: 30000, Role.UNIFIED: 30000}),
+    gpu_selection="none",
+    build=build,
+)

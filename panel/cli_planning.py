@@ -1,0 +1,38 @@
+"""The commands around a deployment that start nothing: render, schema and their like.
+
+A thin shell, as `panel.cli`, which calls `register`: each command imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["register"]
+
+DeploymentArgument = Annotated[
+    Path, typer.Argument(metavar="DEPLOYMENT.yaml", show_default=False, help="A deployment file.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to `app`."""
+    app.command("render")(_render)
+    app.command("schema")(_schema)
+
+
+def _render(deployment: DeploymentArgument, as_json: JsonOption = False) -> None:
+    """Print the config files and launch commands of a deployment."""
+    from . import cli_render
+
+    raise typer.Exit(cli_render.render(deployment, as_json=as_json))
+
+
+def _schema() -> None:
+    """Print the JSON schema of a deployment file."""
+    from . import cli_render
+
+    cli_render.schema()

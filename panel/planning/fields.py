@@ -1,0 +1,85 @@
+"""Whether a dialect has a use for every field that a deployment sets. Pure.
+
+A field that is quietly ignored is a wrong command later; so a set field that the dialect does not know is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pydantic import BaseModel
+
+from ...engine.errors import ConfigError
+from ..deployment import Deployment
+from ..deployment_parts import WorkerSpec
+from ..dialects.dialect import Dialect
+
+__all__ = ["COMMON_FIELDS", "check_fields", "fields_of", "set_fields"]
+
+_WORKER_FIELDS = ("flags", "env", "run")
+COMMON_FIELDS = frozenset(
+    {
+        *("version", "name", "engine", "engine_version", "dialect", "model", "served_model_name", "transport", "host"),
+        *("hosts", "gpu_selection", "rpc_ports", "observe", "run", "env", "smoke_test", "slurm"),
+        *(f"router.{name}" for name in ("kind", "host", "port", "node", "policy", "flags", "env", "run")),
+        *(f"workers.{name}" for name in _WORKER_FIELDS),
+        *(f"{role}.{name}" for role in ("prefill", "decode") for name in ("count", "hosts", "port", *_WORKER_FIELDS)),
+        "limits.ready_timeout_s",
+    }
+)
+_ROLES = ("prefill", "decode", "unified", "encoder")
+
+
+def set_fields(deployment: Deployment) -> Iterator[str]:
+    """Yields the dotted names of the fields that differ from their defaults."""
+    yield from _differing(deployment, "")
+
+
+def _differing(part: BaseModel, prefix: str) -> Iterator[str]:
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        if value == field.get_default(call_default_factory=True):
+            continue
+        if isinstance(value, BaseModel):
+            yield from _differing(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def fields_of(dialect: Dialect) -> frozenset[str]:
+    """Returns the dotted names of all fields that a dialect knows, those of every dialect included."""
+    return COMMON_FIELDS | dialect.fields
+
+
+def check_fields(deployment: Deployment, dialect: Dialect, others: Mapping[str, Dialect]) -> None:
+    """Raises ConfigError for the first field that `dialect` has no use for."""
+    known = fields_of(dialect)
+    for field in set_fields(deployment):
+        head, _, name = field.partition(".")
+        names = {field, head}
+        if head in _ROLES and name in WorkerSpec.model_fields:
+            names.add(f"workers.{name}")
+        if names & known:
+            continue
+        speakers = [other.name for other in others.values() if names & fields_of(other)]
+        remedy = f"remove it, or use the dialect {' or '.join(speakers)}" if speakers else "remove it"
+        raise ConfigError(field, _value(deployment, field), f"means nothing to the dialect {dialect.name}", remedy)
+    if deployment.transport not in dialect.transports:
+        raise ConfigError(
+            "transport",
+            deployment.transport,
+            f"is not one that the dialect {dialect.name} can use",
+            f"write {' or '.join(dialect.transports)}",
+        )
+    kind = deployment.router.kind
+    if kind is not None and kind not in dialect.routers:
+        raise ConfigError(
+            "router.kind", kind, f"does not speak {dialect.name}", f"write {' or '.join(dialect.routers)}"
+        )
+
+
+def _value(deployment: Deployment, field: str) -> object:
+    value: object = deployment
+    for name in field.split("."):
+        value = getattr(value, name)
+    return value if isinstance(value, str | int | float | bool) else type(value).__name__

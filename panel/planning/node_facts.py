@@ -1,0 +1,39 @@
+"""What the planner may know of a host that a deployment names: its devices, from a dump, typed lines or a probe.
+
+Values. Whoever calls the planner reads dumps (`panel.planning` opens no file).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ...nic_probe.host import Host
+from ...nic_probe.topology.survey import Topology
+
+__all__ = ["NodeFacts", "Nodes"]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """One host.
+
+    Attributes:
+        gpus: how many GPUs it has; None is not known.
+        gpu_memory_bytes: memory of one of them; 0 is not known.
+        nics: usable RDMA devices; None is not known.
+        nic_gbps: line rate of each; 0 is not known.
+        host: all that a probe or a dump says; None without one.
+        topology: what follows from it.
+    """
+
+    gpus: int | None = None
+    gpu_memory_bytes: int = 0
+    nics: tuple[str, ...] | None = None
+    nic_gbps: float = 0.0
+    host: Host | None = None
+    topology: Topology | None = None
+
+
+Nodes = Mapping[str, NodeFacts]
+"""By the host's name in the deployment; the empty name is this host."""
