@@ -47,7 +47,7 @@ def _dumped(typed: NodeFacts, path: Path) -> NodeFacts:
     host = probe_host(open_capture(path), {})
     topology = survey_topology(host)
     gpus = host.gpus.devices
-    usable = tuple(fit.device for fit in topology.fitness if fit.usable)
+    usable = tuple(fit.nic for fit in topology.fitness if fit.fit)
     return NodeFacts(
         gpus=typed.gpus if typed.gpus is not None else len(gpus),
         gpu_memory_bytes=typed.gpu_memory_bytes,
