@@ -25,6 +25,8 @@ __all__ = ["gpus_of_process", "place"]
 _ROLES = (Role.PREFILL, Role.DECODE, Role.UNIFIED, Role.ENCODER)
 _EPHEMERAL = (32768, 60999)
 _DIST_PORTS = 8
+# Workers of one role on a host that has no name: each is a process of its own with a copy of the weights.
+_MOST_HERE = 64
 
 
 class _Site:
@@ -110,6 +112,9 @@ class _Placing:
         spec = self._deployment.settings(role.value)
         if not spec.count:
             return []
+        if not spec.hosts and spec.count > _MOST_HERE:
+            problem = f"is more than {_MOST_HERE} workers on one host"
+            raise ConfigError(f"{role.value}.count", spec.count, problem, f"name hosts in {role.value}.hosts")
         hosts = expand_nodes(f"{role.value}.hosts", spec.hosts) if spec.hosts else ("",)
         if spec.nodes > len(hosts):
             raise ConfigError(
