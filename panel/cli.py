@@ -126,6 +126,9 @@ def up(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the deployment file and the commands, and start nothing.")
     ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Start the commands that a deployment file brings without asking.")
+    ] = False,
 ) -> None:
     """Start a deployment and wait until it is ready."""
     from . import cli_runs
@@ -143,8 +146,12 @@ def up(
     wanted = assemble(deployment, preset, edits)
     if dry_run:
         cli_runs.show_plan(_runs(context), wanted)
-    else:
-        raise typer.Exit(cli_runs.up(_runs(context), wanted))
+        return
+    if deployment is not None:
+        from .cli_consent import agree
+
+        agree(_runs(context), wanted, str(deployment), yes=yes)
+    raise typer.Exit(cli_runs.up(_runs(context), wanted))
 
 
 @app.command()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import typer
 
 from ..nic_probe.finding import Severity
 from .deployment import Deployment, load_deployment
+from .doctor.deployment import check_plan
 from .doctor_text import count_of, findings_text
 from .host_facts import elsewhere
 from .launch import LaunchPlan, ProcessSpec
@@ -30,7 +32,8 @@ def plan_of_file(path: Path) -> LaunchPlan:
         CapacityError: no port of a band is free.
     """
     deployment = load_deployment(path)
-    return plan(deployment, elsewhere(), None, read_nodes(deployment, path.parent))
+    made = plan(deployment, elsewhere(), None, read_nodes(deployment, path.parent))
+    return replace(made, findings=check_plan(made))
 
 
 def render(path: Path, *, as_json: bool) -> int:

@@ -12,15 +12,18 @@ from dataclasses import replace
 
 from .deployment import Deployment
 from .dialects.dialect import Draft
-from .dialects.placement import Placement, RunIds, url
+from .dialects.placement import Placed, PlacedRouter, PlacedServer, Placement, RunIds, url
 from .dialects.registry import DIALECTS, dialect_of
 from .host_facts import HostFacts
 from .launch import LaunchPlan, ProcessSpec
 from .planning.fields import check_fields
 from .planning.node_facts import Nodes
 from .planning.place import place
+from .planning.running import run_by
 
 __all__ = ["RunIds", "plan"]
+
+_RDMA = frozenset({"mooncake", "nixl", "mori"})
 
 
 def plan(deployment: Deployment, host: HostFacts, ids: RunIds | None, nodes: Nodes | None = None) -> LaunchPlan:
@@ -42,13 +45,17 @@ def plan(deployment: Deployment, host: HostFacts, ids: RunIds | None, nodes: Nod
     draft = dialect.build(placement)
     common = {**draft.env, **deployment.env}
     router = placement.router
+    places: dict[str, Placed | PlacedRouter | PlacedServer] = {worker.name: worker for worker in placement.workers}
+    places |= {server.name: server for server in placement.servers}
+    if router is not None:
+        places["router"] = router
     return LaunchPlan(
         run_name=deployment.name,
         model=deployment.model,
         transport=deployment.transport,
         host=deployment.host,
         router_url=url(_reached(placement), router.port) if router else "",
-        processes=tuple(_complete(spec, placement, draft, common) for spec in draft.processes),
+        processes=tuple(_complete(spec, placement, draft, places) for spec in draft.processes),
         files=draft.files,
         prepare=draft.prepare,
         dialect=dialect.name,
@@ -66,13 +73,27 @@ def _reached(placement: Placement) -> str:
     return router.address if router.node else placement.deployment.host
 
 
-def _complete(spec: ProcessSpec, placement: Placement, draft: Draft, common: Mapping[str, str]) -> ProcessSpec:
-    """Adds what every process gets: the person's variables, the run's, and the folder that it starts in."""
+def _complete(
+    spec: ProcessSpec, placement: Placement, draft: Draft, places: Mapping[str, Placed | PlacedRouter | PlacedServer]
+) -> ProcessSpec:
+    """Adds what every process gets: the person's variables, the run's, its folder, and how it is run."""
     deployment, ids = placement.deployment, placement.ids
-    placed = next((worker for worker in placement.workers if worker.name == spec.name), None)
+    placed = places.get(spec.name)
     host = deployment.hosts.get(placed.node) if placed and placed.node else None
-    own = placed.settings.env if placed else deployment.router.env if spec.name == "router" else {}
+    own = placed.settings.env if isinstance(placed, Placed) else {}
+    if isinstance(placed, PlacedRouter):
+        own = deployment.router.env
     env = {**draft.env, **spec.env, **deployment.env, **own, **(host.env if host else {})}
     if ids is not None:
         env |= {"PDPANEL_RUN_ID": ids.run_id, "PDPANEL_PROCESS": spec.name}
-    return replace(spec, env=env, cwd=spec.cwd or (ids.run_dir if ids else ""))
+    complete = replace(spec, env=env, cwd=spec.cwd or (ids.run_dir if ids else ""))
+    if placed is None:
+        return complete
+    accelerated = deployment.engine != "bundled"
+    return run_by(
+        complete,
+        placed.run,
+        f"{deployment.name}-{spec.name}",
+        gpus=isinstance(placed, Placed) and accelerated,
+        rdma=isinstance(placed, Placed) and accelerated and deployment.transport in _RDMA,
+    )

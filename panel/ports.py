@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 __all__ = [
+    "BAND",
     "BOOTSTRAP_BAND",
     "ROUTER_BAND",
     "WORKER_BAND",
@@ -23,9 +24,10 @@ __all__ = [
     "taken_ports",
 ]
 
-WORKER_BAND = range(30000, 30512)
-BOOTSTRAP_BAND = range(8998, 9510)
-ROUTER_BAND = range(8000, 8512)
+BAND = 512
+WORKER_BAND = range(30000, 30000 + BAND)
+BOOTSTRAP_BAND = range(8998, 8998 + BAND)
+ROUTER_BAND = range(8000, 8000 + BAND)
 _DEFAULT_EPHEMERAL = (32768, 60999)
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from ..engine.errors import ConflictError, NotFoundError, PdpanelError, PeerError
 from . import ports
-from .config import PanelConfig
+from .config import PanelConfig, inherited_environment
 from .deployment import Deployment, dump_deployment
+from .dialects.registry import dialect_of
 from .file_lock import locked
 from .host_facts import HostFacts, this_host
 from .launch import LaunchPlan, decode_plan, encode_plan
@@ -31,6 +32,8 @@ from .runner.procfs import boot_id
 from .runner.samples import SampleBatch, read_samples
 from .runner.spawn import spawn_runner
 from .runner.state import RunRecord, encode_record, initial_record, read_record
+from .start.consent import Consents
+from .start.preflight import check_startable, local_addresses
 from .unsupervised import end_unsupervised, without_runner
 from .views import ProcessView, RunView, to_view
 
@@ -55,6 +58,11 @@ class Runs:
     def __init__(self, config: PanelConfig, planner: Planner = plan) -> None:
         self._config = config
         self._planner = planner
+
+    @property
+    def consents(self) -> Consents:
+        """The deployments from elsewhere that this user has agreed to start."""
+        return Consents(self._config.state_dir / "agreed")
 
     def list(self) -> builtins.list[RunView]:
         """Returns every run, the newest first."""
@@ -86,11 +94,16 @@ class Runs:
         """
         return self._plan(deployment, self._rundir(f"{deployment.name}-preview"))
 
+    def check(self, launch: LaunchPlan) -> None:
+        """Raises ConfigError when a process of the plan cannot be started on this host."""
+        here = local_addresses() if launch.addresses else frozenset()
+        check_startable(launch, inherited_environment(), here)
+
     def start(self, deployment: Deployment) -> RunView:
         """Plans and starts a run, and returns as soon as its runner answers; its processes are starting then.
 
         Raises:
-            ConfigError: the wished router port is taken.
+            ConfigError: the wished router port is taken, or this host cannot start one of its processes.
             PeerError: the runner did not come up.
         """
         now = time.time()
@@ -99,6 +112,7 @@ class Runs:
         with locked(self._config.state_dir / "start.lock"):
             rundir = self._rundir(new_run_id(deployment.name, now))
             launch = self._plan(deployment, rundir)
+            self.check(launch)
             rundir.create()
             rundir.write(rundir.deployment, dump_deployment(deployment).encode())
             rundir.write(rundir.plan, encode_plan(launch))
@@ -209,9 +223,7 @@ class Runs:
         return logs[name]
 
     def _plan(self, deployment: Deployment, rundir: RunDir) -> LaunchPlan:
-        wished = [deployment.router.port] if deployment.router.port is not None else []
-        bands = (*ports.WORKER_BAND, *ports.BOOTSTRAP_BAND, *ports.ROUTER_BAND, *wished)
-        host = this_host(ports.taken_ports(deployment.host, bands) | self._promised_ports())
+        host = this_host(ports.taken_ports(deployment.host, _wanted_ports(deployment)) | self._promised_ports())
         # A path means what it means where the person stands, not in the run's directory.
         local = Path(deployment.model).expanduser()
         found = deployment.model_copy(update={"model": os.path.abspath(local)}) if local.exists() else deployment
@@ -299,6 +311,17 @@ class Runs:
             if rundir.run_id == run_id:
                 return rundir
         raise NotFoundError("run", run_id, "is not a run of this user", "name one that `pdpanel status` lists")
+
+
+def _wanted_ports(deployment: Deployment) -> frozenset[int]:
+    """Returns the ports that a plan of the deployment may choose from, and those that it names."""
+    defaults = dialect_of(deployment).ports
+    firsts = {*defaults.http.values(), *defaults.kv.values(), defaults.dist, defaults.router}
+    firsts |= {defaults.bootstrap} if defaults.bootstrap is not None else set()
+    parts = [deployment.prefill, deployment.decode, deployment.unified, deployment.encoder]
+    firsts |= {port for part in parts for port in (part.port, part.bootstrap_port, part.kv_port) if port is not None}
+    firsts |= {port for port in (deployment.router.port, deployment.router.metrics_port) if port is not None}
+    return frozenset(port for first in firsts for port in range(first, min(first + ports.BAND, 65536)))
 
 
 def _expects_runner(record: RunRecord) -> bool:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..launch import LaunchPlan, Role
-from .command import canonical, flat_kv_config, node_of, parse_command, role_of
+from .command import flat_kv_config, node_of, parse_command, role_of
 from .log_arguments import arguments_in
+from .programs import canonical
 from .worker import Engine, WorkerArguments, WorkerRole, as_text, is_secret
 
 __all__ = ["arguments_of_plan", "arguments_of_server_info"]

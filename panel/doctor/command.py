@@ -8,83 +8,80 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .shell import is_assignment, shell_commands
+from .programs import PROGRAMS, canonical, find_program, fragment_program
+from .shell import ShellCommand, is_assignment, shell_commands, shell_statements
 from .worker import Engine, Flag, WorkerArguments, WorkerRole, as_text, is_secret
 
-__all__ = ["parse_command", "parse_script"]
+__all__ = [
+    "Option",
+    "WrittenCommand",
+    "flat_kv_config",
+    "node_of",
+    "options_of",
+    "parse_command",
+    "parse_script",
+    "read_json",
+    "role_of",
+    "written_command",
+    "written_commands",
+    "written_fragments",
+]
 
-# module or program: (engine, role); the role of a worker is in its arguments.
-_PROGRAMS: Mapping[str, tuple[Engine, WorkerRole]] = {
-    "sglang.launch_server": (Engine.SGLANG, WorkerRole.UNIFIED),
-    "sglang serve": (Engine.SGLANG, WorkerRole.UNIFIED),
-    "sglang.srt.disaggregation.mini_lb": (Engine.SGLANG, WorkerRole.ROUTER),
-    "sglang.srt.disaggregation.launch_lb": (Engine.SGLANG, WorkerRole.ROUTER),
-    "sglang_router.launch_router": (Engine.SGLANG, WorkerRole.ROUTER),
-    "sglang-router": (Engine.SGLANG, WorkerRole.ROUTER),
-    "smg launch": (Engine.SGLANG, WorkerRole.ROUTER),
-    "amg launch": (Engine.SGLANG, WorkerRole.ROUTER),
-    "vllm serve": (Engine.VLLM, WorkerRole.UNIFIED),
-    "vllm.entrypoints.openai.api_server": (Engine.VLLM, WorkerRole.UNIFIED),
-    "vllm.entrypoints.cli.main serve": (Engine.VLLM, WorkerRole.UNIFIED),
-    "vllm-router": (Engine.VLLM, WorkerRole.ROUTER),
-    "mooncake_connector_proxy.py": (Engine.VLLM, WorkerRole.ROUTER),
-    "vllm_v1_proxy_server.py": (Engine.VLLM, WorkerRole.ROUTER),
-    "mooncake.vllm_v1_proxy_server": (Engine.VLLM, WorkerRole.ROUTER),
-    "toy_proxy_server.py": (Engine.VLLM, WorkerRole.ROUTER),
-    "pdpanel.engine.launch_server": (Engine.BUNDLED, WorkerRole.UNIFIED),
-    "pdpanel.engine.launch_router": (Engine.BUNDLED, WorkerRole.ROUTER),
-    "etcd": (Engine.OTHER, WorkerRole.METADATA),
-    "mooncake_http_metadata_server": (Engine.OTHER, WorkerRole.METADATA),
-    "mooncake.http_metadata_server": (Engine.OTHER, WorkerRole.METADATA),
-    "mooncake_master": (Engine.OTHER, WorkerRole.STORE),
-}
-_IMAGES = (("vllm/vllm-openai", "vllm serve"), ("vllm/vllm-openai-rocm", "vllm serve"))
-_PYTHON = re.compile(r"(?:.*/)?python[\d.]*$")
-_SHELL = re.compile(r"(?:.*/)?(?:ba|z|da)?sh$")
 _IMAGE_VERSION = re.compile(r"(?:sglang|vllm)[\w./-]{0,80}:v?(\d{1,3}\.\d{1,3}[\w.]{0,30})")
 _PINNED = re.compile(r"(?:sglang|vllm)(?:\[[\w,]{0,60}\])?==(\d{1,3}\.\d{1,3}[\w.]{0,30})")
-_SWITCH = re.compile(r"(?:enable|disable|no|skip|use|trust|enforce|allow)-|enforce-eager$|mini-lb$|pd-disaggregation$")
+_SWITCH = re.compile(
+    r"(?:enable|disable|no|skip|use|trust|enforce|allow)-|enforce-eager$|mini-lb$|(?:vllm-)?pd-disaggregation$"
+    r"|(?:encoder|language)-only$"
+)
+_SHELL = re.compile(r"(?:.*/)?(?:ba|z|da)?sh$")
 _REMOTE = frozenset({"ssh", "pdsh", "clush", "sudo", "eval", "su", "kubectl"})
 _NESTED = 3
-_NAMING = frozenset({"-p", "--name", "pkill", "-f", "killall", "-x"})
+_SSH_VALUES = frozenset({"-p", "-i", "-l", "-o", "-F", "-J", "-L", "-R", "-D", "-b", "-c", "-E", "-m", "-S", "-W"})
 _MOST_WORDS = 4096
-
-# Other spellings of an argument, by engine.
-_SGLANG_NAMES = {
-    "model": "model_path",
-    "tp": "tp_size",
-    "tensor_parallel_size": "tp_size",
-    "pp": "pp_size",
-    "pipeline_parallel_size": "pp_size",
-    "dp": "dp_size",
-    "data_parallel_size": "dp_size",
-    "attention_data_parallel_size": "attn_dp_size",
-    "nccl_init_addr": "dist_init_addr",
-    "mamba_ssm_cache_dtype": "mamba_ssm_dtype",
-}
-_VLLM_NAMES = {
-    "model": "model_path",
-    "model_tag": "model_path",
-    "tp": "tp_size",
-    "tensor_parallel_size": "tp_size",
-    "pp": "pp_size",
-    "pipeline_parallel_size": "pp_size",
-    "dp": "dp_size",
-    "data_parallel_size": "dp_size",
-    "block_size": "page_size",
-    "max_model_len": "context_length",
-    "max_seq_len": "context_length",
-    "mamba_ssm_cache_dtype": "mamba_ssm_dtype",
-    "mamba_cache_dtype": "mamba_conv_dtype",
-    "gpu_memory_utilization": "mem_fraction_static",
-    "max_num_seqs": "max_running_requests",
-}
+_TUNED = re.compile(r"MC_|MOONCAKE_|SGLANG_|VLLM_|ASCEND_|NCCL_|UCX_|LD_PRELOAD\Z|PYTHONPATH\Z")
 _MODES = {"prefill": WorkerRole.PREFILL, "decode": WorkerRole.DECODE, "null": WorkerRole.UNIFIED}
 _KV_ROLES = {"kv_producer": WorkerRole.PREFILL, "kv_consumer": WorkerRole.DECODE, "kv_both": WorkerRole.UNKNOWN}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a command: `words[start:end]` are its name and its values.
+
+    Attributes:
+        name: without dashes, with `-` for `_`.
+        joined: True for --name=value, which is one word.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    start: int
+    end: int
+    joined: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenCommand:
+    """A command that starts a process of a deployment, and where it is written.
+
+    Attributes:
+        worker: what it starts.
+        command: its words with their places in `text`.
+        first: the place of the first argument behind the program among the command's words.
+        text: the script that the places count in: the whole, or the script of `bash -c`.
+        inside: for such a script: the command that runs it, and which of its words it is.
+        fragment: True for options without a program.
+    """
+
+    worker: WorkerArguments
+    command: ShellCommand
+    first: int
+    text: str
+    inside: tuple[ShellCommand, int] | None = None
+    fragment: bool = False
 
 
 def parse_command(command: Sequence[str] | str, name: str = "", source: str = "command") -> WorkerArguments | None:
@@ -98,54 +95,107 @@ def parse_command(command: Sequence[str] | str, name: str = "", source: str = "c
     if isinstance(command, str):
         found = parse_script(command, source)
         return replace(found[0], name=name or found[0].name) if found else None
-    return _parse(list(command[:_MOST_WORDS]), {}, name, source, _NESTED)
+    words = tuple(command[:_MOST_WORDS])
+    written = next(_written(ShellCommand(1, words, {}), {}, source, "", None, "", _NESTED), None)
+    return written and replace(written.worker, name=name or written.worker.name)
 
 
 def parse_script(text: str, source: str = "script") -> tuple[WorkerArguments, ...]:
     """Returns what the commands in a piece of shell script start, in order; other commands are left out."""
-    found: list[WorkerArguments] = []
+    return tuple(written.worker for written in written_commands(text, source))
+
+
+def written_commands(text: str, source: str = "script") -> list[WrittenCommand]:
+    """Returns the commands in a piece of shell script that start something, in order; each has a source of its own."""
+    found: list[WrittenCommand] = []
+    names: dict[str, int] = {}
+    sources: dict[str, int] = {}
     for command in shell_commands(text):
         place = f"{source}:{command.line}"
-        worker = _parse(list(command.words), command.env, "", place, _NESTED)
-        if worker is not None:
-            found.append(replace(worker, name=_free_name(worker.name, [other.name for other in found])))
-    return tuple(found)
+        for written in _written(command, {}, place, text, None, "", _NESTED):
+            role = written.worker.name
+            number, again = names.get(role, 0), sources.get(place, 0)
+            names[role], sources[place] = number + 1, again + 1
+            own = f"{place}.{again + 1}" if again else place
+            found.append(replace(written, worker=replace(written.worker, name=f"{role}-{number}", source=own)))
+    return found
 
 
-def _free_name(role: str, taken: Sequence[str]) -> str:
-    number = sum(name.rpartition("-")[0] == role for name in taken)
-    return f"{role}-{number}"
+def written_command(command: ShellCommand, source: str, node: str = "") -> list[WrittenCommand]:
+    """Returns what one command starts, such as that of a container; several when it runs a script."""
+    return list(_written(command, {}, source, "", None, node, _NESTED))
 
 
-def _parse(words: list[str], env: Mapping[str, str], name: str, source: str, depth: int) -> WorkerArguments | None:
-    start, program, arguments = _program(words)
-    inner = dict(env) | _assigned(words[:start])
-    if not program:
-        nested = _nested_text(words)
-        if nested and depth:
-            for command in shell_commands(nested):
-                found = _parse(list(command.words), inner | dict(command.env), name, source, depth - 1)
-                if found is not None:
-                    return found
-        return None
-    engine, role = _PROGRAMS[program]
+def written_fragments(text: str, source: str = "script") -> list[WrittenCommand]:
+    """Returns options and assignments of a text that names no program, as pieces of the commands they most likely are."""
+    found: list[WrittenCommand] = []
+    for statement in shell_statements(text):
+        if statement.sets:
+            words, program, first = (), "sglang.launch_server", len(statement.words)
+            if not any(_TUNED.match(name) for name, _, _ in statement.assigned):
+                continue
+        elif statement.words[0].startswith("--"):
+            words, first = statement.words, 0
+            program = fragment_program([option.name for option in options_of(words)[0]])
+        else:
+            continue
+        place = f"{source}:{statement.line}"
+        env = {**statement.env, **{name: value for name, value, _ in statement.assigned}}
+        worker = _worker(program, list(words), env, place, _version((), env))
+        if statement.sets:
+            worker = replace(worker, role=WorkerRole.UNKNOWN, name="variables")
+        partial = replace(worker, name=f"{worker.name}-{len(found)}", partial=True)
+        found.append(WrittenCommand(partial, statement, first, text, fragment=True))
+    return found
+
+
+def _written(
+    command: ShellCommand,
+    env: Mapping[str, str],
+    source: str,
+    text: str,
+    inside: tuple[ShellCommand, int] | None,
+    node: str,
+    depth: int,
+) -> Iterator[WrittenCommand]:
+    """Yields what one command starts: itself, or the commands of the script that it runs."""
+    words = list(command.words)
+    start, program, arguments = find_program(words)
+    inner = {**env, **command.env, **_assigned(words[:start])}
+    node = _remote_node(words[:start]) or node
+    if program:
+        worker = _worker(program, arguments, inner, source, _version(words[:start], inner))
+        if node and not worker.node:
+            worker = replace(worker, node=node)
+        yield WrittenCommand(worker, command, len(words) - len(arguments), text, inside)
+        return
+    place = _nested_place(words)
+    if place is None or not depth:
+        return
+    nested = words[place]
+    for one in shell_commands(nested):
+        yield from _written(one, inner, source, nested, (command, place), node, depth - 1)
+
+
+def _worker(program: str, arguments: list[str], env: Mapping[str, str], source: str, version: str) -> WorkerArguments:
+    engine, role = PROGRAMS[program]
     flags, loose = _flags(arguments)
     values = _values(engine, flags, loose if program.endswith("serve") else [])
     if engine is Engine.VLLM:
-        _read_kv_config(values, inner)
+        _read_kv_config(values, env)
     if role is WorkerRole.UNIFIED:
         role = role_of(engine, values)
     return WorkerArguments(
-        name=name or role.value,
+        name=role.value,
         source=source,
         engine=engine,
         role=role,
         values=values,
         program=program,
         flags=tuple(flags),
-        env={key: "***" if is_secret(key) else value for key, value in inner.items()},
+        env={key: "***" if is_secret(key) else value for key, value in env.items()},
         node=node_of(values),
-        version=_version(words[:start], inner),
+        version=version,
     )
 
 
@@ -165,60 +215,37 @@ def node_of(values: Mapping[str, str]) -> str:
     return "" if host in {"", "0.0.0.0", "::", "localhost"} or host.startswith(("127.", "$")) or host == "::1" else host
 
 
-def canonical(engine: Engine, name: str) -> str:
-    """Returns the name under which an engine's argument is compared."""
-    plain = name.lstrip("-").replace("-", "_")
-    return (_VLLM_NAMES if engine is Engine.VLLM else _SGLANG_NAMES).get(plain, plain)
-
-
-def _program(words: list[str]) -> tuple[int, str, list[str]]:
-    """Returns where the program begins, its name and its arguments."""
-    for place, word in enumerate(words):
-        rest = words[place + 1 :]
-        if _PYTHON.match(word):
-            module, after = _python_program(rest)
-            for known in (module, f"{module} {after[0]}" if after else ""):
-                if known in _PROGRAMS:
-                    return place, known, after[len(known.split()) - 1 :]
-        base = word.rpartition("/")[2]
-        if rest and f"{base} {rest[0]}" in _PROGRAMS:
-            return place, f"{base} {rest[0]}", rest[1:]
-        # A word of prose, or the name that pkill or docker is given, has no option behind it.
-        if base in _PROGRAMS and "." not in base and (not place or words[place - 1] not in _NAMING):
-            if not rest or rest[0].startswith("-"):
-                return place, base, rest
-        if base.endswith(".py") and base in _PROGRAMS:
-            return place, base, rest
-        for image, program in _IMAGES:
-            if word.split(":")[0].endswith(image) and rest and rest[0].startswith("-"):
-                return place + 1, program, rest
-    return len(words), "", []
-
-
-def _python_program(rest: list[str]) -> tuple[str, list[str]]:
-    place = 0
-    while place < len(rest):
-        word = rest[place]
-        if word == "-m" and place + 1 < len(rest):
-            return rest[place + 1], rest[place + 2 :]
-        if word in {"-X", "-W"}:
-            place += 2
-        elif word.startswith("-") and word != "-":
-            place += 1
-        else:
-            return word.rpartition("/")[2], rest[place + 1 :]
-    return "", []
-
-
-def _nested_text(words: list[str]) -> str:
-    """Returns the script of `bash -c SCRIPT`, wherever it stands, or of `ssh HOST SCRIPT`."""
+def _nested_place(words: Sequence[str]) -> int | None:
+    """Returns which word is the script of `bash -c SCRIPT`, wherever it stands, or of `ssh HOST SCRIPT`."""
     for place, word in enumerate(words[:-2]):
         if _SHELL.match(word):
             for offset, option in enumerate(words[place + 1 : place + 4], place + 1):
                 if re.fullmatch(r"-[a-z]*c", option) and offset + 1 < len(words):
-                    return words[offset + 1]
-    if words and words[0].rpartition("/")[2] in _REMOTE and " " in words[-1]:
-        return words[-1]
+                    return offset + 1
+    if words and words[0].rpartition("/")[2] in _REMOTE and re.search(r"\s", words[-1]):
+        return len(words) - 1
+    return None
+
+
+def _remote_node(words: Sequence[str]) -> str:
+    """Returns the host that `ssh HOST` or `srun -w HOST` names in front of a program."""
+    name = words[0].rpartition("/")[2] if words else ""
+    if name not in {"ssh", "srun", "pdsh", "clush"}:
+        return ""
+    place = 1
+    while place < len(words):
+        word = words[place]
+        if name != "ssh":
+            option, equals, value = word.partition("=")
+            if option in {"-w", "--nodelist"}:
+                return value if equals else words[place + 1] if place + 1 < len(words) else ""
+            place += 1
+        elif word in _SSH_VALUES:
+            place += 2
+        elif word.startswith("-"):
+            place += 1
+        else:
+            return word.rpartition("@")[2]
     return ""
 
 
@@ -240,22 +267,31 @@ def _version(words: Sequence[str], env: Mapping[str, str]) -> str:
     return env.get("SGLANG_VERSION", env.get("VLLM_VERSION", "")).removeprefix("v")
 
 
-def _flags(words: Sequence[str]) -> tuple[list[Flag], list[str]]:
-    """Returns the options, and the words that belong to none."""
-    flags: list[Flag] = []
-    loose: list[str] = []
+def options_of(words: Sequence[str]) -> tuple[list[Option], list[int]]:
+    """Returns the options among the arguments of a command, and the places of the words that belong to none."""
+    options: list[Option] = []
+    loose: list[int] = []
     takes_more = False
-    for word in words:
+    for place, word in enumerate(words):
         if word.startswith("-") and len(word) > 1 and not re.match(r"-\.?\d", word):
             name, equals, value = word.lstrip("-").partition("=")
-            flags.append(Flag(name.replace("_", "-"), (value,) if equals else ()))
-            takes_more = not equals and _SWITCH.match(flags[-1].name) is None
+            options.append(Option(name.replace("_", "-"), (value,) if equals else (), place, place + 1, bool(equals)))
+            takes_more = not equals and _SWITCH.match(options[-1].name) is None
         elif takes_more:
-            flags[-1] = Flag(flags[-1].name, (*flags[-1].values, word))
+            last = options[-1]
+            options[-1] = Option(last.name, (*last.values, word), last.start, place + 1)
         else:
-            loose.append(word)
-    masked = [Flag(flag.name, ("***",)) if flag.values and is_secret(flag.name) else flag for flag in flags]
-    return masked, loose
+            loose.append(place)
+    return options, loose
+
+
+def _flags(words: Sequence[str]) -> tuple[list[Flag], list[str]]:
+    """Returns the options, and the words that belong to none."""
+    options, loose = options_of(words)
+    flags = [
+        Flag(option.name, ("***",) if option.values and is_secret(option.name) else option.values) for option in options
+    ]
+    return flags, [words[place] for place in loose]
 
 
 def _values(engine: Engine, flags: Sequence[Flag], loose: Sequence[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from ...nic_probe.host import Host
 from ...nic_probe.topology.survey import Topology
 from ..deployment import Deployment, parse_deployment_text
 from ..host_facts import HostFacts
+from ..launch import LaunchPlan
 from ..plan import RunIds, plan
 from .agreement import check_agreement, sorted_findings
 from .agreement_devices import gpu_count, gpus_of
@@ -27,7 +28,7 @@ from .group import Group, make_group, said, seen, split_deployments
 from .source_file import open_source
 from .worker import Engine, WorkerArguments
 
-__all__ = ["RULES", "ModelSize", "check_commands", "check_deployment", "check_deployment_file"]
+__all__ = ["RULES", "ModelSize", "check_commands", "check_deployment", "check_deployment_file", "check_plan"]
 
 _MOST_BYTES = 1 << 20
 _GIB = 1 << 30
@@ -165,7 +166,14 @@ def check_commands(
     return sorted_findings(found)
 
 
-def _check(workers: Sequence[WorkerArguments], host: Host, topology: Topology, model: ModelSize) -> tuple[Finding, ...]:
+def check_plan(planned: LaunchPlan) -> tuple[Finding, ...]:
+    """Returns what does not fit together in a plan, wherever it will run, with what the plan itself noticed."""
+    return sorted_findings((*planned.findings, *_check(arguments_of_plan(planned), None, None, ModelSize())))
+
+
+def _check(
+    workers: Sequence[WorkerArguments], host: Host | None, topology: Topology | None, model: ModelSize
+) -> tuple[Finding, ...]:
     group = make_group(workers, host, topology)
     return sorted_findings(
         (

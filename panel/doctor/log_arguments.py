@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .command import canonical, flat_kv_config, node_of, role_of
+from .command import flat_kv_config, node_of, role_of
 from .log_line import line_parts
+from .programs import canonical
 from .worker import Engine, WorkerArguments, as_text, is_secret
 
 __all__ = ["ArgumentsReader", "arguments_in", "arguments_of_log"]

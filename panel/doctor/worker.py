@@ -65,6 +65,7 @@ class WorkerArguments:
         env: variables that are set for it.
         node: the host that it runs on; empty when that is not known.
         version: the engine's; empty when it is not known.
+        partial: True for a piece of a command: what is absent may be said elsewhere.
         resolved: True when `values` are what the engine settled on, False when they are what a command asks for.
     """
 
@@ -79,6 +80,7 @@ class WorkerArguments:
     node: str = ""
     version: str = ""
     resolved: bool = False
+    partial: bool = False
 
     @property
     def serves(self) -> bool:

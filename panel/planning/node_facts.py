@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ...nic_probe.host import Host
-from ...nic_probe.topology.survey import Topology
+if TYPE_CHECKING:  # A probe's modules would cost every start of the command line.
+    from ...nic_probe.host import Host
+    from ...nic_probe.topology.survey import Topology
 
 __all__ = ["NodeFacts", "Nodes"]
 

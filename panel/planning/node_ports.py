@@ -1,60 +1,116 @@
-"""The ports of one node: those given out, those that others hold, and the next free one. Pure."""
+"""The ports of one machine: those given out, those that others hold, and the next free one. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ...engine.errors import CapacityError, ConfigError
-from ..ports import choose_port
 
-__all__ = ["NodePorts"]
+__all__ = ["NodePorts", "take_on_all", "wish_on_all"]
 
 _BAND = 512
+_LAST = 65535
 
 
 class NodePorts:
-    """Gives each process of a node its ports, none twice.
+    """The ports of one machine, none given twice.
 
     Args:
         taken: ports that others hold.
         ephemeral: first and last port of outgoing connections.
-        where: the node's name, for errors; empty is this host.
+        where: the machine's name, for errors; empty is this host.
     """
 
     def __init__(self, taken: Iterable[int], ephemeral: tuple[int, int], where: str) -> None:
-        self._taken = set(taken)
+        self._holders: dict[int, str] = dict.fromkeys(taken, "")
         self._ephemeral = ephemeral
-        self._where = where or "this host"
+        self.where = where or "this host"
 
-    def take(self, first: int, purpose: str, reserve: int = 1) -> int:
-        """Returns the first free port from `first`, and holds `reserve` ports from it.
+    def free(self, port: int, offsets: Iterable[int] = (0,)) -> bool:
+        """Returns True when all of the ports at `offsets` from `port` exist and are free."""
+        return all(port + offset <= _LAST and port + offset not in self._holders for offset in offsets)
 
-        Raises:
-            CapacityError: the 512 ports from `first` are taken.
-        """
-        band = range(first, min(first + _BAND, 65536 - reserve + 1))
-        starts = [port for port in band if all(port + i not in self._taken for i in range(reserve))]
-        port = choose_port(band, set(band) - set(starts), self._ephemeral) if reserve > 1 else None
-        if reserve == 1:
-            port = choose_port(band, self._taken, self._ephemeral)
-        if port is None:
-            last = band.stop - 1
-            raise CapacityError(
-                f"No port for {purpose} is free on {self._where} between {first} and {last}; "
-                "stop a run and try again, or write another port."
-            )
-        self._taken.update(range(port, port + reserve))
-        return port
+    def holder(self, port: int) -> str | None:
+        """Returns what holds `port`: "" for another program, None when it is free."""
+        return self._holders.get(port)
 
-    def wish(self, port: int, field: str, first: int, reserve: int = 1) -> int:
-        """Returns `port`, which the deployment asks for in `field`, and holds it.
+    def ephemeral(self, port: int) -> bool:
+        """Returns True for a port that the kernel may give to an outgoing connection."""
+        return self._ephemeral[0] <= port <= self._ephemeral[1]
 
-        Raises:
-            ConfigError: it is taken.
-        """
-        if any(port + i in self._taken for i in range(reserve)):
-            free = choose_port(range(first, min(first + _BAND, 65536)), self._taken, self._ephemeral)
-            advice = f"write {free}, which is free, or leave it out" if free else "write another one"
-            raise ConfigError(field, port, f"is in use on {self._where}", advice)
-        self._taken.update(range(port, port + reserve))
-        return port
+    def hold(self, port: int, offsets: Iterable[int], purpose: str) -> None:
+        """Gives the ports at `offsets` from `port` to `purpose`."""
+        for offset in offsets:
+            self._holders[port + offset] = purpose
+
+    def take(self, first: int, purpose: str, offsets: Sequence[int] = (0,)) -> int:
+        """Returns the first free port from `first`; see `take_on_all`."""
+        return take_on_all((self,), first, purpose, offsets)
+
+    def wish(self, port: int, field: str, purpose: str, offsets: Sequence[int] = (0,)) -> int:
+        """Returns `port`, which the deployment asks for in `field`; see `wish_on_all`."""
+        return wish_on_all((self,), port, field, purpose, offsets)
+
+
+def take_on_all(machines: Sequence[NodePorts], first: int, purpose: str, offsets: Sequence[int] = (0,)) -> int:
+    """Returns the first port from `first` that is free on all `machines`, and holds it there.
+
+    Ports that the kernel gives to outgoing connections come last.
+
+    Args:
+        purpose: whose port it is, such as "prefill-0's HTTP server".
+        offsets: what is needed beside the port, counted from it; 0 is the port itself.
+
+    Raises:
+        CapacityError: the 512 ports from `first` are taken.
+    """
+    port = _find(machines, first, offsets)
+    if port is None:
+        last = min(first + _BAND, _LAST + 1) - 1
+        where = ", ".join(machine.where for machine in machines[:3])
+        raise CapacityError(
+            f"No port for {purpose} is free on {where} between {first} and {last}; "
+            "stop a run and try again, or write another port."
+        )
+    for machine in machines:
+        machine.hold(port, offsets, purpose)
+    return port
+
+
+def wish_on_all(
+    machines: Sequence[NodePorts], port: int, field: str, purpose: str, offsets: Sequence[int] = (0,)
+) -> int:
+    """Returns `port`, which the deployment asks for in `field`, and holds it on all `machines`.
+
+    Raises:
+        ConfigError: it is taken, or one that goes with it is; names a free one nearby.
+    """
+    for machine in machines:
+        for offset in offsets:
+            if machine.free(port, (offset,)):
+                continue
+            problem = _problem(machine, port, offset)
+            near = _find(machines, port + 1, offsets)
+            advice = f"write {near}, which is free, or leave it out" if near else "write a lower one, or leave it out"
+            raise ConfigError(field, port, problem, advice)
+        machine.hold(port, offsets, purpose)
+    return port
+
+
+def _problem(machine: NodePorts, port: int, offset: int) -> str:
+    if port + offset > _LAST:
+        return f"needs port {port + offset} as well, and the last one is {_LAST}"
+    holder = machine.holder(port + offset)
+    state = f"is taken by {holder} on {machine.where}" if holder else f"is in use on {machine.where}"
+    return f"needs port {port + offset} as well, which {state}" if offset else state
+
+
+def _find(machines: Sequence[NodePorts], first: int, offsets: Sequence[int]) -> int | None:
+    inside = None
+    for port in range(first, min(first + _BAND, _LAST + 1)):
+        if not all(machine.free(port, offsets) for machine in machines):
+            continue
+        if not any(machine.ephemeral(port) for machine in machines):
+            return port
+        inside = port if inside is None else inside
+    return inside

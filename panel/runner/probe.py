@@ -25,12 +25,14 @@ _WORDS = ("stage", "message", "detail", "reason", "status", "error")
 
 
 async def wait_until_ready(ready: Readiness, on_stage: Callable[[str], None]) -> str:
-    """Returns "" once the readiness URL answers 200, or one sentence when its time is over.
+    """Returns "" once the readiness URL answers 200, at once without one, or one sentence when its time is over.
 
     Args:
         ready: what to ask and how long.
         on_stage: takes what the process says it is doing meanwhile.
     """
+    if not ready.url:
+        return ""
     started = time.monotonic()
     stage = "no answer yet"
     while (waited := time.monotonic() - started) < ready.timeout_s:

@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from .api import add_error_answers, api_routes
+from .deploy_routes import deploy_routes
 from .guard import Access, Guard
 from .hardware_routes import hardware_routes
 from .hub import Hub
@@ -68,6 +69,7 @@ def build_api(source: Source, *, poll_s: float = 0.5) -> FastAPI:
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     add_error_answers(app)
     app.include_router(api_routes(source, hub))
+    app.include_router(deploy_routes(source, hub))
     app.include_router(hardware_routes(source))
     app.include_router(live_routes(source, hub))
     app.mount("/static-pdpanel", _StaticFiles(directory=_STATIC), name="static-pdpanel")

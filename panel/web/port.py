@@ -17,6 +17,8 @@ __all__ = [
     "DeployForm",
     "HostTraffic",
     "LinkTraffic",
+    "Offer",
+    "OfferedProcess",
     "ProcessView",
     "RunView",
     "SampleBatch",
@@ -165,6 +167,31 @@ class HostTraffic:
     links: Mapping[str, LinkTraffic]
 
 
+@dataclass(frozen=True, slots=True)
+class OfferedProcess:
+    """A process that a deployment would start: its command and the variables that are set for it."""
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a deployment would start on this host.
+
+    Attributes:
+        consent: what stands for the person's agreement to exactly this.
+        needs_consent: True when a start wants it; False when it was given before, or nothing foreign would run.
+        problem: why it cannot be started here, in one sentence; empty when it can.
+    """
+
+    consent: str
+    needs_consent: bool
+    processes: Sequence[OfferedProcess]
+    problem: str = ""
+
+
 class Source(Protocol):
     """The runs of this host, for the web part; each method may block and raises only PdpanelError.
 
@@ -179,6 +206,22 @@ class Source(Protocol):
 
     def start(self, form: DeployForm) -> str:
         """Starts a run and returns its id at once, before its processes are ready."""
+        ...
+
+    def offer(self, text: str) -> Offer:
+        """Returns what the deployment in a YAML text would start here; raises ConfigError for a wrong field."""
+        ...
+
+    def start_text(self, text: str, consent: str) -> str:
+        """Starts the deployment in a YAML text and returns the run's id.
+
+        Args:
+            text: the deployment.
+            consent: the id of the offer that the person has agreed to; may be empty for one that needs none.
+
+        Raises:
+            ConsentError: it needs an agreement, and `consent` is none to this.
+        """
         ...
 
     def stop(self, run_id: str) -> None:

@@ -10,21 +10,24 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ...engine.errors import ConfigError
 from ..config import inherited_environment
-from ..deployment import parse_deployment
+from ..deployment import parse_deployment, parse_deployment_text
+from ..launch import Role
 from ..runner.series import SeriesInfo
 from ..runs import ProcessView as RunProcess
 from ..runs import Runs
 from ..runs import RunView as RealRun
+from ..start.consent import ConsentError, consent_id, needs_consent
 from .hardware import describe_file, describe_this_host
 from .host_series import HostSampler
-from .port import Choices, DeployForm, HostTraffic, ProcessView, RunView, SampleBatch, SeriesView
+from .port import Choices, DeployForm, HostTraffic, Offer, OfferedProcess, ProcessView, RunView, SampleBatch, SeriesView
 
 __all__ = ["RunsSource", "to_series"]
 
 _GROUPS = {"kv_bytes_per_s": "kv", "running": "requests", "generated_tokens_per_s": "tokens"}
 _SCALES = {"kv": ("MB/s", 1e-6), "requests": ("", 1.0), "tokens": ("tokens/s", 1.0)}
-_ROLES = ("prefill", "decode", "unified", "router")
+_ROLES = tuple(role.value for role in Role)
 _SHARE = re.compile(r"\b(\d+(?:\.\d+)?) of (\d+(?:\.\d+)?) [kMG]?B\b")
 
 
@@ -112,6 +115,29 @@ class RunsSource:
         else:
             roles = {"prefill": {"count": form.prefill}, "decode": {"count": form.decode}}
         deployment = parse_deployment({"model": form.model.strip(), "transport": form.transport, **roles})
+        return self._runs.start(deployment).id
+
+    def offer(self, text: str) -> Offer:
+        """Returns what the deployment in a YAML text would start here."""
+        deployment = parse_deployment_text(text, "the text")
+        problem = ""
+        plan = self._runs.preview(deployment)
+        try:
+            self._runs.check(plan)
+        except ConfigError as error:
+            problem = str(error)
+        needed = needs_consent(deployment) and not self._runs.consents.given(deployment)
+        processes = tuple(OfferedProcess(spec.name, spec.argv, spec.env) for spec in plan.processes)
+        return Offer(consent_id(deployment), needed, processes, problem)
+
+    def start_text(self, text: str, consent: str) -> str:
+        """Starts the deployment in a YAML text; raises ConsentError when that wants an agreement."""
+        deployment = parse_deployment_text(text, "the text")
+        consents = self._runs.consents
+        if needs_consent(deployment) and not consents.given(deployment):
+            if consent != consent_id(deployment):
+                raise ConsentError("Look at what this deployment would run, and agree to it, before it is started.")
+            consents.give(deployment)
         return self._runs.start(deployment).id
 
     def stop(self, run_id: str) -> None:

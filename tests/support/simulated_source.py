@@ -14,8 +14,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pdpanel.engine.errors import ConfigError, NotFoundError
+from pdpanel.panel.deployment import parse_deployment_text
+from pdpanel.panel.host_facts import HostFacts
+from pdpanel.panel.plan import RunIds, plan
+from pdpanel.panel.start.consent import ConsentError, consent_id, needs_consent
 from pdpanel.panel.web.hardware import describe, describe_file, describe_this_host
-from pdpanel.panel.web.port import Choices, DeployForm, HostTraffic, ProcessView, RunView, SampleBatch, SeriesView
+from pdpanel.panel.web.port import (
+    Choices,
+    DeployForm,
+    HostTraffic,
+    Offer,
+    OfferedProcess,
+    ProcessView,
+    RunView,
+    SampleBatch,
+    SeriesView,
+)
 from sample_hosts import HOSTS, findings_of
 from simulated_traffic import simulated_traffic
 
@@ -95,6 +109,20 @@ class SimulatedSource:
             for run in self._runs.values():
                 self._advance(run)
             return [run.view for run in reversed(self._runs.values())]
+
+    def offer(self, text: str) -> Offer:
+        deployment = parse_deployment_text(text, "the text")
+        made = plan(deployment, HostFacts("here", 2, "/opt/python"), RunIds("r", "/runs/r", "/cache"))
+        processes = tuple(OfferedProcess(spec.name, spec.argv, spec.env) for spec in made.processes)
+        return Offer(consent_id(deployment), needs_consent(deployment), processes)
+
+    def start_text(self, text: str, consent: str) -> str:
+        deployment = parse_deployment_text(text, "the text")
+        if needs_consent(deployment) and consent != consent_id(deployment):
+            raise ConsentError("Look at what this deployment would run, and agree to it, before it is started.")
+        mode = "unified" if deployment.unified.count else "pd"
+        counts = (deployment.prefill.count or 1, deployment.decode.count or 1)
+        return self.start(DeployForm(mode, deployment.model, *counts, deployment.transport))
 
     def start(self, form: DeployForm) -> str:
         """Adds a run; a model named `missing` is refused like an unknown one."""

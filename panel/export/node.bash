@@ -1,0 +1,425 @@
+# The verbs. What stands above this line is the plan's; below it is the same on every node.
+
+readonly self=${BASH_SOURCE[0]##*/}
+home=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
+readonly home
+readonly folder=$home/$label
+readonly run=$folder/run
+readonly logs=$folder/logs
+boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || true)
+readonly boot=${boot:-unknown}
+started=()
+
+say() { printf '%s\n' "$*"; }
+
+warn() { printf '%s: %s\n' "$self" "$*" >&2; }
+
+usage() {
+  cat >&2 <<EOF
+usage: $self start [--foreground] [PROCESS...]
+       $self stop | status [PROCESS...]
+       $self logs [-f] [PROCESS...]
+       $self test
+       $self bench [ARGUMENT...]
+processes: ${processes[*]-}
+EOF
+  exit 2
+}
+
+# Sets state, group, session and ticks (its start, since boot) of process $1; fails when there is none.
+look() {
+  local line=''
+  { IFS= read -r -d '' line <"/proc/$1/stat"; } 2>/dev/null || true
+  [[ -n $line ]] || return 1
+  local fields
+  # The name before the last ")" may hold anything.
+  read -r -a fields <<<"${line##*) }"
+  state=${fields[0]} session=${fields[3]} ticks=${fields[19]}
+}
+
+# Sets pid, since and token from what `spawn` wrote about process $1; fails when that says nothing of this boot.
+recorded() {
+  local written='' from=''
+  pid='' since='' token=''
+  [[ -f $run/$1.pid ]] || return 1
+  read -r written since from token <"$run/$1.pid" || return 1
+  [[ $written =~ ^[1-9][0-9]+$ && $since =~ ^[0-9]+$ && $from == "$boot" && -n $token ]] || return 1
+  pid=$written
+}
+
+# Fails unless process $1 itself runs: the same number and the same start, so that no stranger is taken for it.
+runs() {
+  recorded "$1" && look "$pid" && [[ $state != [ZX] && $ticks == "$since" ]]
+}
+
+# Sets members: all that runs of process $1, its children included, also those that left its session.
+find_members() {
+  local entry candidate known=' ' ours=1
+  members=()
+  recorded "$1" || return 0
+  # While anything of a session lives, its number is given to nobody; a newer process of that number is a stranger.
+  if look "$pid" && [[ $ticks != "$since" ]]; then ours=0; fi
+  for entry in /proc/[1-9]*; do
+    candidate=${entry#/proc/}
+    if ((ours)) && look "$candidate" && [[ $session == "$pid" && $state != [ZX] ]] && ((ticks >= since)); then
+      members+=("$candidate")
+      known+="$candidate "
+    fi
+  done
+  while IFS= read -r entry; do
+    candidate=${entry#/proc/}
+    candidate=${candidate%/environ}
+    if [[ $known != *" $candidate "* ]] && look "$candidate" && [[ $state != [ZX] ]]; then
+      members+=("$candidate")
+    fi
+  done < <(grep -szlxF -e "PDPANEL_RUN_ID=$token" /proc/[1-9]*/environ || true)
+}
+
+# Fails unless somebody on this host listens on port $1.
+listens() {
+  local wanted table address status
+  printf -v wanted ':%04X' "$1"
+  for table in /proc/net/tcp /proc/net/tcp6; do
+    [[ -r $table ]] || continue
+    while read -r _ address _ status _; do
+      if [[ $status == 0A && $address == *"$wanted" ]]; then return 0; fi
+    done <"$table"
+  done
+  return 1
+}
+
+# Fails unless a GET of $1 is answered with 200.
+answers() {
+  local rest host port path
+  if command -v curl >/dev/null; then
+    [[ $(curl -q -g -s -o /dev/null --noproxy '*' --max-time 5 -w '%{http_code}' "$1" 2>/dev/null) == 200 ]]
+    return
+  fi
+  rest=${1#http://}
+  path=/
+  if [[ $rest == */* ]]; then path=/${rest#*/}; fi
+  rest=${rest%%/*}
+  host=${rest%:*} port=${rest##*:}
+  host=${host#[} host=${host%]}
+  # A shell of its own, since a connection that nobody answers cannot be given up otherwise.
+  # shellcheck disable=SC2016
+  timeout 5 bash -c '
+    exec 3<>"/dev/tcp/$1/$2" || exit 1
+    printf "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" "$3" "$4" >&3
+    IFS= read -r line <&3 && [[ $line == HTTP/*\ 200* ]]
+  ' probe "$host" "$port" "$path" "$rest" 2>/dev/null
+}
+
+# Waits until process $1 is ready: $2 is its URL, $3 how many seconds that may take, $4 the script of its node when
+# that is another one.
+await() {
+  local name=$1 address=$2 seconds=$3 elsewhere=$4 deadline told=0
+  deadline=$((SECONDS + seconds))
+  if [[ -z $address ]]; then
+    # It answers nobody; that of another node cannot be seen from here.
+    if [[ -n $elsewhere ]] || runs "$(file_of "$name")"; then return; fi
+    fail "$name ended; see $self logs $name"
+  fi
+  until answers "$address"; do
+    if [[ -z $elsewhere ]] && ! runs "$(file_of "$name")"; then
+      describe "$name"
+      tail -n 20 -- "$logs/$log" >&2 || true
+      fail "$name ended before it was ready; its log is $logs/$log"
+    fi
+    if ((SECONDS >= deadline)); then
+      if [[ -n $elsewhere ]]; then
+        fail "$name did not answer $address within $seconds s; was $elsewhere start called on its node?"
+      fi
+      fail "$name did not answer $address within $seconds s; see $self logs $name"
+    fi
+    if ((!told)); then
+      if [[ -n $elsewhere ]]; then say "waiting for $name of $elsewhere at $address"; else say "waiting for $name at $address"; fi
+      told=1
+    fi
+    sleep 0.2
+  done
+}
+
+# Ends the script; what this call started is stopped first.
+fail() {
+  warn "$*"
+  if ((${#started[@]})); then end_processes "${started[@]}" || true; fi
+  exit 1
+}
+
+interrupted() {
+  trap '' INT TERM HUP
+  warn "interrupted, stopping what was started"
+  if ((${#started[@]})); then end_processes "${started[@]}" || true; fi
+  exit "$1"
+}
+
+file_of() {
+  local file
+  describe "$1"
+  printf '%s' "$file"
+}
+
+# Only one start or stop at a time; children do not inherit the lock. A stop ends a start that still waits.
+lock() {
+  local holder=''
+  mkdir -p -- "$run" "$logs"
+  exec 9>>"$run/lock"
+  if ! flock -n 9; then
+    read -r holder <"$run/holder" || true
+    if [[ $1 != stop || ! $holder =~ ^[1-9][0-9]+$ ]]; then
+      warn "another start or stop is at work here${holder:+, process $holder}"
+      exit 1
+    fi
+    kill -TERM -- "$holder" 2>/dev/null || true
+    flock -w 120 9 || { warn "process $holder, which starts something here, does not end"; exit 1; }
+  fi
+  printf '%s\n' "$$" >"$run/holder"
+}
+
+# Puts the config files where process $1 reads them, when it does not start in the folder that has them.
+place_files() {
+  local needed
+  for needed in ${files[@]+"${files[@]}"}; do
+    [[ -e $folder/$needed ]] || fail "$folder/$needed is missing; copy the whole folder $label beside $self"
+    if [[ $1 -ef $folder ]]; then continue; fi
+    if cmp -s -- "$folder/$needed" "$1/$needed"; then continue; fi
+    if [[ -e $1/$needed ]]; then fail "$1/$needed differs from $folder/$needed; move one of them away"; fi
+    mkdir -p -- "$(dirname -- "$1/$needed")"
+    cp -- "$folder/$needed" "$1/$needed"
+  done
+}
+
+spawn() {
+  local name=$1 port place
+  local command=() ports=() waits=() file='' log='' directory='' ready='' ready_s=0 grace_s=0
+  describe "$name"
+  while ((${#waits[@]})); do
+    await "${waits[@]:0:4}"
+    waits=("${waits[@]:4}")
+  done
+  for port in ${ports[@]+"${ports[@]}"}; do
+    if listens "$port"; then fail "port $port of $name is taken by another process"; fi
+  done
+  place=$(cd -- "$folder" && cd -- "${directory:-.}" && pwd) || fail "$name cannot start in $directory: no such folder"
+  place_files "$place"
+  token=$(cat /proc/sys/kernel/random/uuid)
+  (
+    cd -- "$place"
+    # A background job of a script ignores these two; the engine shall not.
+    trap - INT QUIT
+    exec setsid env -- "PDPANEL_RUN_ID=$token" "${command[@]}"
+  ) </dev/null >>"$logs/$log" 2>&1 9>&- &
+  pid=$!
+  started+=("$name")
+  if ! look "$pid"; then fail "$name ended at once; its log is $logs/$log"; fi
+  printf '%s %s %s %s\n' "$pid" "$ticks" "$boot" "$token" >"$run/$file.pid"
+  say "started $name (process $pid)"
+}
+
+start() {
+  local foreground=0 name
+  if [[ ${1-} == --foreground ]]; then foreground=1 && shift; fi
+  choose "$@"
+  lock start
+  trap 'interrupted 130' INT
+  trap 'interrupted 143' TERM
+  trap 'interrupted 129' HUP
+  for name in "${chosen[@]}"; do
+    if runs "$(file_of "$name")"; then say "$name runs already"; else spawn "$name"; fi
+  done
+  local command ports waits file log directory ready ready_s grace_s
+  for name in "${chosen[@]}"; do
+    describe "$name"
+    await "$name" "$ready" "$ready_s" ''
+    say "$name is ready"
+  done
+  exec 9>&-
+  if ((!foreground)); then return; fi
+  while sleep 1; do
+    for name in "${chosen[@]}"; do
+      if ! runs "$(file_of "$name")"; then fail "$name ended; see $self logs $name"; fi
+    done
+  done
+}
+
+# Ends processes and all that they started: SIGTERM, the grace of each, SIGKILL; returns when their ports are free.
+end_processes() {
+  local name port member begun=$SECONDS left=("$@") still=() status=0
+  local command ports waits file log directory ready ready_s grace_s
+  for name in "$@"; do
+    describe "$name"
+    find_members "$file"
+    if ((${#members[@]})); then
+      kill -TERM -- "${members[@]}" 2>/dev/null || true
+    fi
+  done
+  while ((${#left[@]})); do
+    still=()
+    for name in "${left[@]}"; do
+      describe "$name"
+      find_members "$file"
+      if ((${#members[@]} == 0)); then
+        rm -f -- "$run/$file.pid"
+        continue
+      fi
+      if ((SECONDS - begun > grace_s + 20)); then
+        warn "$name does not end although it was killed: process ${members[*]}"
+        status=1
+        continue
+      fi
+      if ((SECONDS - begun > grace_s)); then kill -KILL -- "${members[@]}" 2>/dev/null || true; fi
+      still+=("$name")
+    done
+    left=(${still[@]+"${still[@]}"})
+    if ((${#left[@]})); then sleep 0.1; fi
+  done
+  begun=$SECONDS
+  for name in "$@"; do
+    describe "$name"
+    for port in ${ports[@]+"${ports[@]}"}; do
+      while listens "$port"; do
+        if ((SECONDS - begun > 5)); then
+          warn "port $port of $name is held by another process"
+          status=1
+          break
+        fi
+        sleep 0.1
+      done
+    done
+  done
+  return "$status"
+}
+
+stop() {
+  local name file running=()
+  choose "$@"
+  lock stop
+  for name in "${chosen[@]}"; do
+    file=$(file_of "$name")
+    find_members "$file"
+    if ((${#members[@]})); then running=("$name" ${running[@]+"${running[@]}"}); else rm -f -- "$run/$file.pid"; fi
+  done
+  if ((${#running[@]} == 0)); then
+    say "nothing runs"
+    return
+  fi
+  end_processes "${running[@]}"
+  say "stopped ${running[*]}"
+}
+
+# 0: all are ready. 3: none runs. 1: what is between.
+status() {
+  local name word alive=0 fine=0
+  local command ports waits file log directory ready ready_s grace_s
+  choose "$@"
+  for name in "${chosen[@]}"; do
+    describe "$name"
+    word=stopped
+    if runs "$file"; then
+      alive=$((alive + 1))
+      word="not ready"
+      if [[ -z $ready ]] || answers "$ready"; then word=ready fine=$((fine + 1)); fi
+      word+=" (process $pid)"
+    fi
+    printf '%-20s %s\n' "$name" "$word"
+  done
+  if ((fine == ${#chosen[@]})); then return 0; fi
+  if ((alive == 0)); then return 3; fi
+  return 1
+}
+
+show_logs() {
+  local name paths=() options=(-n 100)
+  local command ports waits file log directory ready ready_s grace_s
+  if [[ ${1-} == -f ]]; then options+=(-F) && shift; fi
+  choose "$@"
+  for name in "${chosen[@]}"; do
+    describe "$name"
+    if [[ -e $logs/$log ]]; then paths+=("$logs/$log"); fi
+  done
+  if ((${#paths[@]} == 0)); then
+    warn "nothing was started yet"
+    return 1
+  fi
+  exec tail "${options[@]}" -- "${paths[@]}"
+}
+
+# Asks for an answer and shows it; fails unless it comes with status 200.
+try() {
+  local answer command number
+  if ((requests == 0)); then
+    warn "the request is sent from another node: $test_script test"
+    return 2
+  fi
+  for ((number = 1; number <= requests; number++)); do
+    request "$number"
+    if [[ ${command[0]} != curl ]]; then
+      "${command[@]}"
+      continue
+    fi
+    answer=$("${command[@]}" -w '\n%{http_code}') || fail "no answer came (exit code $?); see $self status"
+    say "${answer%$'\n'*}"
+    if [[ ${answer##*$'\n'} != 200 ]]; then fail "the answer has status ${answer##*$'\n'}"; fi
+  done
+}
+
+bench() {
+  local command=()
+  bench_command
+  if ((${#command[@]})); then exec "${command[@]}" "$@"; fi
+  measure "$@"
+}
+
+# Measures one request after the other, for engines without a program for it.
+measure() {
+  local count=${1:-10} number seconds all='' command
+  [[ $count =~ ^[1-9][0-9]{0,5}$ ]] || { warn "$count is no number of requests"; return 2; }
+  if ((requests == 0)); then
+    warn "requests are sent from another node: $test_script bench"
+    return 2
+  fi
+  request 1
+  for ((number = 0; number < count; number++)); do
+    seconds=$("${command[@]}" -sS -o /dev/null -f -w '%{time_total}') || fail "no answer came; see $self status"
+    all+="$seconds"$'\n'
+  done
+  printf '%s' "$all" | LC_ALL=C sort -n | LC_ALL=C awk '
+    { at[NR] = $1; sum += $1 }
+    END { printf "%d requests, seconds: mean %.3f, median %.3f, longest %.3f\n", NR, sum / NR, at[int((NR + 1) / 2)], at[NR] }
+  '
+}
+
+# Sets chosen: the processes that the arguments name, in the order of the plan; all when there are none.
+choose() {
+  local name wanted
+  chosen=()
+  for wanted in "$@"; do
+    for name in ${processes[@]+"${processes[@]}"}; do
+      if [[ $name == "$wanted" ]]; then continue 2; fi
+    done
+    warn "$wanted is none of the processes here: ${processes[*]-}"
+    exit 2
+  done
+  for name in ${processes[@]+"${processes[@]}"}; do
+    if (($# == 0)); then chosen+=("$name"); fi
+    for wanted in "$@"; do
+      if [[ $name == "$wanted" ]]; then chosen+=("$name") && break; fi
+    done
+  done
+}
+
+# Where `describe` puts what it knows; the functions above have their own.
+command=() ports=() waits=() file='' log='' directory='' ready='' ready_s=0 grace_s=0
+
+verb=${1-}
+if (($#)); then shift; fi
+case $verb in
+start) start "$@" ;;
+stop) stop "$@" ;;
+status) status "$@" ;;
+logs) show_logs "$@" ;;
+test) try ;;
+bench) bench "$@" ;;
+*) usage ;;
+esac

@@ -1,0 +1,114 @@
+"""A plan by the nodes that it runs on: what every format that writes something for each node needs. Pure.
+
+Formats ask here for a node's processes and files, for where another node reaches a process, and for who waits for
+whom; the answers are the same in all formats.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ..dialects.placement import url
+from ..launch import LaunchPlan, PlannedFile, ProcessSpec, Request
+
+__all__ = ["Node", "nodes_of", "ready_url", "start_order"]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One machine of a plan.
+
+    Attributes:
+        name: as the deployment names it; empty when it names none.
+        label: a name for files, of letters, digits and `.-_`; unique in the plan.
+        address: where the others reach it.
+        processes: in the order in which they start.
+        files: what its processes read or run, relative to the folder in which they start.
+        requests: what shows that the deployment answers, to be run here.
+    """
+
+    name: str
+    label: str
+    address: str
+    processes: tuple[ProcessSpec, ...]
+    files: tuple[PlannedFile, ...]
+    requests: tuple[Request, ...]
+
+
+def nodes_of(plan: LaunchPlan) -> tuple[Node, ...]:
+    """Returns the nodes in the order in which their first processes start."""
+    names = list(dict.fromkeys(spec.node for spec in plan.processes))
+    labels = dict(zip(names, _labels(names, plan.run_name), strict=True))
+    processes: dict[str, list[ProcessSpec]] = {name: [] for name in names}
+    for spec in plan.processes:
+        processes[spec.node].append(spec)
+    shared = [file for file in plan.files if file.shared]
+    files: dict[str, list[PlannedFile]] = {name: list(shared) for name in names}
+    for file in plan.files:
+        if not file.shared:
+            files.setdefault(_home(plan, file.node, names), []).append(file)
+    requests: dict[str, list[Request]] = {name: [] for name in names}
+    for request in plan.requests:
+        requests.setdefault(_home(plan, request.node, names), []).append(request)
+    return tuple(
+        Node(
+            name=name,
+            label=labels[name],
+            address=plan.addresses.get(name) or name or plan.host,
+            processes=tuple(processes[name]),
+            files=tuple(files[name]),
+            requests=tuple(requests[name]),
+        )
+        for name in names
+    )
+
+
+def start_order(plan: LaunchPlan) -> tuple[str, ...]:
+    """Returns the labels of the nodes in the order in which to start them."""
+    return tuple(node.label for node in nodes_of(plan))
+
+
+def ready_url(plan: LaunchPlan, spec: ProcessSpec, seen_from: str) -> str:
+    """Returns what to ask on the node `seen_from` to learn whether `spec` is ready; empty when it answers nobody.
+
+    A process that listens on all addresses is asked on loopback by its own node, and at its node's address by others.
+    """
+    asked = spec.ready.url
+    if not asked or spec.node == seen_from:
+        return asked
+    parts = urlsplit(asked)
+    address = plan.addresses.get(spec.node) or spec.node
+    if not address or not _local_alone(parts.hostname or ""):
+        return asked
+    return url(address, parts.port or 80, parts.path)
+
+
+def _local_alone(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return address.is_loopback or address.is_unspecified
+
+
+def _home(plan: LaunchPlan, node: str, names: list[str]) -> str:
+    """Whose a file or a request is: a plan for this host may leave the name out, and a request is the router's."""
+    if node in names:
+        return node
+    router = plan.process("router")
+    return router.node if router is not None else names[-1]
+
+
+def _labels(names: list[str], run_name: str) -> Iterator[str]:
+    taken: set[str] = set()
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9._-]", "_", name or run_name).lstrip(".-") or "node"
+        label, number = plain, 2
+        while label.lower() in taken:
+            label, number = f"{plain}-{number}", number + 1
+        taken.add(label.lower())
+        yield label

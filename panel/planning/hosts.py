@@ -1,0 +1,76 @@
+"""The hosts that a deployment names: their names one by one, and what it says of each. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from ...engine.errors import ConfigError
+from ..deployment import Deployment
+from ..deployment_parts import HostSpec
+from ..launch import Role
+from ..recipes.slurm_nodes import expand_nodes
+
+__all__ = ["HostTable", "is_loopback"]
+
+
+class HostTable:
+    """Looks up hosts by name; a name such as node[1-8] in `hosts` stands for eight.
+
+    Raises:
+        ConfigError: a name is broken, or several hosts have one address.
+    """
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._specs: dict[str, HostSpec] = {}
+        for pattern, spec in deployment.hosts.items():
+            names = expand_nodes("hosts", [pattern])
+            if len(names) > 1 and spec.address is not None:
+                field, problem = f"hosts.{pattern}.address", f"is one address for {len(names)} hosts"
+                raise ConfigError(field, spec.address, problem, "leave it out, or write one entry for each host")
+            if len(names) > 1:
+                self._specs = {name: spec for name in names} | self._specs
+            else:
+                self._specs[names[0]] = spec
+        self._by_address = {spec.address: name for name, spec in self._specs.items() if spec.address is not None}
+
+    def spec(self, node: str) -> HostSpec | None:
+        """Returns what the deployment says of `node`; the empty name is this host, of which it says nothing."""
+        return self._specs.get(node) if node else None
+
+    def specs(self) -> dict[str, HostSpec]:
+        """Returns what is said of hosts, by name."""
+        return dict(self._specs)
+
+    def address(self, node: str) -> str:
+        """Returns where others reach `node`."""
+        if not node:
+            return self._deployment.host
+        spec = self._specs.get(node)
+        return (spec.address if spec else None) or node
+
+    def named(self, host: str) -> str:
+        """Returns the name of the host that has this name or address; `host` itself when no entry has it."""
+        return self._by_address.get(host, host)
+
+    def of_role(self, role: Role) -> tuple[str, ...]:
+        """Returns the hosts of a role in order; the empty name alone when it names none."""
+        hosts = self._deployment.settings(role.value).hosts
+        return expand_nodes(f"{role.value}.hosts", hosts) if hosts else ("",)
+
+    def one(self, field: str, name: str) -> str:
+        """Returns the one host that `name` in `field` stands for."""
+        names = expand_nodes(field, [name])
+        if len(names) != 1:
+            raise ConfigError(field, name, f"stands for {len(names)} hosts", "name one host")
+        return names[0]
+
+
+def is_loopback(address: str) -> bool:
+    """Returns True when each host takes this address for itself."""
+    if address.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
