@@ -55,10 +55,7 @@ def check_fields(deployment: Deployment, dialect: Dialect, others: Mapping[str, 
     """Raises ConfigError for the first field that `dialect` has no use for."""
     known = fields_of(dialect)
     for field in set_fields(deployment):
-        head, _, name = field.partition(".")
-        names = {field, head}
-        if head in _ROLES and name in WorkerSpec.model_fields:
-            names.add(f"workers.{name}")
+        names = _names(field)
         if names & known:
             continue
         speakers = [other.name for other in others.values() if names & fields_of(other)]
@@ -76,6 +73,15 @@ def check_fields(deployment: Deployment, dialect: Dialect, others: Mapping[str, 
         raise ConfigError(
             "router.kind", kind, f"does not speak {dialect.name}", f"write {' or '.join(dialect.routers)}"
         )
+
+
+def _names(field: str) -> set[str]:
+    """Returns the field with the parts that it lies in, each as a dialect may know it."""
+    parts = field.split(".")
+    names = {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+    if parts[0] in _ROLES and parts[1] in WorkerSpec.model_fields:
+        names |= {f"workers.{name.partition('.')[2]}" for name in names if "." in name}
+    return names
 
 
 def _value(deployment: Deployment, field: str) -> object:
