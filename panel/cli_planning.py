@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
     app.command("render")(_render)
     app.command("schema")(_schema)
+    app.command("export")(_export)
 
 
 def _render(deployment: DeploymentArgument, as_json: JsonOption = False) -> None:
@@ -36,3 +37,23 @@ def _schema() -> None:
     from . import cli_render
 
     cli_render.schema()
+
+
+def _export(
+    deployment: DeploymentArgument,
+    form: Annotated[
+        str,
+        typer.Option("--format", metavar="FORMAT", help="sh, env, compose, systemd, slurm, k8s or notebook."),
+    ] = "sh",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="The folder to write the files into.")
+    ] = None,
+    archive: Annotated[
+        Path | None, typer.Option("--zip", metavar="FILE", help="Write the files into one zip file.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+) -> None:
+    """Write a deployment as files to take away: scripts, units, manifests."""
+    from . import cli_export
+
+    raise typer.Exit(cli_export.export(deployment, form, output, archive, force=force))

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
 
 from . import deployment_rules as rules
 
@@ -44,7 +53,14 @@ Positive = Annotated[int, BeforeValidator(rules.no_boolean), Field(ge=1, le=1 <<
 Size = Annotated[int, BeforeValidator(rules.no_boolean), Field(ge=1, le=MAX_COUNT)]
 Seconds = Annotated[float, BeforeValidator(rules.no_boolean), Field(gt=0, le=1e6, allow_inf_nan=False)]
 Fraction = Annotated[float, BeforeValidator(rules.no_boolean), Field(gt=0, le=1, allow_inf_nan=False)]
-Flag = Annotated[str | int | float | bool, AfterValidator(rules.flag_value)]
+_Scalar = str | int | float | bool
+_SCALAR_SCHEMA = {"type": ["string", "number", "boolean"]}
+# A list is an option with several values, such as --cuda-graph-bs-decode 1 2 4.
+Flag = Annotated[
+    _Scalar | list[_Scalar],
+    PlainValidator(rules.flag_value),
+    WithJsonSchema({"anyOf": [_SCALAR_SCHEMA, {"type": "array", "items": _SCALAR_SCHEMA}]}),
+]
 Flags = dict[Annotated[str, AfterValidator(rules.flag_name)], Flag]
 Env = dict[Annotated[str, AfterValidator(rules.env_name)], Text]
 HostName = Annotated[str, AfterValidator(rules.host_pattern)]
@@ -102,7 +118,8 @@ class WorkerSpec(Part):
         kv_cache_dtype: dtype of the KV cache.
         trust_remote_code: True runs code that the model brings.
         nics: see `Deployment.nics`.
-        flags: flags of the engine without dashes; True gives the bare flag and False leaves it out.
+        flags: flags of the engine without dashes; True gives the bare flag, False leaves it out, and a list gives it
+            several values.
         env: variables of these workers.
         run: how they are run.
     """

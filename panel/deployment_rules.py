@@ -13,6 +13,7 @@ import unicodedata
 from pydantic_core import PydanticCustomError
 
 __all__ = [
+    "Scalar",
     "env_name",
     "flag_name",
     "flag_value",
@@ -29,6 +30,8 @@ __all__ = [
     "wrong",
 ]
 
+Scalar = str | int | float | bool
+_MOST_VALUES = 1024
 _OWNED_ENV = frozenset({"PDPANEL_RUN_ID", "PDPANEL_PROCESS", "PDPANEL_CACHE_DIR"})
 _OWNED_FLAGS = {
     "model-path": "write the model in the field model",
@@ -147,14 +150,24 @@ def flag_name(value: str) -> str:
     return value
 
 
-def flag_value(value: str | int | float | bool) -> str | int | float | bool:
-    """Passes a value that survives YAML and a command line."""
+def flag_value(value: object) -> Scalar | list[Scalar]:
+    """Passes a value, or a list of values, that survives YAML and a command line."""
+    if isinstance(value, list):
+        if len(value) > _MOST_VALUES:
+            raise wrong(f"has more than {_MOST_VALUES} values", "write fewer")
+        return [_scalar(item) for item in value]
+    return _scalar(value)
+
+
+def _scalar(value: object) -> Scalar:
     if isinstance(value, str):
         return plain_text(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise wrong("is not a finite number", "write a number")
-    if not isinstance(value, float) and not -(2**63) <= value < 2**63:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise wrong("is too large a number", "write a number of at most 64 bits")
+    if not isinstance(value, int | float):
+        raise wrong("is not a flag's value", "write text, a number, true or false, or a list of them")
     return value
 
 

@@ -12,7 +12,7 @@ from ..launch import Preparation, ProcessSpec, Readiness, Role
 from .dialect import Dialect, Draft, PortDefaults
 from .placement import Placed, PlacedRouter, Placement, flag, flags, url
 
-__all__ = ["DIALECT", "build"]
+__all__ = ["DIALECT", "build", "router_process"]
 
 _READY_TIMEOUT_S = 600.0
 _MODES = {Role.PREFILL: "prefill", Role.DECODE: "decode", Role.UNIFIED: "null"}
@@ -25,7 +25,7 @@ def build(placement: Placement) -> Draft:
     workers = sorted(placement.workers, key=lambda placed: order[placed.role])
     processes = [_worker(placement, placed) for placed in workers]
     if placement.router is not None:
-        processes.append(_router(placement, placement.router))
+        processes.append(router_process(placement, placement.router))
     return Draft(tuple(processes), prepare=_preparation(placement))
 
 
@@ -58,7 +58,8 @@ def _worker(placement: Placement, placed: Placed) -> ProcessSpec:
     )
 
 
-def _router(placement: Placement, placed: PlacedRouter) -> ProcessSpec:
+def router_process(placement: Placement, placed: PlacedRouter) -> ProcessSpec:
+    """Returns the bundled router's process; it serves SGLang's workers, too."""
     deployment = placement.deployment
     argv = [placement.python, "-m", "pdpanel.engine.launch_router", *flag("host", placed.listen)]
     argv += [*flag("port", placed.port), *flag("policy", deployment.router.policy or "round_robin")]

@@ -151,12 +151,17 @@ def flag(name: str, value: object) -> tuple[str, ...]:
     return (f"--{name}={text}",) if text.startswith("-") else (f"--{name}", text)
 
 
-def flags(extra: Mapping[str, str | int | float | bool]) -> tuple[str, ...]:
-    """Returns the arguments of a person's extra flags: True gives the bare flag, False nothing."""
+def flags(extra: Mapping[str, str | int | float | bool | list[str | int | float | bool]]) -> tuple[str, ...]:
+    """Returns the arguments of a person's extra flags: True gives the bare flag, False nothing, a list all its values.
+
+    A value in a list that starts with a dash would be taken for a flag; argparse has no way to say it otherwise.
+    """
     arguments: list[str] = []
     for name, value in extra.items():
         if value is True:
             arguments.append(f"--{name}")
+        elif isinstance(value, list):
+            arguments += [f"--{name}", *map(str, value)]
         elif value is not False:
             arguments.extend(flag(name, value))
     return tuple(arguments)

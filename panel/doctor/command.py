@@ -127,7 +127,7 @@ def written_command(command: ShellCommand, source: str, node: str = "") -> list[
 
 
 def written_fragments(text: str, source: str = "script") -> list[WrittenCommand]:
-    """Returns options and assignments of a text that names no program, as pieces of the commands they most likely are."""
+    """Returns options and assignments of a text that names no program, as pieces of commands."""
     found: list[WrittenCommand] = []
     for statement in shell_statements(text):
         if statement.sets:

@@ -245,7 +245,7 @@ start() {
 
 # Ends processes and all that they started: SIGTERM, the grace of each, SIGKILL; returns when their ports are free.
 end_processes() {
-  local name port member begun=$SECONDS left=("$@") still=() status=0
+  local name port begun=$SECONDS left=("$@") still=() status=0
   local command ports waits file log directory ready ready_s grace_s
   for name in "$@"; do
     describe "$name"
@@ -358,7 +358,7 @@ try() {
       "${command[@]}"
       continue
     fi
-    answer=$("${command[@]}" -w '\n%{http_code}') || fail "no answer came (exit code $?); see $self status"
+    answer=$("${command[@]}" -sS --noproxy '*' -w '\n%{http_code}') || fail "no answer came (exit code $?); see $self status"
     say "${answer%$'\n'*}"
     if [[ ${answer##*$'\n'} != 200 ]]; then fail "the answer has status ${answer##*$'\n'}"; fi
   done
@@ -381,7 +381,7 @@ measure() {
   fi
   request 1
   for ((number = 0; number < count; number++)); do
-    seconds=$("${command[@]}" -sS -o /dev/null -f -w '%{time_total}') || fail "no answer came; see $self status"
+    seconds=$("${command[@]}" -sS --noproxy '*' -o /dev/null -f -w '%{time_total}') || fail "no answer came; see $self status"
     all+="$seconds"$'\n'
   done
   printf '%s' "$all" | LC_ALL=C sort -n | LC_ALL=C awk '

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ..dialects.placement import url
 from ..launch import LaunchPlan, PlannedFile, ProcessSpec, Request
+from .exported import ExportedFile
 
-__all__ = ["Node", "nodes_of", "ready_url", "start_order"]
+__all__ = ["Node", "config_files", "environment", "file_labels", "nodes_of", "ready_url"]
+
+_OF_A_RUN = frozenset({"PDPANEL_RUN_ID", "PDPANEL_PROCESS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Node:
 def nodes_of(plan: LaunchPlan) -> tuple[Node, ...]:
     """Returns the nodes in the order in which their first processes start."""
     names = list(dict.fromkeys(spec.node for spec in plan.processes))
-    labels = dict(zip(names, _labels(names, plan.run_name), strict=True))
+    labels = dict(zip(names, file_labels(name or plan.run_name for name in names), strict=True))
     processes: dict[str, list[ProcessSpec]] = {name: [] for name in names}
     for spec in plan.processes:
         processes[spec.node].append(spec)
@@ -67,9 +70,28 @@ def nodes_of(plan: LaunchPlan) -> tuple[Node, ...]:
     )
 
 
-def start_order(plan: LaunchPlan) -> tuple[str, ...]:
-    """Returns the labels of the nodes in the order in which to start them."""
-    return tuple(node.label for node in nodes_of(plan))
+def config_files(node: Node) -> tuple[ExportedFile, ...]:
+    """Returns the files of `node` in a folder of its own, which is where its processes start."""
+    return tuple(ExportedFile(f"{node.label}/{file.path}", file.text) for file in node.files)
+
+
+def environment(spec: ProcessSpec) -> dict[str, str]:
+    """Returns the variables of a process without those that name a run of the panel."""
+    return {name: value for name, value in spec.env.items() if name not in _OF_A_RUN}
+
+
+def file_labels(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns a name for files for each of `names`: of letters, digits and `.-_`, no two alike."""
+    labels: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:100].lstrip(".-") or "node"
+        label, number = plain, 2
+        while label.lower() in taken:
+            label, number = f"{plain}-{number}", number + 1
+        taken.add(label.lower())
+        labels.append(label)
+    return tuple(labels)
 
 
 def ready_url(plan: LaunchPlan, spec: ProcessSpec, seen_from: str) -> str:
@@ -102,13 +124,3 @@ def _home(plan: LaunchPlan, node: str, names: list[str]) -> str:
     router = plan.process("router")
     return router.node if router is not None else names[-1]
 
-
-def _labels(names: list[str], run_name: str) -> Iterator[str]:
-    taken: set[str] = set()
-    for name in names:
-        plain = re.sub(r"[^A-Za-z0-9._-]", "_", name or run_name).lstrip(".-") or "node"
-        label, number = plain, 2
-        while label.lower() in taken:
-            label, number = f"{plain}-{number}", number + 1
-        taken.add(label.lower())
-        yield label

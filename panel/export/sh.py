@@ -16,10 +16,11 @@ from ..deployment import Deployment
 from ..launch import LaunchPlan, ProcessSpec
 from ..runner.journal import one_line
 from .benchmark import benchmark_command
+from .command_words import after_env, option_lines
 from .exported import ExportedFile, Format
 from .firewall import firewall_files
 from .nodes import Node, config_files, environment, file_labels, nodes_of, ready_url
-from .readme import readme
+from .readme import code, readme
 
 __all__ = ["FORMAT", "script", "write"]
 
@@ -46,7 +47,7 @@ def script(plan: LaunchPlan, deployment: Deployment, node: Node, nodes: dict[str
     asking = next((other.label for other in nodes.values() if other.requests), node.label)
     lines = [
         "#!/usr/bin/env bash",
-        f"# {one_line(plan.model)} by {plan.dialect}{where}: what this node starts, and the verbs for it. See README.md.",
+        f"# {one_line(plan.model)} by {plan.dialect}{where}: what this node starts, and the verbs for it.",
         "set -euo pipefail",
         "",
         f"readonly label={shlex.quote(node.label)}",
@@ -107,23 +108,7 @@ def _waits(plan: LaunchPlan, spec: ProcessSpec, node: Node, nodes: dict[str, Nod
 def _command_lines(spec: ProcessSpec) -> Iterator[str]:
     for name, value in environment(spec).items():
         yield shlex.quote(f"{name}={value}")
-    argv = spec.argv
-    if "=" in argv[0]:
-        # `env` would take it for one more variable.
-        yield _words(("sh", "-c", 'exec "$0" "$@"'))
-    yield from option_lines(argv)
-
-
-def option_lines(argv: Sequence[str]) -> Iterator[str]:
-    """Yields a command's words, quoted, with each option and its values on a line of its own."""
-    line: list[str] = []
-    for word in argv:
-        if word.startswith("--") and line:
-            yield _words(line)
-            line = []
-        line.append(word)
-    if line:
-        yield _words(line)
+    yield from option_lines(after_env(spec.argv))
 
 
 def _requests(node: Node) -> Iterator[str]:
@@ -156,4 +141,26 @@ def _verbs() -> str:
 
 
 def _steps(plan: LaunchPlan, nodes: Sequence[Node]) -> list[str]:
-    raise NotImplementedError
+    asking = next((node for node in nodes if node.requests), nodes[-1])
+    if len(nodes) == 1:
+        node = nodes[0]
+        copied = f"Copy `{node.label}.sh` and the folder `{node.label}`" if node.files else f"Copy `{node.label}.sh`"
+        steps = [f"{copied} to the host, or run it here.", f"`./{node.label}.sh start`"]
+        verbs = node.label
+    else:
+        steps = [
+            "Copy this folder to every node, at the same place or on a file system that they share.",
+            "Start all nodes, in this order and without waiting for one to finish; a script waits by itself for what "
+            "it needs of the others, and says for what:\n\n"
+            + "\n".join(f"   - on {code(node.name)}: `./{node.label}.sh start`" for node in nodes),
+        ]
+        verbs = "NODE"
+    return [
+        *steps,
+        f"Ask for an answer{f' on {code(asking.name)}' if asking.name else ''}: `./{asking.label}.sh test`. "
+        f"Measure: `./{asking.label}.sh bench`.",
+        f"Look: `./{verbs}.sh status` (exit code 0: all ready, 3: nothing runs, 1: between) and "
+        f"`./{verbs}.sh logs [-f] [PROCESS]`; logs are in the folder `{verbs}/logs`.",
+        f"Stop, on each node: `./{verbs}.sh stop`. It ends each process with its children and returns when their ports "
+        "are free. `start --foreground` stays, and stops all when it is interrupted or a process ends.",
+    ]

@@ -16,7 +16,9 @@ from .table import Kind
 __all__ = ["Declared", "declared_keys", "declared_options"]
 
 _ANNOTATED = frozenset({"A", "Annotated"})
-_SWITCHES = frozenset({"store_true", "store_false", "count", "help", "version"})
+_SWITCHES = frozenset({"store_true", "store_false", "count", "help", "version", "BooleanOptionalAction"})
+# SGLang's own actions for what it retires: these take no word unless nargs says so.
+_RETIRED = frozenset({"DeprecatedAction", "DeprecatedStoreTrueAction", "DeprecatedStoreConstAction"})
 _OBSOLETE = re.compile(r"(?:note:[^.]{0,80}|[\[(])?(?:deprecated|removed)\b", re.IGNORECASE)
 _INSTEAD = re.compile(r"use '?(--[a-z0-9{},=-]+)", re.IGNORECASE)
 
@@ -149,13 +151,13 @@ def _of_help(names: tuple[str, ...], kind: Kind, help_text: str) -> Declared:
 
 def _kind_of_call(words: Mapping[str, ast.expr], otherwise: Kind) -> Kind:
     action = _action(words)
-    if action in _SWITCHES or action == "BooleanOptionalAction":
+    if action in _SWITCHES:
         return Kind.SWITCH
     nargs = words.get("nargs")
     if isinstance(nargs, ast.Constant) and nargs.value is not None:
         named = {"?": Kind.OPTIONAL, 0: Kind.SWITCH, 1: Kind.VALUE}
         return named.get(nargs.value, Kind.LIST)
-    if action.startswith("Deprecated") and "Alias" not in action and nargs is None:
+    if action in _RETIRED and nargs is None:
         return Kind.SWITCH
     if not action and "type" in words:
         return Kind.VALUE

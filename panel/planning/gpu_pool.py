@@ -65,4 +65,6 @@ class GpuPool:
 
     def any_free(self, count: int) -> tuple[int, ...] | None:
         """Returns the first `count` free GPUs, wherever they lie, None when there are too few."""
-        return self.neighbours(count) if self.total is None else self.among(range(self.total), count, side_by_side=False)
+        return (
+            self.neighbours(count) if self.total is None else self.among(range(self.total), count, side_by_side=False)
+        )

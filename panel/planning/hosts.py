@@ -6,7 +6,7 @@ import ipaddress
 
 from ...engine.errors import ConfigError
 from ..deployment import Deployment
-from ..deployment_parts import HostSpec
+from ..deployment_parts import HostSpec, RunSpec
 from ..launch import Role
 from ..recipes.slurm_nodes import expand_nodes
 
@@ -57,6 +57,11 @@ class HostTable:
         """Returns the hosts of a role in order; the empty name alone when it names none."""
         hosts = self._deployment.settings(role.value).hosts
         return expand_nodes(f"{role.value}.hosts", hosts) if hosts else ("",)
+
+    def run(self, own: RunSpec | None, node: str) -> RunSpec:
+        """Returns how a process on `node` is run: as the host says, else its own part, else the deployment."""
+        spec = self.spec(node)
+        return (spec.run if spec else None) or own or self._deployment.run
 
     def one(self, field: str, name: str) -> str:
         """Returns the one host that `name` in `field` stands for."""

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..deployment_parts import HostSpec
+
 if TYPE_CHECKING:  # A probe's modules would cost every start of the command line.
     from ...nic_probe.host import Host
     from ...nic_probe.topology.survey import Topology
 
-__all__ = ["NodeFacts", "Nodes"]
+__all__ = ["NodeFacts", "Nodes", "typed_facts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +41,13 @@ class NodeFacts:
 
 Nodes = Mapping[str, NodeFacts]
 """By the host's name in the deployment; the empty name is this host."""
+
+
+def typed_facts(spec: HostSpec) -> NodeFacts:
+    """Returns what the lines of a deployment say of a host."""
+    return NodeFacts(
+        gpus=spec.gpus,
+        gpu_memory_bytes=int((spec.gpu_memory_gib or 0) * (1 << 30)),
+        nics=tuple(spec.nics) if spec.nics is not None else None,
+        nic_gbps=spec.nic_gbps or 0.0,
+    )

@@ -1,216 +1,204 @@
 """Who runs where: hosts, GPUs, NICs and ports of every process of a deployment. Pure.
 
-Prefill is placed first, then decode, unified workers and encoders, so that the well-known ports and the first GPUs of
-a node are prefill's.
+First every process gets its node and GPUs, then the ports that the deployment asks for are held, then the others are
+chosen: so that no process takes by chance what another one asks for.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from ...engine.errors import ConfigError
 from ..deployment import Deployment
-from ..deployment_parts import NicChoice, RoleSpec, RunSpec
 from ..dialects.dialect import Dialect
 from ..dialects.placement import Placed, PlacedRouter, Placement, RunIds
+from ..dialects.routers import METRICS_PORT
 from ..host_facts import HostFacts
 from ..launch import Role
-from ..recipes.slurm_nodes import expand_nodes
-from .node_facts import Nodes
-from .node_ports import NodePorts
+from .gpu_count import gpus_of_process
+from .hosts import HostTable
+from .machines import Machines
+from .nic_choice import NicChooser, gpu_by_number
+from .node_facts import NodeFacts, Nodes
+from .rpc_band import engines_of, place_band, wish_band
+from .seats import ROLES, Seat, Seating, seat_workers
+from .servers import Server, place_servers, wanted_servers
+from .worker_ports import WorkerPorts, place_worker_ports, wish_worker_ports
 
 __all__ = ["gpus_of_process", "place"]
-
-_ROLES = (Role.PREFILL, Role.DECODE, Role.UNIFIED, Role.ENCODER)
-_EPHEMERAL = (32768, 60999)
-_DIST_PORTS = 8
-# Workers of one role on a host that has no name: each is a process of its own with a copy of the weights.
-_MOST_HERE = 64
-
-
-class _Site:
-    """One node while it is filled: its ports and the GPUs that are given out."""
-
-    def __init__(self, ports: NodePorts) -> None:
-        self.ports = ports
-        self.next_gpu = 0
-        self.workers = 0
 
 
 def place(deployment: Deployment, dialect: Dialect, host: HostFacts, ids: RunIds | None, nodes: Nodes) -> Placement:
     """Returns every process of the deployment with its node, GPUs, NICs and ports.
 
     Raises:
-        ConfigError: hosts or GPUs do not suffice, or a wished port is taken.
+        ConfigError: hosts, GPUs or NICs do not suffice, or a wished port is taken.
         CapacityError: no port of a band is free.
     """
-    placing = _Placing(deployment, dialect, host)
-    named = any(deployment.settings(role).hosts for role in _ROLES)
-    router = placing.router_first(named)
-    workers = [placed for role in _ROLES for placed in placing.role(role)]
-    if router is None and dialect.routers and deployment.router.kind != "none":
-        router = placing.router(workers, named)
-    places = {worker.node for worker in workers} | ({router.node} if router else set())
-    return Placement(
-        deployment=deployment,
-        local_name=host.node,
-        python=host.python,
-        threads=host.cores // max(1, len(workers)) or (1 if host.cores else 0),
-        ids=ids,
-        workers=tuple(workers),
-        router=router,
-        addresses={node: placing.address(node) for node in sorted(places) if node},
-        several_nodes=len(places) > 1,
-    )
+    hosts = HostTable(deployment)
+    machines = Machines(hosts, host, nodes)
+    return _Placing(deployment, dialect, host, hosts, machines).placement(ids)
 
 
 class _Placing:
-    def __init__(self, deployment: Deployment, dialect: Dialect, host: HostFacts) -> None:
+    def __init__(
+        self, deployment: Deployment, dialect: Dialect, host: HostFacts, hosts: HostTable, machines: Machines
+    ) -> None:
         self._deployment = deployment
         self._dialect = dialect
         self._host = host
-        self._sites: dict[str, _Site] = {}
+        self._hosts = hosts
+        self._machines = machines
+        self._selection = deployment.gpu_selection or dialect.gpu_selection
+        self._named = any(deployment.settings(role.value).hosts for role in ROLES)
+        self._router_kind = deployment.router.kind or next(iter(dialect.routers), "none")
 
-    def site(self, node: str) -> _Site:
-        if node not in self._sites:
-            taken = self._host.taken if not node else frozenset()
-            ephemeral = self._host.ephemeral if not node else _EPHEMERAL
-            self._sites[node] = _Site(NodePorts(taken, ephemeral, node))
-        return self._sites[node]
+    def placement(self, ids: RunIds | None) -> Placement:
+        deployment, machines, hosts = self._deployment, self._machines, self._hosts
+        seating = seat_workers(deployment, self._dialect, hosts, machines)
+        first = next(seats[0].node for workers in seating.values() for seats in workers)
+        used = {seat.node: None for workers in seating.values() for seats in workers for seat in seats}
+        router_node = self._router_node(first)
+        self._check_reach(used, router_node)
+        several = len({id(machines.of(node)) for node in used}) > 1
+        servers = wanted_servers(deployment, hosts, first, several)
 
-    def address(self, node: str) -> str:
-        if not node:
-            return self._deployment.host
-        spec = self._deployment.hosts.get(node)
-        return (spec.address if spec else None) or node
+        counted = engines_of(deployment, seating, machines)
+        self._wish_router(router_node)
+        self._wish_servers(servers)
+        given = wish_worker_ports(deployment, self._dialect, seating, machines)
+        band = wish_band(deployment, counted)
 
-    def router_first(self, named: bool) -> PlacedRouter | None:
-        """The router's port goes first on this host, so that a wished one is never a worker's."""
-        return None if named or self._deployment.router.kind == "none" else self.router((), named)
+        placed_servers = place_servers(deployment, servers, hosts, machines)
+        router = self._router(router_node)
+        ports = place_worker_ports(deployment, self._dialect, seating, machines, given)
+        bands: Mapping[str, tuple[int, int]] = {}
+        if band is not None:
+            bands = {node: band for machine, _ in counted.values() for node in machine.nodes}
+        elif deployment.rpc_ports == "auto":
+            bands = place_band(counted)
 
-    def router(self, workers: Sequence[Placed], named: bool) -> PlacedRouter:
-        spec = self._deployment.router
-        first = next((worker.node for worker in workers), "")
-        node = spec.node or first
-        site, default = self.site(node), self._dialect.ports.router
-        field = "router.port (--port)"
-        port = (
-            site.ports.take(default, "the router") if spec.port is None else site.ports.wish(spec.port, field, default)
+        workers = tuple(worker for role in seating for worker in self._workers(role, seating, ports[role]))
+        places = {*used, *(server.node for server in servers), *([router.node] if router else [])}
+        return Placement(
+            deployment=deployment,
+            local_name=self._host.node,
+            python=self._host.python,
+            threads=self._host.cores // max(1, len(workers)) or (1 if self._host.cores else 0),
+            ids=ids,
+            workers=workers,
+            router=router,
+            servers=placed_servers,
+            addresses={node: hosts.address(node) for node in sorted(places) if node},
+            rpc_ports=bands,
+            several_nodes=len(places) > 1,
         )
+
+    def _router_node(self, first: str) -> str | None:
+        """Returns the router's node, None when there is no router."""
+        if self._router_kind == "none":
+            return None
+        node = self._deployment.router.node
+        return first if node is None else self._hosts.one("router.node", node)
+
+    def _check_reach(self, used: Mapping[str, None], router_node: str | None) -> None:
+        """Raises ConfigError when a process would be reached by a loopback address from another machine."""
+        nodes = [*used, *([] if router_node is None or router_node in used else [router_node])]
+        loopback = [node for node in nodes if self._machines.of(node).loopback]
+        others = [node for node in nodes if not self._machines.of(node).loopback]
+        if not loopback or not others:
+            return
+        node, address = loopback[0], self._hosts.address(loopback[0])
+        problem = f"is an address that {others[0]} cannot reach"
+        if node:
+            raise ConfigError(f"hosts.{node}.address", address, problem, f"write the address of {node} in the network")
+        remedy = "write this host's address in the network, or name the hosts of every role"
+        raise ConfigError("host", address, problem, remedy)
+
+    def _wish_router(self, node: str | None) -> None:
+        spec = self._deployment.router
+        if node is None:
+            return
+        ports = self._machines.of(node).ports
+        if spec.port is not None:
+            ports.wish(spec.port, "router.port (--port)", "the router")
+        if spec.metrics_port is not None:
+            ports.wish(spec.metrics_port, "router.metrics_port", "the router's metrics")
+
+    def _wish_servers(self, servers: tuple[Server, ...]) -> None:
+        for server in servers:
+            ports = self._machines.of(server.node).ports
+            what = f"the {server.name} server" if server.kind != "master" else "the master"
+            ports.wish(server.endpoint.port, server.field, what)
+
+    def _router(self, node: str | None) -> PlacedRouter | None:
+        if node is None:
+            return None
+        spec, ports = self._deployment.router, self._machines.of(node).ports
+        port = spec.port if spec.port is not None else ports.take(self._dialect.ports.router, "the router")
+        metrics, usual = spec.metrics_port, METRICS_PORT.get(self._router_kind)
+        if metrics is None and usual is not None:
+            free = ports.take(usual, "the router's metrics")
+            metrics = None if free == usual else free
         return PlacedRouter(
-            kind=spec.kind or self._dialect.routers[0],
-            listen=spec.host or ("0.0.0.0" if named else self._deployment.host),
+            kind=self._router_kind,
+            listen=spec.host or ("0.0.0.0" if self._named else self._deployment.host),
             port=port,
             node=node,
-            address=self.address(node),
-            metrics_port=spec.metrics_port,
-            run=self._run(spec.run, node),
+            address=self._hosts.address(node),
+            metrics_port=metrics,
+            run=self._hosts.run(spec.run, node),
         )
 
-    def role(self, role: Role) -> list[Placed]:
+    def _workers(self, role: Role, seating: Seating, ports: tuple[WorkerPorts, ...]) -> list[Placed]:
         spec = self._deployment.settings(role.value)
-        if not spec.count:
-            return []
-        if not spec.hosts and spec.count > _MOST_HERE:
-            problem = f"is more than {_MOST_HERE} workers on one host"
-            raise ConfigError(f"{role.value}.count", spec.count, problem, f"name hosts in {role.value}.hosts")
-        hosts = expand_nodes(f"{role.value}.hosts", spec.hosts) if spec.hosts else ("",)
-        if spec.nodes > len(hosts):
-            raise ConfigError(
-                f"{role.value}.nodes",
-                spec.nodes,
-                f"is more than the {len(spec.hosts or ())} hosts of the role",
-                f"name {spec.nodes} hosts in {role.value}.hosts",
-            )
+        chooser = NicChooser(self._deployment, role, spec, self._selection)
+        count = gpus_of_process(spec)
         placed: list[Placed] = []
-        for index in range(spec.count):
-            start = index * spec.nodes
-            placed += self._worker(
-                role, spec, index, [hosts[(start + rank) % len(hosts)] for rank in range(spec.nodes)]
-            )
-        return placed
-
-    def _worker(self, role: Role, spec: RoleSpec, index: int, hosts: Sequence[str]) -> list[Placed]:
-        head, name, ports = hosts[0], f"{role.value}-{index}", self._dialect.ports
-        port = self._port(head, spec.port, ports.http.get(role, 30000), f"{role.value}.port", "a worker")
-        bootstrap = kv_port = None
-        if role is Role.PREFILL and ports.bootstrap is not None:
-            field = f"{role.value}.bootstrap_port"
-            bootstrap = self._port(head, spec.bootstrap_port, ports.bootstrap, field, "a bootstrap")
-        elif spec.bootstrap_port is not None:
-            bootstrap = spec.bootstrap_port
-        if role in ports.kv:
-            kv_port = self._port(head, spec.kv_port, ports.kv[role], f"{role.value}.kv_port", "a connector")
-        dist_init = ""
-        if len(hosts) > 1:
-            dist = self.site(head).ports.take(spec.dist_port or ports.dist, "a group's start", _DIST_PORTS)
-            dist_init = f"{_bracketed(self.address(head))}:{dist}"
-        placed: list[Placed] = []
-        for rank, node in enumerate(hosts):
-            gpus, first = self._gpus(spec, node)
-            site = self.site(node)
-            site.workers += 1
-            placed.append(
-                Placed(
-                    name=f"{name}-rank{rank}" if rank else name,
-                    role=role,
-                    port=port,
-                    settings=spec,
-                    bootstrap_port=bootstrap,
-                    index=index,
-                    rank=rank,
-                    node=node,
-                    address=self.address(node),
-                    dist_init=dist_init,
-                    kv_port=kv_port,
-                    gpus=gpus,
-                    first_gpu=first,
-                    visible=self._visible(gpus, first),
-                    nics=_nic_text(spec.nics or self._deployment.nics),
-                    run=self._run(spec.run, node),
+        for index, (seats, own) in enumerate(zip(seating[role], ports, strict=True)):
+            dist_init = ""
+            if own.dist is not None:
+                dist_init = f"{_bracketed(self._hosts.address(seats[0].node))}:{own.dist}"
+            for rank, seat in enumerate(seats):
+                facts = self._machines.facts(seat.node)
+                placed.append(
+                    Placed(
+                        name=f"{role.value}-{index}-rank{rank}" if rank else f"{role.value}-{index}",
+                        role=role,
+                        port=own.http,
+                        settings=spec,
+                        bootstrap_port=own.bootstrap,
+                        index=index,
+                        rank=rank,
+                        node=seat.node,
+                        address=self._hosts.address(seat.node),
+                        dist_init=dist_init,
+                        kv_port=own.kv,
+                        gpus=seat.gpus,
+                        first_gpu=seat.gpus[0] if seat.gpus else 0,
+                        visible=self._visible(seat, facts),
+                        nics=chooser.text(seat.node, seat.gpus, count, facts),
+                        run=self._hosts.run(spec.run, seat.node),
+                    )
                 )
-            )
         return placed
 
-    def _port(self, node: str, wished: int | None, default: int, field: str, purpose: str) -> int:
-        return self.site(node).ports.take(wished or default, purpose)
-
-    def _gpus(self, spec: RoleSpec, node: str) -> tuple[tuple[int, ...], int]:
-        selection = self._deployment.gpu_selection or self._dialect.gpu_selection
-        if selection == "none":
-            return (), 0
-        site, wanted = self.site(node), gpus_of_process(spec)
-        first = spec.base_gpu_id if spec.base_gpu_id is not None and not site.workers else site.next_gpu
-        if spec.base_gpu_id is not None:
-            first = max(first, spec.base_gpu_id)
-        site.next_gpu = first + wanted
-        return tuple(range(first, first + wanted)), first
-
-    def _visible(self, gpus: tuple[int, ...], first: int) -> tuple[str, ...]:
-        selection = self._deployment.gpu_selection or self._dialect.gpu_selection
-        return tuple(str(gpu) for gpu in gpus) if selection in {"visible-devices", "uuid"} else ()
-
-    def _run(self, own: RunSpec | None, node: str) -> RunSpec:
-        spec = self._deployment.hosts.get(node) if node else None
-        return (spec.run if spec else None) or own or self._deployment.run
-
-
-def gpus_of_process(spec: RoleSpec) -> int:
-    """Returns how many GPUs one process of a worker takes on its node: dp * tp * pp over its nodes.
-
-    With DP attention the data parallel ranks share tp's GPUs (SGLang: world size is tp * pp).
-    """
-    dp = 1 if spec.dp_attention or spec.attn_dp else spec.dp or 1
-    return max(1, (spec.tp or 1) * (spec.pp or 1) * dp // spec.nodes)
-
-
-def _nic_text(choice: NicChoice) -> str:
-    if isinstance(choice, list):
-        return ",".join(choice)
-    if isinstance(choice, Mapping):
-        return json.dumps({gpu: ",".join(nics) for gpu, nics in choice.items()})
-    return ""
+    def _visible(self, seat: Seat, facts: NodeFacts) -> tuple[str, ...]:
+        if self._selection == "visible-devices":
+            return tuple(str(gpu) for gpu in seat.gpus)
+        if self._selection != "uuid":
+            return ()
+        where = seat.node or "this host"
+        by_number = gpu_by_number(facts.host) if facts.host is not None else {}
+        uuids: list[str] = []
+        for gpu in seat.gpus:
+            uuid = by_number[gpu].uuid.value if gpu in by_number else None
+            if uuid is None:
+                problem = f"needs the UUID of GPU {gpu} of {where}, which is not known"
+                remedy = f"name a dump in hosts.{seat.node}.dump" if seat.node else "take visible-devices"
+                raise ConfigError("gpu_selection", "uuid", problem, remedy)
+            uuids.append(uuid)
+        return tuple(uuids)
 
 
 def _bracketed(address: str) -> str:

@@ -5,6 +5,7 @@ The thin shell in front of the pure planner: it alone opens dumps.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ...engine.errors import ConfigError
@@ -12,8 +13,8 @@ from ...nic_probe import probe_host, survey_topology
 from ...nic_probe.errors import SourceError
 from ...nic_probe.sources.capture import open_capture
 from ..deployment import Deployment
-from ..deployment_parts import HostSpec
-from .node_facts import NodeFacts, Nodes
+from .hosts import HostTable
+from .node_facts import NodeFacts, Nodes, typed_facts
 
 __all__ = ["read_nodes"]
 
@@ -24,35 +25,44 @@ def read_nodes(deployment: Deployment, folder: Path) -> Nodes:
     Raises:
         ConfigError: a dump cannot be read.
     """
-    return {name: _facts(name, spec, folder) for name, spec in deployment.hosts.items()}
+    dumped: dict[str, NodeFacts] = {}
+    facts: dict[str, NodeFacts] = {}
+    for name, spec in HostTable(deployment).specs().items():
+        typed = typed_facts(spec)
+        if spec.dump is None:
+            facts[name] = typed
+            continue
+        if spec.dump not in dumped:
+            dumped[spec.dump] = _read(name, spec.dump, folder)
+        facts[name] = _joined(typed, dumped[spec.dump])
+    return facts
 
 
-def _facts(name: str, spec: HostSpec, folder: Path) -> NodeFacts:
-    nics = tuple(spec.nics) if spec.nics is not None else None
-    typed = NodeFacts(
-        gpus=spec.gpus,
-        gpu_memory_bytes=int((spec.gpu_memory_gib or 0) * (1 << 30)),
-        nics=nics,
-        nic_gbps=spec.nic_gbps or 0.0,
-    )
-    if spec.dump is None:
-        return typed
+def _read(name: str, dump: str, folder: Path) -> NodeFacts:
     try:
-        return _dumped(typed, folder / Path(spec.dump).expanduser())
+        return _dumped(folder / Path(dump).expanduser())
     except SourceError as error:
-        raise ConfigError(f"hosts.{name}.dump", spec.dump, str(error).rstrip("."), "write a readable dump") from None
+        raise ConfigError(f"hosts.{name}.dump", dump, str(error).rstrip("."), "write a readable dump") from None
 
 
-def _dumped(typed: NodeFacts, path: Path) -> NodeFacts:
+def _joined(typed: NodeFacts, dumped: NodeFacts) -> NodeFacts:
+    """Returns the dump's facts, with what the person typed in their place."""
+    return replace(
+        dumped,
+        gpus=dumped.gpus if typed.gpus is None else typed.gpus,
+        gpu_memory_bytes=typed.gpu_memory_bytes or dumped.gpu_memory_bytes,
+        nics=dumped.nics if typed.nics is None else typed.nics,
+        nic_gbps=typed.nic_gbps or dumped.nic_gbps,
+    )
+
+
+def _dumped(path: Path) -> NodeFacts:
     host = probe_host(open_capture(path), {})
     topology = survey_topology(host)
-    gpus = host.gpus.devices
-    usable = tuple(fit.nic for fit in topology.fitness if fit.fit)
     return NodeFacts(
-        gpus=typed.gpus if typed.gpus is not None else len(gpus),
-        gpu_memory_bytes=typed.gpu_memory_bytes,
-        nics=typed.nics if typed.nics is not None else usable,
-        nic_gbps=typed.nic_gbps,
+        gpus=len(host.gpus.devices),
+        gpu_memory_bytes=min((gpu.memory_total_bytes.otherwise(0) for gpu in host.gpus.devices), default=0),
+        nics=tuple(fit.nic for fit in topology.fitness if fit.fit),
         host=host,
         topology=topology,
     )

@@ -23,6 +23,8 @@ from .guard import Access, Guard
 from .hardware_routes import hardware_routes
 from .hub import Hub
 from .live import live_routes
+from .plan_actions import action_routes
+from .plan_routes import plan_routes
 from .port import Source
 
 __all__ = ["build_api", "build_app"]
@@ -44,7 +46,7 @@ class _StaticFiles(StaticFiles):
         return response
 
 
-def build_api(source: Source, *, poll_s: float = 0.5) -> FastAPI:
+def build_api(source: Source, *, poll_s: float = 0.5, config_dir: Path | None = None) -> FastAPI:
     """Returns the application with REST, WebSockets and files, but without page and guard."""
     hub = Hub(source, poll_s)
 
@@ -71,25 +73,28 @@ def build_api(source: Source, *, poll_s: float = 0.5) -> FastAPI:
     app.include_router(api_routes(source, hub))
     app.include_router(deploy_routes(source, hub))
     app.include_router(hardware_routes(source))
+    app.include_router(plan_routes(source, config_dir))
+    app.include_router(action_routes(source, hub.wake))
     app.include_router(live_routes(source, hub))
     app.mount("/static-pdpanel", _StaticFiles(directory=_STATIC), name="static-pdpanel")
     return app
 
 
-def build_app(source: Source, access: Access, *, poll_s: float = 0.5) -> Guard:
+def build_app(source: Source, access: Access, *, poll_s: float = 0.5, config_dir: Path | None = None) -> Guard:
     """Returns the guarded application with its page.
 
     Args:
         source: the runs of this host.
         access: who may talk to the panel.
         poll_s: how often the runs are looked at while a browser listens.
+        config_dir: where the person's own presets are; None keeps none.
     """
     import gradio as gr
 
     from .layout import HEAD, build_blocks
     from .theme import panel_theme
 
-    app = build_api(source, poll_s=poll_s)
+    app = build_api(source, poll_s=poll_s, config_dir=config_dir)
     blocks = build_blocks(source.choices)
     gr.mount_gradio_app(
         app,

@@ -20,6 +20,7 @@ HEAD = "\n".join(
         f'<link rel="stylesheet" href="{_STATIC}/uPlot.min.css">',
         f'<link rel="stylesheet" href="{_STATIC}/pdpanel.css">',
         f'<link rel="stylesheet" href="{_STATIC}/hardware.css">',
+        f'<link rel="stylesheet" href="{_STATIC}/plan.css">',
         f'<script src="{_STATIC}/uPlot.iife.min.js"></script>',
         f'<script type="module" src="{_STATIC}/main.js"></script>',
     ]
@@ -101,4 +102,8 @@ def build_blocks(choices: Choices) -> gr.Blocks:
                 _island("logs")
             with gr.Tab("Hardware", id="hardware", elem_id="pd-tab-hardware"):
                 _island("hardware")
+            with gr.Tab("Plan", id="plan", elem_id="pd-tab-plan"):
+                _island("plan")
+            with gr.Tab("Export", id="export", elem_id="pd-tab-export"):
+                _island("export")
     return blocks

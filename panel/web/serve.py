@@ -184,7 +184,7 @@ def serve(
     from .app import build_app
 
     access = Access.for_port(number, token or secrets.token_urlsafe(24), (*_names(host), *allowed_hosts))
-    app = build_app(source or RunsSource(Runs(config)), access)
+    app = build_app(source or RunsSource(Runs(config)), access, config_dir=config.config_dir)
     shown = host if not _is_unspecified(host) else "127.0.0.1"
     shown = f"[{shown}]" if ":" in shown else shown
     url = f"http://{shown}:{number}/?token={access.token}"
