@@ -143,7 +143,7 @@ def up(
         port=_number("--port", port),
         name=name,
     )
-    wanted = assemble(deployment, preset, edits)
+    wanted = assemble(deployment, preset, edits, _config(context).config_dir)
     if dry_run:
         cli_runs.show_plan(_runs(context), wanted)
         return

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..engine.errors import ConfigError
 from .deployment import Deployment, load_deployment, parse_deployment
+from .preset_catalogue import load_any_preset
 
 __all__ = ["DEFAULT_MODEL", "Edits", "assemble"]
 
@@ -30,8 +31,8 @@ class Edits:
     name: str | None = None
 
 
-def assemble(file: Path | None, preset: str | None, edits: Edits) -> Deployment:
-    """Returns the Deployment that the arguments describe.
+def assemble(file: Path | None, preset: str | None, edits: Edits, config_dir: Path) -> Deployment:
+    """Returns the Deployment that the arguments describe; a person's own presets are in `config_dir`.
 
     Raises:
         ConfigError: a file and a preset are given, one of them cannot be used, or the result makes no sense.
@@ -41,21 +42,11 @@ def assemble(file: Path | None, preset: str | None, edits: Edits) -> Deployment:
     if file is not None:
         fields: dict[str, object] = load_deployment(file).model_dump(mode="python")
     elif preset is not None:
-        fields = _of_preset(preset)
+        fields = load_any_preset(config_dir, preset).model_dump(mode="python")
     else:
         fields = {"model": DEFAULT_MODEL, "prefill": {"count": 1}, "decode": {"count": 1}}
     _edit(fields, edits)
     return parse_deployment(fields)
-
-
-def _of_preset(name: str) -> dict[str, object]:
-    from ..presets import PresetError, load_preset, preset_names
-
-    try:
-        return load_preset(name)
-    except PresetError:
-        known = ", ".join(preset_names())
-        raise ConfigError("--preset", name, "is not a preset", f"use one of {known}") from None
 
 
 def _edit(fields: dict[str, object], edits: Edits) -> None:

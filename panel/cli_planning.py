@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
     app.command("render")(_render)
     app.command("schema")(_schema)
+    app.command("presets")(_presets)
     app.command("export")(_export)
 
 
@@ -57,3 +58,22 @@ def _export(
     from . import cli_export
 
     raise typer.Exit(cli_export.export(deployment, form, output, archive, force=force))
+
+
+def _presets(
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", show_default=False, help="Print this preset as a deployment file.")
+    ] = None,
+    search: Annotated[str, typer.Option(metavar="WORDS", help="Show those alone that hold all of these words.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List the presets: published recipes, the bundled engine's, and your own."""
+    from . import cli_presets
+    from .config import PanelConfig
+
+    assert isinstance(context.obj, PanelConfig)
+    if name is not None:
+        cli_presets.show_preset(context.obj.config_dir, name)
+    else:
+        cli_presets.presets(context.obj.config_dir, search, as_json=as_json)

@@ -231,4 +231,7 @@ def dump_deployment(deployment: Deployment) -> str:
     """Returns `deployment` as the YAML that `load_deployment` reads back to an equal value, without defaults."""
     head = {name: getattr(deployment, name) for name in ("version", "name", "engine", "model")}
     fields = head | deployment.model_dump(mode="json", exclude_defaults=True)
-    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=110)
+    for role in _ROLES:
+        if role in fields:  # How many and where reads better before what is set of them.
+            fields[role] = dict(sorted(fields[role].items(), key=lambda item: item[0] in WorkerSpec.model_fields))
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)

@@ -17,7 +17,9 @@ from .dialects.registry import DIALECTS, dialect_of
 from .host_facts import HostFacts
 from .launch import LaunchPlan, ProcessSpec
 from .planning.fields import check_fields
+from .planning.hosts import HostTable
 from .planning.node_facts import Nodes
+from .planning.order import check_order
 from .planning.place import place
 from .planning.running import run_by
 
@@ -45,6 +47,8 @@ def plan(deployment: Deployment, host: HostFacts, ids: RunIds | None, nodes: Nod
     draft = dialect.build(placement)
     common = {**draft.env, **deployment.env}
     router = placement.router
+    check_order(draft.processes)
+    hosts = HostTable(deployment)
     places: dict[str, Placed | PlacedRouter | PlacedServer] = {worker.name: worker for worker in placement.workers}
     places |= {server.name: server for server in placement.servers}
     if router is not None:
@@ -55,7 +59,7 @@ def plan(deployment: Deployment, host: HostFacts, ids: RunIds | None, nodes: Nod
         transport=deployment.transport,
         host=deployment.host,
         router_url=url(_reached(placement), router.port) if router else "",
-        processes=tuple(_complete(spec, placement, draft, places) for spec in draft.processes),
+        processes=tuple(_complete(spec, placement, draft, places, hosts) for spec in draft.processes),
         files=draft.files,
         prepare=draft.prepare,
         dialect=dialect.name,
@@ -74,12 +78,16 @@ def _reached(placement: Placement) -> str:
 
 
 def _complete(
-    spec: ProcessSpec, placement: Placement, draft: Draft, places: Mapping[str, Placed | PlacedRouter | PlacedServer]
+    spec: ProcessSpec,
+    placement: Placement,
+    draft: Draft,
+    places: Mapping[str, Placed | PlacedRouter | PlacedServer],
+    hosts: HostTable,
 ) -> ProcessSpec:
     """Adds what every process gets: the person's variables, the run's, its folder, and how it is run."""
     deployment, ids = placement.deployment, placement.ids
     placed = places.get(spec.name)
-    host = deployment.hosts.get(placed.node) if placed and placed.node else None
+    host = hosts.spec(placed.node) if placed else None
     own = placed.settings.env if isinstance(placed, Placed) else {}
     if isinstance(placed, PlacedRouter):
         own = deployment.router.env

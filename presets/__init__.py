@@ -30,11 +30,18 @@ class PresetAbout:
     """What a preset is for.
 
     Attributes:
+        id: its number among the published recipes, such as P03; several presets may be variants of one. "bundled" for
+            those of the bundled engine.
         description: one sentence.
-        verified: where it was seen working: engine, hardware, transport and how it was checked.
+        hardware: what it was published for.
+        source: where it was published.
+        verified: where it was seen working: engine, hardware, transport and how it was checked; empty when nobody did.
     """
 
+    id: str
     description: str
+    hardware: str
+    source: str
     verified: Mapping[str, str]
 
 
@@ -62,7 +69,8 @@ def describe_preset(name: str) -> PresetAbout:
         PresetError: no preset has this name.
     """
     about = _read(name)["preset"]
-    return PresetAbout(about["description"], MappingProxyType(dict(about["verified"])))
+    verified = MappingProxyType(dict(about["verified"] or {}))
+    return PresetAbout(about["id"], about["description"], about["hardware"], about["source"], verified)
 
 
 def _read(name: str) -> dict[str, Any]:

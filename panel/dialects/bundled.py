@@ -48,7 +48,7 @@ def _worker(placement: Placement, placed: Placed) -> ProcessSpec:
         role=placed.role,
         node=placed.node or placement.local_name,
         argv=tuple(argv),
-        env=_env(placement),
+        env={**_env(placement), **_rpc_ports(placement, placed)},
         cwd="",
         ports=ports,
         ready=Readiness(url(placed.address, placed.port, "/health"), _timeout(placement)),
@@ -107,6 +107,14 @@ def _env(placement: Placement) -> dict[str, str]:
     if placement.ids is not None:
         env["PDPANEL_CACHE_DIR"] = placement.ids.cache_dir
     return env
+
+
+def _rpc_ports(placement: Placement, placed: Placed) -> dict[str, str]:
+    """The band in which Mooncake's engine listens, on all addresses."""
+    band = placement.rpc_ports.get(placed.node)
+    if band is None or placed.role is Role.UNIFIED:
+        return {}
+    return {"MC_MIN_RPC_PORT": str(band[0]), "MC_MAX_RPC_PORT": str(band[1])}
 
 
 def _timeout(placement: Placement) -> float:

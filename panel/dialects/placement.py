@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ..deployment import Deployment
 from ..deployment_parts import RoleSpec, RunSpec
+from ..flags.version import version_of
 from ..launch import Role
 
 __all__ = ["Placed", "PlacedRouter", "PlacedServer", "Placement", "RunIds", "flag", "flags", "url", "version_of"]
@@ -165,9 +166,3 @@ def flags(extra: Mapping[str, str | int | float | bool | list[str | int | float 
         elif value is not False:
             arguments.extend(flag(name, value))
     return tuple(arguments)
-
-
-def version_of(text: str) -> tuple[int, ...]:
-    """Returns the numbers of a version, such as (0, 4, 5, 1) for 0.4.5.post1; empty for an empty one."""
-    numbers = text.lower().removeprefix("v").replace("post", "").replace("rc", ".-1.").split(".")
-    return tuple(int(part) for part in numbers if part.lstrip("-").isdecimal())

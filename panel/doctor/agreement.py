@@ -12,7 +12,7 @@ from ...nic_probe.checks.check import Check
 from ...nic_probe.finding import Finding, Severity
 from ...nic_probe.host import Host
 from ...nic_probe.topology.survey import Topology
-from . import agreement_devices, agreement_flags, agreement_network, agreement_pair, agreement_ports
+from . import agreement_devices, agreement_flags, agreement_network, agreement_pair, agreement_ports, agreement_values
 from .group import Group, make_group
 from .worker import WorkerArguments
 
@@ -23,6 +23,7 @@ AGREEMENT_CHECKS: tuple[Check[Group], ...] = (
     *agreement_ports.CHECKS,
     *agreement_devices.CHECKS,
     *agreement_flags.CHECKS,
+    *agreement_values.CHECKS,
     *agreement_network.CHECKS,
 )
 _ORDER = (Severity.ERROR, Severity.WARNING, Severity.UNKNOWN, Severity.INFO)

@@ -11,6 +11,7 @@ from ...nic_probe.checks.check import Check, Rule
 from ...nic_probe.finding import Evidence, Finding, Severity
 from ...nic_probe.host import Host
 from .command import read_json
+from .flag_history import ATTN_DP_SINCE, version_of
 from .group import Group, seen
 from .worker import Engine, WorkerArguments, WorkerRole
 
@@ -75,6 +76,7 @@ _IB_RAILS = Rule(
 
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ASCEND_RT_VISIBLE_DEVICES")
 _MOST_GPUS = 1024
+_MOST_ON_A_NODE = 16
 _NAME = re.compile(r"[A-Za-z_][\w.-]*\Z")
 
 
@@ -213,13 +215,19 @@ def dp_without_attention(group: Group) -> list[Finding]:
         if worker.engine is not Engine.SGLANG or dp < 2 or worker.number("attn_dp_size", 1) > 1:
             continue
         if not worker.is_on("enable_dp_attention"):
-            gpus = gpu_count(worker) * worker.number("nnodes", 1)
+            nodes = worker.number("nnodes", 1)
+            gpus = gpu_count(worker) * nodes
+            version = version_of(worker)
+            corrected = f"--attn-dp-size {dp}" if version >= ATTN_DP_SINCE else f"--dp-size {dp} --enable-dp-attention"
+            # No host has more GPUs than that, and experts over ranks need DP attention.
+            meant = gpus > _MOST_ON_A_NODE * nodes or worker.get("moe_a2a_backend", "none") != "none"
+            severity = Severity.ERROR if meant else Severity.WARNING
             reason = f"{worker.name} asks for {gpus} GPUs: {dp} replicas of {gpus // dp}."
-            remedy = (
-                f"For DP attention write --attn-dp-size {dp} (before 0.5.22: --dp-size {dp} --enable-dp-attention)."
-            )
+            remedy = f"For DP attention write {corrected}."
+            if not version:
+                remedy += f" From 0.5.22 on it is --attn-dp-size {dp}."
             evidence = (seen(worker, "tp_size"), seen(worker, "dp_size"))
-            found.append(_DP.finding(Severity.WARNING, worker.name, evidence, reason, remedy, f"--attn-dp-size {dp}"))
+            found.append(_DP.finding(severity, worker.name, evidence, reason, remedy, corrected))
     return found
 
 

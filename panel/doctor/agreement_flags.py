@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 from ...nic_probe.checks.check import Check, Rule
 from ...nic_probe.finding import Evidence, Finding, Severity
-from .flag_history import CHANGES, DEPRECATED, version_of
+from .agreement_values import V0_KEYS
+from .command import read_json
+from .flag_history import changes, version_of
 from .group import Group, said, seen
-from .worker import Engine, WorkerRole
+from .worker import Engine, WorkerArguments, WorkerRole
 
 __all__ = ["CHECKS"]
 
@@ -80,7 +84,6 @@ _FAKE = Rule(
 )
 
 
-_V0_KEYS = ("kv_rank", "kv_parallel_size", "kv_buffer_size", "kv_ip")
 _PRESENCE_TESTED = (
     "MC_FORCE_TCP",
     "MC_FORCE_HCA",
@@ -89,6 +92,9 @@ _PRESENCE_TESTED = (
     "MC_CUSTOM_TOPO_JSON",
     "MC_USE_IPV6",
     "MC_ENABLE_DEST_DEVICE_AFFINITY",
+    "MC_LEGACY_RPC_PORT_BINDING",
+    "MC_USE_TENT",
+    "MC_USE_TEV1",
 )
 _NEGATIVE = frozenset({"0", "false", "no", "off", ""})
 _MAY_REPEAT = frozenset(
@@ -122,31 +128,25 @@ def flag_gone(group: Group) -> list[Finding]:
         if worker.engine is not Engine.SGLANG:
             continue
         version = version_of(worker)
-        names = {flag.name for flag in worker.flags}
-        for change in CHANGES:
-            if change.flag not in names:
+        for name in dict.fromkeys(flag.name for flag in worker.flags):
+            change = changes().get(name)
+            if change is None:
                 continue
-            gone = bool(change.until) and (version >= change.until if version else True)
-            early = bool(change.since) and bool(version) and version < change.since
-            if not gone and not early:
-                continue
-            when = ".".join(map(str, change.until or change.since))
-            what = f"is gone since {when}" if gone else f"came with {when}"
-            if change.until == (0,):
-                what = "exists in no version"
-            known = f" and this is {worker.version}" if version else ""
-            evidence = (Evidence(worker.source, f"{worker.name}: --{change.flag}"),)
-            reason = f"--{change.flag} {what}{known}; the server refuses it."
-            severity = Severity.ERROR if version or change.until == (0,) else Severity.WARNING
-            subject = f"{worker.name}: --{change.flag}"
-            found.append(_GONE.finding(severity, subject, evidence, reason, f"Use {change.instead}."))
-        for name, instead in DEPRECATED.items():
-            if name in names and (not version or version >= (0, 5, 23)):
-                evidence = (Evidence(worker.source, f"{worker.name}: --{name}"),)
-                reason = f"--{name} is deprecated since 0.5.23."
-                found.append(
-                    _GONE.finding(Severity.INFO, f"{worker.name}: --{name}", evidence, reason, f"Use {instead}.")
-                )
+            evidence = (Evidence(worker.source, f"{worker.name}: --{name}"),)
+            subject = f"{worker.name}: --{name}"
+            remedy = f"Use {change.instead}."
+            gone = change.is_gone(version)
+            if gone or change.is_early(version):
+                what = f"is gone since {change.until}" if gone else f"came with {change.since}"
+                if change.never:
+                    what = "exists in no version"
+                known = f" and this is {worker.version}" if version else ""
+                reason = f"--{name} {what}{known}; the server refuses it."
+                severity = Severity.ERROR if version or change.never else Severity.WARNING
+                found.append(_GONE.finding(severity, subject, evidence, reason, remedy))
+            elif change.is_deprecated(version):
+                reason = f"--{name} is deprecated since {change.deprecated}."
+                found.append(_GONE.finding(Severity.INFO, subject, evidence, reason, remedy))
     return found
 
 
@@ -154,7 +154,8 @@ def mini_lb_gone(group: Group) -> list[Finding]:
     """Finds the load balancer that is no more."""
     found: list[Finding] = []
     for router in group.of_role(WorkerRole.ROUTER):
-        if "mini_lb" in router.program or "launch_lb" in router.program:
+        old = version_of(router) or next((found_ for worker in group.servers if (found_ := version_of(worker))), ())
+        if ("mini_lb" in router.program or "launch_lb" in router.program) and not (old and old < (0, 5)):
             evidence = (Evidence(router.source, f"python -m {router.program}"),)
             options = " ".join(
                 f"--{target.role.value} {target.url}" for target in group.targets if target.router is router
@@ -171,17 +172,26 @@ def vllm_v0_kv_config(group: Group) -> list[Finding]:
     found: list[Finding] = []
     for worker in group.servers:
         version = version_of(worker)
-        keys = [key for key in _V0_KEYS if worker.engine is Engine.VLLM and worker.get(key)]
+        keys = [key for key in V0_KEYS if worker.engine is Engine.VLLM and worker.get(key)]
         # A worker that tells these in its log has started with them: older versions print every default.
         if not keys or worker.resolved or (version and version < (0, 9)):
             continue
         evidence = [seen(worker, key) for key in keys]
-        role = worker.get("kv_role") or "kv_both"
-        corrected = f'{{"kv_connector":"{worker.get("kv_connector") or "MooncakeConnector"}","kv_role":"{role}"}}'
+        corrected = _today_config(worker)
         reason = f"Today's vLLM refuses {', '.join(keys)}."
         remedy = f"Write --kv-transfer-config '{corrected}'."
         found.append(_V0_CONFIG.finding(Severity.ERROR, worker.name, evidence, reason, remedy, corrected))
     return found
+
+
+def _today_config(worker: WorkerArguments) -> str:
+    """Returns a worker's KV transfer configuration without the keys of V0."""
+    config = read_json(worker.get("kv_transfer_config"))
+    known = config if isinstance(config, dict) else {}
+    role = worker.get("kv_role") or "kv_both"
+    start = {"kv_connector": worker.get("kv_connector") or "MooncakeConnector", "kv_role": role}
+    rest = {key: value for key, value in known.items() if key not in V0_KEYS and key not in start}
+    return json.dumps(start | rest, separators=(",", ":"))
 
 
 def mooncake_config_ignored(group: Group) -> list[Finding]:

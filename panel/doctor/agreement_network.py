@@ -168,11 +168,12 @@ def router_options(group: Group) -> list[Finding]:
         is_mini_lb = "mini_lb" in router.program or "launch_lb" in router.program
         if not is_mini_lb and router.engine is not Engine.VLLM:
             for option in ("prefill", "decode"):
-                joined = [flag.value for flag in router.all_of(option) if "," in flag.value]
-                for value in joined:
-                    corrected = " ".join(f"--{option} {url}" for url in value.split(",") if url)
-                    evidence = (Evidence(router.source, f"--{option} {value}"),)
-                    reason = f"The router takes {value} for one URL."
+                joined = [flag for flag in router.all_of(option) if "," in flag.value]
+                for flag in joined:
+                    behind = "".join(f" {value}" for value in flag.values[1:])
+                    corrected = " ".join(f"--{option} {url}{behind}" for url in flag.value.split(",") if url)
+                    evidence = (Evidence(router.source, f"--{option} {flag.value}{behind}"),)
+                    reason = f"The router takes {flag.value} for one URL."
                     found.append(
                         _POLICY.finding(Severity.ERROR, router.name, evidence, reason, f"Write {corrected}.", corrected)
                     )
@@ -190,7 +191,7 @@ def router_options(group: Group) -> list[Finding]:
                 )
         names_halves = any(True for option in ("prefill", "decode") for _ in router.all_of(option))
         needs_switch = router.engine in {Engine.SGLANG, Engine.BUNDLED} and not is_mini_lb
-        if names_halves and needs_switch and not router.is_on("pd_disaggregation"):
+        if names_halves and needs_switch and not router.partial and not router.is_on("pd_disaggregation"):
             evidence = (Evidence(router.source, f"{router.name}: no --pd-disaggregation"),)
             reason = "Without --pd-disaggregation the router does not tell prefill and decode apart."
             remedy = "Add --pd-disaggregation."

@@ -228,13 +228,17 @@ def mode(group: Group) -> list[Finding]:
     evidence = [Evidence(worker.source, f"{worker.name}: {worker.role.value}") for worker in instances]
     if WorkerRole.UNKNOWN in roles or not instances:
         return []
+    is_vllm = any(worker.engine is Engine.VLLM for worker in instances)
+    option = "kv_role" if is_vllm else "--disaggregation-mode"
     remedy = "Start prefill with --disaggregation-mode prefill and decode with --disaggregation-mode decode."
+    if is_vllm:
+        remedy = "Give prefill the kv_role kv_producer and decode kv_consumer."
     if WorkerRole.UNIFIED in roles and roles & {WorkerRole.PREFILL, WorkerRole.DECODE}:
         if {WorkerRole.PREFILL, WorkerRole.DECODE} <= roles and WorkerRole.UNIFIED in routed:
             return []
-        reason = "A worker has no --disaggregation-mode, so it serves alone beside the other half."
+        reason = f"A worker has no {option}, so it serves alone beside the other half."
     elif roles == {WorkerRole.UNIFIED} and routed & {WorkerRole.PREFILL, WorkerRole.DECODE}:
-        reason = "The router expects prefill and decode, and no worker has a --disaggregation-mode."
+        reason = f"The router expects prefill and decode, and no worker has a {option}."
     elif len(instances) > 1 and len(roles) == 1 and roles & {WorkerRole.PREFILL, WorkerRole.DECODE}:
         (role,) = roles
         other = "decode" if role is WorkerRole.PREFILL else "prefill"
@@ -243,11 +247,11 @@ def mode(group: Group) -> list[Finding]:
         if not group.of_role(WorkerRole.ROUTER):
             # Each host may have a script, or a log, of its own.
             reason = f"All workers are {role.value} workers; a {other} worker has to be started elsewhere."
-            return [_MODE.finding(Severity.WARNING, "--disaggregation-mode", evidence, reason, remedy)]
+            return [_MODE.finding(Severity.WARNING, option, evidence, reason, remedy)]
         reason = f"All workers are {role.value} workers, and no {other} worker is there."
     else:
         return []
-    return [_MODE.finding(Severity.ERROR, "--disaggregation-mode", evidence, reason, remedy)]
+    return [_MODE.finding(Severity.ERROR, option, evidence, reason, remedy)]
 
 
 def both_sides(group: Group) -> list[Finding]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import sh
+from . import compose, env, sh, slurm, systemd
 from .exported import Format
 
 __all__ = ["FORMATS"]
 
-_ALL: tuple[Format, ...] = (sh.FORMAT,)
+_ALL: tuple[Format, ...] = (sh.FORMAT, env.FORMAT, compose.FORMAT, systemd.FORMAT, slurm.FORMAT)
 
 FORMATS: Mapping[str, Format] = {each.name: each for each in _ALL}

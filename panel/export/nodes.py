@@ -123,4 +123,3 @@ def _home(plan: LaunchPlan, node: str, names: list[str]) -> str:
         return node
     router = plan.process("router")
     return router.node if router is not None else names[-1]
-

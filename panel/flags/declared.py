@@ -112,6 +112,8 @@ def _calls(tree: ast.Module, types: Mapping[str, str]) -> Iterator[Declared]:
         if not names:
             continue
         words = {word.arg: word.value for word in node.keywords if word.arg}
+        if "error_message" in words:  # it is there to say that it is gone
+            continue
         kind = Kind.VALUE
         if any(word.arg is None for word in node.keywords):
             kind = _kind_of_type(types.get(names[0].lstrip("-").replace("-", "_"), ""))

@@ -132,9 +132,7 @@ def load_table(engine: str) -> Table | None:
 
 def table_text(table: Table) -> str:
     """Returns a table as JSON with one line per option, as `load_table` reads it."""
-    lines = [
-        f"  {json.dumps(name)}: {json.dumps(_entry(option))}" for name, option in sorted(table.options.items())
-    ]
+    lines = [f"  {json.dumps(name)}: {json.dumps(_entry(option))}" for name, option in sorted(table.options.items())]
     head = f'"engine": {json.dumps(table.engine)},\n"versions": {json.dumps(list(table.versions))},\n'
     return "{\n" + head + '"options": {\n' + ",\n".join(lines) + "\n}\n}\n"
 

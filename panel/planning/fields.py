@@ -13,6 +13,7 @@ from ...engine.errors import ConfigError
 from ..deployment import Deployment
 from ..deployment_parts import WorkerSpec
 from ..dialects.dialect import Dialect
+from ..dialects.routers import check_policies
 
 __all__ = ["COMMON_FIELDS", "check_fields", "fields_of", "set_fields"]
 
@@ -73,6 +74,8 @@ def check_fields(deployment: Deployment, dialect: Dialect, others: Mapping[str, 
         raise ConfigError(
             "router.kind", kind, f"does not speak {dialect.name}", f"write {' or '.join(dialect.routers)}"
         )
+    if kind is not None or dialect.routers:
+        check_policies(deployment.router, kind or dialect.routers[0])
 
 
 def _names(field: str) -> set[str]:

@@ -31,7 +31,7 @@ class HostTable:
             if len(names) > 1:
                 self._specs = {name: spec for name in names} | self._specs
             else:
-                self._specs[names[0]] = spec
+                self._specs |= dict.fromkeys(names, spec)
         self._by_address = {spec.address: name for name, spec in self._specs.items() if spec.address is not None}
 
     def spec(self, node: str) -> HostSpec | None:

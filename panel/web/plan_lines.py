@@ -6,6 +6,7 @@ cannot be read that way stays text, so that the deployment's own check says what
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -75,7 +76,13 @@ def _plain(value: object) -> str:
     return str(value) if isinstance(value, str | int | float) else f"({type(value).__name__}, see the YAML)"
 
 
-def _scalar(text: str) -> str | int | float | bool:
+def _scalar(text: str) -> object:
+    if text.startswith("["):
+        try:
+            values = json.loads(text)
+        except ValueError:
+            return text
+        return values if isinstance(values, list) else text
     if text in ("true", "false"):
         return text == "true"
     return _number(text)
@@ -112,7 +119,7 @@ def _env(text: str) -> dict[str, str]:
 
 
 def _flags(text: str) -> dict[str, object]:
-    """Reads lines such as `page-size 64`, `--page-size=64` or `enable-metrics`, which is true."""
+    """Reads lines such as `page-size 64`, `--page-size=64`, `enable-metrics`, which is true, or `ids ["a", "b"]`."""
     found: dict[str, object] = {}
     for line in _lines(text):
         match = re.match(r"(?:--)?([^\s=]+)(?:\s*=\s*|\s+|$)(.*)", line)
@@ -124,7 +131,8 @@ def _flags(text: str) -> dict[str, object]:
 def _pair(kind: str, name: str, value: object) -> str:
     if kind == "flags" and value is True:
         return name
-    return f"{name}={_plain(value)}" if kind == "env" else f"{name} {_plain(value)}"
+    text = json.dumps(value) if isinstance(value, list) else _plain(value)
+    return f"{name}={text}" if kind == "env" else f"{name} {text}"
 
 
 def _nics(mode: str, text: str) -> object:

@@ -140,14 +140,6 @@ class RunsSource:
             consents.give(deployment)
         return self._runs.start(deployment).id
 
-    def plan_deployment(self, deployment: Deployment) -> LaunchPlan:
-        """Returns the plan that a start of `deployment` would follow now; nothing is started or written."""
-        return self._runs.preview(deployment)
-
-    def start_deployment(self, deployment: Deployment) -> str:
-        """Starts `deployment` and returns the run's id."""
-        return self._runs.start(deployment).id
-
     def stop(self, run_id: str) -> None:
         """Ends all processes of the run."""
         self._runs.stop(run_id)

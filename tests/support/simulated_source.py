@@ -14,10 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pdpanel.engine.errors import ConfigError, NotFoundError
-from pdpanel.panel.deployment import Deployment
-from pdpanel.panel.host_facts import elsewhere
-from pdpanel.panel.launch import LaunchPlan
-from pdpanel.panel.plan import plan
 from pdpanel.panel.deployment import parse_deployment_text
 from pdpanel.panel.host_facts import HostFacts
 from pdpanel.panel.plan import RunIds, plan
@@ -154,16 +150,6 @@ class SimulatedSource:
             )
             self._runs[view.id] = _SimulatedRun(view, number)
             return view.id
-
-    def plan_deployment(self, deployment: Deployment) -> LaunchPlan:
-        """Returns a plan for no host in particular."""
-        return plan(deployment, elsewhere(), None)
-
-    def start_deployment(self, deployment: Deployment) -> str:
-        """Adds a run of the deployment's counts."""
-        mode = "unified" if deployment.unified.count else "pd"
-        prefill, decode = deployment.prefill.count, deployment.decode.count
-        return self.start(DeployForm(mode, deployment.model, prefill, decode, deployment.transport))
 
     def stop(self, run_id: str) -> None:
         """Ends all processes of the run."""

@@ -1,0 +1,103 @@
+"""The routers of SGLang's pairs: sglang-router, its successor smg, its mini load balancer, and the bundled one.
+
+Pure. Workers are named by URL; the bootstrap port of a prefill worker stands behind its URL where it cannot be taken
+for granted.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from ...engine.errors import ConfigError
+from ..launch import ProcessSpec, Readiness, Role
+from .bundled import router_process as bundled_router
+from .placement import PlacedRouter, Placement, flag, flags, url
+from .sglang_worker import BOOTSTRAP_PORT, READY_TIMEOUT_S
+
+__all__ = ["KINDS", "first_ranks_of", "router_process"]
+
+KINDS = ("sglang-router", "smg", "mini_lb", "bundled", "none")
+_LAUNCH = {
+    "sglang-router": ("python3", "-m", "sglang_router.launch_router"),
+    "mini_lb": ("python3", "-m", "sglang_router.launch_router"),
+    "smg": ("smg", "launch"),
+}
+_POLICIES = ("random", "round_robin", "cache_aware", "power_of_two", "manual")
+_SMG_POLICIES = (*_POLICIES, "passthrough", "least_load", "consistent_hashing", "prefix_hash")
+_METRICS_PORT = 29000
+
+
+def first_ranks_of(placement: Placement) -> tuple[str, ...]:
+    """Returns the names of the workers that answer HTTP, which a router waits for."""
+    return tuple(worker.name for worker in placement.workers if worker.rank == 0)
+
+
+def router_process(placement: Placement, placed: PlacedRouter) -> ProcessSpec:
+    """Returns the router, which is started once all workers are ready.
+
+    Raises:
+        ConfigError: a policy that the router does not have, or workers that it cannot serve.
+    """
+    if placed.kind == "bundled":
+        return bundled_router(placement, placed)
+    deployment = placement.deployment
+    _check_policy(placed.kind, deployment.router.policy)
+    argv = [*_LAUNCH[placed.kind], *_workers(placement, placed.kind)]
+    if deployment.router.policy is not None:
+        argv += flag("policy", deployment.router.policy)
+    argv += [*flag("host", placed.listen), *flag("port", placed.port)]
+    ports, metrics_url = {"http": placed.port}, ""
+    if placed.kind != "mini_lb":
+        if placed.metrics_port is not None:
+            argv += flag("prometheus-port", placed.metrics_port)
+        if _is_loopback(placed.listen) and "prometheus-host" not in deployment.router.flags:
+            # Its metrics would else be open on all addresses.
+            argv += flag("prometheus-host", placed.listen)
+        ports["metrics"] = placed.metrics_port or _METRICS_PORT
+        metrics_url = url(placed.address, ports["metrics"], "/metrics")
+    argv += flags(deployment.router.flags)
+    page = "/health" if placed.kind == "mini_lb" else "/readiness"
+    return ProcessSpec(
+        name="router",
+        role=Role.ROUTER,
+        node=placed.node or placement.local_name,
+        argv=tuple(argv),
+        env={},
+        cwd="",
+        ports=ports,
+        ready=Readiness(url(placed.address, placed.port, page), deployment.limits.ready_timeout_s or READY_TIMEOUT_S),
+        log="router.log",
+        after=first_ranks_of(placement),
+        metrics_url=metrics_url,
+    )
+
+
+def _workers(placement: Placement, kind: str) -> list[str]:
+    unified = placement.first_ranks(Role.UNIFIED)
+    if unified:
+        if kind == "mini_lb":
+            remedy = "write router.kind: sglang-router, or none for one worker"
+            raise ConfigError("router.kind", kind, "serves pairs of prefill and decode alone", remedy)
+        return ["--worker-urls", *(url(worker.address, worker.port) for worker in unified)]
+    prefill = placement.first_ranks(Role.PREFILL)
+    ports = [worker.bootstrap_port for worker in prefill]
+    told = len(prefill) > 1 or ports[0] != BOOTSTRAP_PORT or prefill[0].settings.bootstrap_port is not None
+    words = ["--pd-disaggregation", *(("--mini-lb",) if kind == "mini_lb" else ())]
+    for worker in prefill:
+        words += ["--prefill", url(worker.address, worker.port), *([str(worker.bootstrap_port)] if told else [])]
+    for worker in placement.first_ranks(Role.DECODE):
+        words += ["--decode", url(worker.address, worker.port)]
+    return words
+
+
+def _check_policy(kind: str, policy: str | None) -> None:
+    known = {"mini_lb": ("random",), "smg": _SMG_POLICIES}.get(kind, _POLICIES)
+    if policy is not None and policy not in known:
+        raise ConfigError("router.policy", policy, f"is not a policy of {kind}", f"write {' or '.join(known)}")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

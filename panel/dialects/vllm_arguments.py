@@ -1,0 +1,182 @@
+"""Options of `vllm serve` for a worker's size and place: parallelism, group of nodes, memory, lengths, GPUs.
+
+Pure: pieces of an argument list and variables, made of one Placed. Knows nothing of connectors. Used by all dialects
+of vLLM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...engine.errors import ConfigError
+from ..deployment import Deployment
+from ..launch import Role
+from .placement import Placed, Placement, flag, flags
+from .vllm_version import require
+
+__all__ = [
+    "address_arguments",
+    "extra_arguments",
+    "group_arguments",
+    "model_name",
+    "needs_visible",
+    "parallel_arguments",
+    "prints_host",
+    "size_arguments",
+    "worker_env",
+]
+
+_MASTER_PORT = 29501
+
+
+def model_name(deployment: Deployment) -> str:
+    """Returns the name that clients ask for."""
+    return deployment.served_model_name or deployment.model
+
+
+def prints_host(deployment: Deployment, placed: Placed) -> bool:
+    """Returns True where --host is printed: vLLM listens on all addresses without it, as its documents have it."""
+    return not placed.node and "host" in deployment.model_fields_set
+
+
+def address_arguments(deployment: Deployment, placed: Placed) -> tuple[str, ...]:
+    """Returns the name of the model for clients and where the worker listens."""
+    named = flag("served-model-name", deployment.served_model_name) if deployment.served_model_name else ()
+    host = flag("host", placed.address) if prints_host(deployment, placed) else ()
+    return (*named, *host, *flag("port", placed.port))
+
+
+def parallel_arguments(placed: Placed) -> tuple[str, ...]:
+    """Returns the parallel sizes.
+
+    Raises:
+        ConfigError: an expert parallel size that vLLM cannot have: its experts are spread over tp * dp ranks or not.
+    """
+    settings = placed.settings
+    arguments: list[str] = []
+    for name, value in (
+        ("tensor-parallel-size", settings.tp),
+        ("pipeline-parallel-size", settings.pp),
+        ("data-parallel-size", settings.dp),
+    ):
+        if value is not None:
+            arguments += flag(name, value)
+    if settings.ep is not None and settings.ep > 1:
+        ranks = (settings.tp or 1) * (settings.dp or 1)
+        if settings.ep != ranks:
+            problem = f"is not tp * dp = {ranks}, over which vLLM spreads experts"
+            raise ConfigError(f"{placed.role.value}.ep", settings.ep, problem, f"write {ranks}, or leave ep out")
+        arguments.append("--enable-expert-parallel")
+    return tuple(arguments)
+
+
+def group_arguments(deployment: Deployment, placed: Placed) -> tuple[str, ...]:
+    """Returns the options of a worker that spans several nodes; nothing for one of a single node.
+
+    Raises:
+        ConfigError: vLLM cannot split the worker this way, or its version cannot.
+    """
+    if not placed.dist_init:
+        return ()
+    settings, nodes = placed.settings, placed.settings.nodes
+    host, _, port = placed.dist_init.rpartition(":")
+    head = host.strip("[]")
+    headless = ("--headless",) if placed.rank else ()
+    dp = settings.dp or 1
+    if dp == 1:
+        require(deployment, "nnodes", f"set {placed.role.value}.nodes to 1")
+        own_port = flag("master-port", port) if int(port) != _MASTER_PORT else ()
+        group = (*flag("nnodes", nodes), *flag("node-rank", placed.rank), *flag("master-addr", head))
+        return (*group, *own_port, *headless)
+    require(deployment, "headless", f"set {placed.role.value}.nodes to 1")
+    if dp % nodes:
+        problem = f"does not divide over {nodes} nodes, and data parallel ranks that span nodes are not written here"
+        raise ConfigError(f"{placed.role.value}.dp", dp, problem, f"write a multiple of {nodes}, or leave dp out")
+    start = flag("data-parallel-start-rank", placed.rank * dp // nodes) if placed.rank else ()
+    local = flag("data-parallel-size-local", dp // nodes)
+    where = (*flag("data-parallel-address", head), *flag("data-parallel-rpc-port", port))
+    return (*local, *start, *where, *headless)
+
+
+def size_arguments(placed: Placed) -> tuple[str, ...]:
+    """Returns the options of memory, lengths and batches that are set.
+
+    Raises:
+        ConfigError: a chunk of no tokens.
+    """
+    settings = placed.settings
+    chunk = settings.chunked_prefill_size
+    if chunk == 0:
+        remedy = "write the tokens of a step, or -1 for prompts in one piece"
+        raise ConfigError(f"{placed.role.value}.chunked_prefill_size", 0, "is no number of tokens", remedy)
+    arguments: list[str] = []
+    for name, value in (
+        ("max-model-len", settings.context_length),
+        ("gpu-memory-utilization", settings.mem_fraction),
+        ("block-size", settings.page_size),
+        ("kv-cache-dtype", settings.kv_cache_dtype),
+        ("max-num-seqs", settings.max_running_requests),
+        ("max-num-batched-tokens", chunk if chunk != -1 else None),
+    ):
+        if value is not None:
+            arguments += flag(name, value)
+    if chunk == -1:
+        arguments.append("--no-enable-chunked-prefill")
+    if settings.trust_remote_code:
+        arguments.append("--trust-remote-code")
+    return tuple(arguments)
+
+
+def extra_arguments(placed: Placed, printed: Sequence[str], handled: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """Returns the person's own flags.
+
+    Args:
+        printed: the options of the command so far.
+        handled: flags that the dialect reads itself.
+
+    Raises:
+        ConfigError: one of them is an option that the plan writes already.
+    """
+    own = {name: value for name, value in placed.settings.flags.items() if name not in handled}
+    names = {word.partition("=")[0] for word in printed if word.startswith("--")}
+    for name in own:
+        if f"--{name}" in names:
+            field = f"{placed.role.value}.flags.{name}"
+            problem, remedy = "is an option that the plan writes itself", "set the field of the deployment instead"
+            raise ConfigError(field, own[name], problem, remedy)
+    return flags(own)
+
+
+def needs_visible(placement: Placement, placed: Placed) -> bool:
+    """Returns True when a worker has to be told its GPUs: it shares its node, or the deployment chooses them."""
+    if not placed.visible:
+        return False
+    settings = placed.settings
+    chosen = placement.deployment.gpu_selection is not None or settings.gpus is not None or settings.base_gpu_id
+    shared = any(other.node == placed.node and other.name != placed.name for other in placement.workers)
+    return bool(chosen) or shared
+
+
+def worker_env(placement: Placement, placed: Placed, *variables: str) -> dict[str, str]:
+    """Returns what every worker of vLLM needs: its GPUs in each of `variables`, ModelScope, Mooncake's own settings.
+
+    Variables of Mooncake are given to workers of prefill and decode over Mooncake alone.
+    """
+    deployment = placement.deployment
+    env: dict[str, str] = {}
+    if needs_visible(placement, placed):
+        env |= dict.fromkeys(variables or ("CUDA_VISIBLE_DEVICES",), ",".join(placed.visible))
+    if deployment.modelscope:
+        env["VLLM_USE_MODELSCOPE"] = "True"
+    if deployment.transport not in {"mooncake", "mooncake_tcp", "ascend"}:
+        return env
+    if placed.role in {Role.PREFILL, Role.DECODE} or deployment.store is not None:
+        if deployment.transport == "mooncake_tcp":
+            # The protocol alone leaves RDMA on where there is a usable NIC.
+            env["MC_FORCE_TCP"] = "1"
+        if deployment.observe:
+            env["MC_TE_METRIC"] = "1"
+        band = placement.rpc_ports.get(placed.node)
+        if band is not None:
+            env |= {"MC_MIN_RPC_PORT": str(band[0]), "MC_MAX_RPC_PORT": str(band[1])}
+    return env

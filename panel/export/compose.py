@@ -1,0 +1,225 @@
+"""The format `compose`: one Compose project per node, for hosts with Docker or Podman. Pure.
+
+Containers share the host's network and IPC, as RDMA and shared memory want it. `$` is doubled everywhere, since Compose
+replaces variables in all strings. A process waits by `depends_on` for those of its own node and by a container of its
+own for those of others. See the Compose specification for the keys.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from ..deployment import Deployment
+from ..launch import LaunchPlan, ProcessSpec, Role
+from .command_words import request_script
+from .container import inner_command
+from .exported import ExportedFile, Format
+from .firewall import firewall_files
+from .nodes import Node, config_files, environment, file_labels, nodes_of, ready_url
+from .readme import code, readme
+from .run_of import image_of
+
+__all__ = ["FORMAT", "compose_document", "write"]
+
+_ABOUT = "For hosts with Docker: each process in a container of its engine's image, with the host's network."
+_WORKERS = (Role.PREFILL, Role.DECODE, Role.UNIFIED, Role.ENCODER)
+_RDMA = ("mooncake", "nixl", "mori", "ascend")
+_ASCEND = (*(f"/dev/davinci{number}" for number in range(8)), "/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
+_AMD = ("/dev/kfd", "/dev/dri")
+_FILES = "/deployment"
+_ASK = "import sys,urllib.request as u;u.build_opener(u.ProxyHandler({})).open(sys.argv[1],timeout=4)"
+_WAIT = (
+    "import sys,time,urllib.request as u\n"
+    "o=u.build_opener(u.ProxyHandler({}));end=time.monotonic()+float(sys.argv[2])\n"
+    "while True:\n"
+    " try:\n"
+    "  o.open(sys.argv[1],timeout=4);break\n"
+    " except OSError as e:\n"
+    "  if time.monotonic()>end:sys.exit(f'{sys.argv[1]} did not answer within {sys.argv[2]} s: {e}')\n"
+    "  time.sleep(1)"
+)
+
+
+def write(plan: LaunchPlan, deployment: Deployment) -> tuple[ExportedFile, ...]:
+    """Returns README.md and, in a folder per node, compose.yaml and the config files."""
+    nodes = nodes_of(plan)
+    exported = [ExportedFile("README.md", readme(plan, deployment, nodes, _steps(plan, deployment, nodes)))]
+    for node in nodes:
+        document = compose_document(plan, deployment, node)
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1 << 20)
+        exported.append(ExportedFile(f"{node.label}/compose.yaml", text))
+        if node.requests:
+            exported.append(ExportedFile(f"{node.label}/request.sh", request_script(node), executable=True))
+        exported += config_files(node)
+    return (*exported, *firewall_files(plan, nodes))
+
+
+FORMAT = Format("compose", "Docker Compose", _ABOUT, write)
+
+
+def compose_document(plan: LaunchPlan, deployment: Deployment, node: Node) -> dict[str, Any]:
+    """Returns the Compose project of `node`."""
+    keys = {spec.name: label.lower() for spec, label in zip(node.processes, _labels(node), strict=True)}
+    services: dict[str, Any] = {}
+    for spec in node.processes:
+        for name in spec.after:
+            other = plan.process(name)
+            if other is not None and other.node != node.name and other.ready.url:
+                services.setdefault(_waiter(name), _wait(plan, deployment, other, spec, node))
+        services[keys[spec.name]] = _service(plan, deployment, node, spec, keys)
+    return {"name": _project(f"{plan.run_name}-{node.label}"), "services": services}
+
+
+def _service(
+    plan: LaunchPlan, deployment: Deployment, node: Node, spec: ProcessSpec, keys: Mapping[str, str]
+) -> dict[str, Any]:
+    command = inner_command(spec, image_of(plan, deployment, spec))
+    made: dict[str, Any] = {
+        "image": _literal(image_of(plan, deployment, spec)),
+        "entrypoint": [],  # Some images have one of their own, which would take the command for its arguments.
+        "command": [_literal(word) for word in command.argv],
+    }
+    variables = {**command.env, **environment(spec)}
+    if variables:
+        made["environment"] = {name: _literal(value) for name, value in variables.items()}
+    made["network_mode"] = "host"
+    made["ipc"] = "host"
+    made["init"] = True
+    made["stop_grace_period"] = f"{max(1, math.ceil(spec.grace_s))}s"
+    made["restart"] = "on-failure"
+    if spec.role in _WORKERS and plan.dialect != "bundled":
+        made["cap_add"] = ["IPC_LOCK"]
+        made["ulimits"] = {"memlock": -1}
+        devices = _devices(plan)
+        if devices:
+            made["devices"] = devices
+        if not _accelerator_devices(plan):
+            gpu = {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+            made["deploy"] = {"resources": {"reservations": {"devices": [gpu]}}}
+    made["volumes"] = _volumes(plan, node, spec) + [
+        {"type": "bind", "source": _literal(source), "target": _literal(target)} for source, target in command.mounts
+    ]
+    if not made["volumes"]:
+        del made["volumes"]
+    place = command.cwd or spec.cwd
+    if place or node.files:
+        made["working_dir"] = _literal(place or _FILES)
+    waits = _depends_on(plan, spec, node, keys)
+    if waits:
+        made["depends_on"] = waits
+    if spec.ready.url:
+        made["healthcheck"] = _health(spec)
+    return made
+
+
+def _depends_on(plan: LaunchPlan, spec: ProcessSpec, node: Node, keys: Mapping[str, str]) -> dict[str, Any]:
+    waits: dict[str, Any] = {}
+    for name in spec.after:
+        other = plan.process(name)
+        if other is None:
+            continue
+        if other.node == node.name:
+            waits[keys[name]] = {"condition": "service_healthy" if other.ready.url else "service_started"}
+        elif other.ready.url:
+            waits[_waiter(name)] = {"condition": "service_completed_successfully"}
+    return waits
+
+
+def _wait(
+    plan: LaunchPlan, deployment: Deployment, other: ProcessSpec, spec: ProcessSpec, node: Node
+) -> dict[str, Any]:
+    address, seconds = ready_url(plan, other, node.name), str(math.ceil(other.ready.timeout_s))
+    return {
+        "image": _literal(image_of(plan, deployment, spec)),
+        "entrypoint": [],
+        "command": ["python3", "-c", _literal(_WAIT), _literal(address), seconds],
+        "network_mode": "host",
+        "restart": "no",
+    }
+
+
+def _health(spec: ProcessSpec) -> dict[str, Any]:
+    test = ["CMD", "python3", "-c", _ASK, _literal(spec.ready.url)]
+    if spec.argv[0].rsplit("/", 1)[-1] == "etcd":
+        # Its image has no Python.
+        test = [
+            "CMD",
+            "etcdctl",
+            f"--endpoints=http://127.0.0.1:{spec.ports.get('client', 2379)}",
+            "endpoint",
+            "health",
+        ]
+    return {
+        "test": test,
+        "interval": "5s",
+        "timeout": "5s",
+        "retries": 3,
+        "start_period": f"{math.ceil(spec.ready.timeout_s)}s",
+    }
+
+
+def _accelerator_devices(plan: LaunchPlan) -> tuple[str, ...]:
+    if plan.dialect == "rocm-mad":
+        return _AMD
+    return _ASCEND if plan.dialect == "vllm-ascend" or plan.transport == "ascend" else ()
+
+
+def _devices(plan: LaunchPlan) -> list[str]:
+    rdma = ("/dev/infiniband",) if plan.transport in _RDMA else ()
+    return [f"{device}:{device}" for device in (*_accelerator_devices(plan), *rdma)]
+
+
+def _volumes(plan: LaunchPlan, node: Node, spec: ProcessSpec) -> list[dict[str, Any]]:
+    volumes: list[dict[str, Any]] = []
+    if node.files:
+        volumes.append({"type": "bind", "source": ".", "target": _FILES})
+    if spec.role not in (*_WORKERS, Role.ROUTER, Role.PROXY):
+        return volumes
+    if plan.model.startswith("/"):
+        model = _literal(plan.model)
+        volumes.append({"type": "bind", "source": model, "target": model, "read_only": True})
+    else:
+        cache = "${HF_HOME:-${HOME}/.cache/huggingface}"
+        volumes.append({"type": "bind", "source": cache, "target": "/root/.cache/huggingface"})
+    return volumes
+
+
+def _labels(node: Node) -> tuple[str, ...]:
+    return file_labels(spec.name for spec in node.processes)
+
+
+def _waiter(name: str) -> str:
+    return f"wait-for-{file_labels([name])[0].lower()}"
+
+
+def _project(name: str) -> str:
+    return re.sub(r"[^a-z0-9_-]", "-", name.lower()).lstrip("-_")
+
+
+def _literal(text: str) -> str:
+    return text.replace("$", "$$")
+
+
+def _steps(plan: LaunchPlan, deployment: Deployment, nodes: Sequence[Node]) -> list[str]:
+    images = dict.fromkeys(image_of(plan, deployment, spec) for spec in plan.processes)
+    asking = next((node for node in nodes if node.requests), nodes[-1])
+    trial = f" from {code(asking.name)}" if asking.name else ""
+    steps = [
+        "Copy each node's folder to it: "
+        + ", ".join(f"`{node.label}` to {code(node.name)}" if node.name else f"`{node.label}`" for node in nodes)
+        + ". GPUs need the NVIDIA Container Toolkit there.",
+        f"Images: {', '.join(map(code, images))}. Others: write `run.image` into the deployment and export again.",
+        "On all nodes at once, in the node's folder: `docker compose up -d`. A container waits for what it needs.",
+        "Look: `docker compose ps` and `docker compose logs -f`.",
+        "Stop: `docker compose down`.",
+    ]
+    if plan.transport in _RDMA and plan.dialect != "bundled":
+        steps.insert(1, "A node without RDMA devices has no `/dev/infiniband`: remove that line there.")
+    if asking.requests:
+        steps.insert(-1, f"Ask for an answer{trial}: the request is in `{asking.label}/request.sh`.")
+    return steps

@@ -1,0 +1,111 @@
+"""nftables rules for each node of a deployment over several: its hosts alone reach the ports of the node. Pure.
+
+Only ports of the plan are touched, so that whatever else a host does goes on as before. Everybody reaches the router,
+or the unified workers where there is none. Ports that an engine draws from the kernel's ephemeral range cannot be
+named here (SGLang's ZMQ ports of each rank are such).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Sequence
+
+from ..launch import LaunchPlan, ProcessSpec, Role
+from .exported import ExportedFile
+from .nodes import Node
+
+__all__ = ["firewall_files", "table_name"]
+
+# SGLang takes about six ports from that of --dist-init-addr; the planner keeps eight free.
+_DIST_PORTS = 8
+
+
+def firewall_files(plan: LaunchPlan, nodes: Sequence[Node]) -> tuple[ExportedFile, ...]:
+    """Returns `firewall.nft` in each node's folder; nothing when all runs on one node."""
+    if len(nodes) < 2:
+        return ()
+    peers = sorted({node.address for node in nodes}, key=_order)
+    shown = "\n".join(_sets(peers))
+    fronts = (Role.ROUTER, Role.PROXY)
+    if not any(spec.role in fronts for spec in plan.processes):
+        fronts = (Role.UNIFIED,)
+    return tuple(
+        ExportedFile(f"{node.label}/firewall.nft", _rules(table_name(plan), shown, peers, node, fronts))
+        for node in nodes
+    )
+
+
+def table_name(plan: LaunchPlan) -> str:
+    """Returns the name of the table of rules."""
+    return f"pdpanel_{plan.run_name.replace('-', '_')}"
+
+
+def _rules(table: str, sets: str, peers: Sequence[str], node: Node, fronts: tuple[Role, ...]) -> str:
+    everybody = {(spec.ports["http"],) * 2 for spec in node.processes if spec.role in fronts and "http" in spec.ports}
+    own = {ports for spec in node.processes for ports in _ranges(spec)} - everybody
+    lines = [
+        "#!/usr/sbin/nft -f",
+        "# Load it with `nft -f`; loading it again replaces it.",
+        f"table inet {table}",
+        f"delete table inet {table}",
+        f"table inet {table} {{",
+        sets,
+        "  chain input {",
+        "    type filter hook input priority filter; policy accept;",
+        "    ct state established,related accept",
+        '    iifname "lo" accept',
+    ]
+    if everybody:
+        lines.append(f"    tcp dport {_ports(everybody)} accept")
+    if own:
+        ports = _ports(own)
+        if any(_version(peer) != 6 for peer in peers):
+            lines.append(f"    ip saddr @hosts4 tcp dport {ports} accept")
+        if any(_version(peer) == 6 for peer in peers):
+            lines.append(f"    ip6 saddr @hosts6 tcp dport {ports} accept")
+        lines.append(f"    tcp dport {ports} drop")
+    return "\n".join([*lines, "  }", "}"]) + "\n"
+
+
+def _sets(peers: Sequence[str]) -> Iterator[str]:
+    # A name is looked up when the rules are loaded.
+    for name, kind, members in (
+        ("hosts4", "ipv4_addr", [peer for peer in peers if _version(peer) != 6]),
+        ("hosts6", "ipv6_addr", [peer for peer in peers if _version(peer) == 6]),
+    ):
+        if members:
+            yield f"  set {name} {{"
+            yield f"    type {kind}"
+            yield f"    elements = {{ {', '.join(members)} }}"
+            yield "  }"
+
+
+def _ranges(spec: ProcessSpec) -> Iterator[tuple[int, int]]:
+    for purpose, port in spec.ports.items():
+        yield (port, min(port + _DIST_PORTS - 1, 65535)) if purpose.startswith("dist") else (port, port)
+    low, high = spec.env.get("MC_MIN_RPC_PORT", ""), spec.env.get("MC_MAX_RPC_PORT", "")
+    if low.isdecimal() and high.isdecimal() and 0 < int(low) <= int(high) < 65536:
+        yield int(low), int(high)
+
+
+def _ports(ranges: Iterable[tuple[int, int]]) -> str:
+    """Returns ports as nftables writes them; overlapping ranges, which it refuses, become one."""
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1] = merged[-1][0], max(high, merged[-1][1])
+        else:
+            merged.append((low, high))
+    return "{ " + ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in merged) + " }"
+
+
+def _version(address: str) -> int:
+    try:
+        return ipaddress.ip_address(address).version
+    except ValueError:
+        return 0
+
+
+def _order(address: str) -> tuple[int, int, str]:
+    version = _version(address)
+    return version, int(ipaddress.ip_address(address)) if version else 0, address
