@@ -77,6 +77,6 @@ def _read(name: str) -> dict[str, Any]:
     # Only a listed name is opened: the name may come from outside and must not lead anywhere else.
     names = preset_names()
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names
+        near = difflib.get_close_matches(name[:60], names, n=3, cutoff=0.0)
         raise PresetError(f"There is no preset {name[:60]!r}; the nearest are {', '.join(near)}.")
     return yaml.safe_load((resources.files(__name__) / f"{name}{_ENDING}").read_text("utf-8"))

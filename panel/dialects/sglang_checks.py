@@ -71,11 +71,15 @@ def _check_pair_role(deployment: Deployment, settings: RoleSpec, role: Role) -> 
     if settings.npu_phy_id is not None and not ascend:
         remedy = "write transport: ascend, or ascend.via_mooncake: true"
         _refuse(f"{role.value}.npu_phy_id", settings.npu_phy_id, "is of an NPU, and no NPU carries KV here", remedy)
-    if flags.get(_ALLOCATION) == "prefill_complete" and (why := list(_against_complete(deployment, settings, role))):
-        problem = f"does not go with {' or '.join(why)}"
-        _refuse(f"{name}.{_ALLOCATION}", "prefill_complete", problem, "write early, or change the other")
-    if flags.get(_SWITCH) and (why := list(_against_switch(settings))):
-        _refuse(f"{name}.{_SWITCH}", True, f"does not go with {' or '.join(why)}", "remove one of the two")
+    if flags.get(_ALLOCATION) == "prefill_complete":
+        against = " or ".join(_against_complete(deployment, settings, role))
+        if against:
+            problem = f"does not go with {against}"
+            _refuse(f"{name}.{_ALLOCATION}", "prefill_complete", problem, "write early, or change the other")
+    if flags.get(_SWITCH):
+        against = " or ".join(_against_switch(settings))
+        if against:
+            _refuse(f"{name}.{_SWITCH}", True, f"does not go with {against}", "remove one of the two")
     if role is Role.DECODE and flags.get(_RADIX) and flags.get("enable-hisparse"):
         _refuse(f"{name}.{_RADIX}", True, "does not go with enable-hisparse", "remove one of the two")
     threshold = flags.get(_THRESHOLD)

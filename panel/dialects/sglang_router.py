@@ -80,8 +80,9 @@ def _workers(placement: Placement, kind: str) -> list[str]:
             raise ConfigError("router.kind", kind, "serves pairs of prefill and decode alone", remedy)
         return ["--worker-urls", *(url(worker.address, worker.port) for worker in unified)]
     prefill = placement.first_ranks(Role.PREFILL)
-    ports = [worker.bootstrap_port for worker in prefill]
-    told = len(prefill) > 1 or ports[0] != BOOTSTRAP_PORT or prefill[0].settings.bootstrap_port is not None
+    told = len(prefill) > 1 or any(
+        worker.bootstrap_port != BOOTSTRAP_PORT or worker.settings.bootstrap_port is not None for worker in prefill
+    )
     words = ["--pd-disaggregation", *(("--mini-lb",) if kind == "mini_lb" else ())]
     for worker in prefill:
         words += ["--prefill", url(worker.address, worker.port), *([str(worker.bootstrap_port)] if told else [])]

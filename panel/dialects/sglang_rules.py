@@ -29,8 +29,8 @@ _DOCUMENT = "SGLang's PD disaggregation document"
 ATTENTION_DP = Rule(
     "sglang-attention-dp",
     "DP attention is spelled by version",
-    "Up to 0.5.20 SGLang takes --dp-size N --enable-dp-attention, and from 0.5.22 on --attn-dp-size N; the old spelling "
-    "is deprecated in 0.5.23. The plan writes what the deployment's engine_version reads.",
+    "Up to 0.5.20 SGLang takes --dp-size N --enable-dp-attention, and from 0.5.22 on --attn-dp-size N; the old "
+    "spelling is deprecated in 0.5.23. The plan writes what the deployment's engine_version reads.",
     (_WHEEL,),
 )
 GPUS = Rule(
@@ -77,7 +77,8 @@ CHOICE = Rule(
 IGNORED = Rule(
     "sglang-ignored",
     "A setting that the chosen transport or role does not read",
-    "Some settings belong to one transport or one role. Another one starts without a word and does not do what they say.",
+    "Some settings belong to one transport or one role. Another one starts without a word and does "
+    "not do what they say.",
     (_WHEEL, _DOCUMENT),
 )
 QUEUES = Rule(

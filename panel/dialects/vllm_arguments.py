@@ -152,9 +152,10 @@ def needs_visible(placement: Placement, placed: Placed) -> bool:
     if not placed.visible:
         return False
     settings = placed.settings
-    chosen = placement.deployment.gpu_selection is not None or settings.gpus is not None or settings.base_gpu_id
+    chosen = placement.deployment.gpu_selection is not None or settings.gpus is not None
+    chosen = chosen or settings.base_gpu_id is not None
     shared = any(other.node == placed.node and other.name != placed.name for other in placement.workers)
-    return bool(chosen) or shared
+    return chosen or shared
 
 
 def worker_env(placement: Placement, placed: Placed, *variables: str) -> dict[str, str]:

@@ -54,7 +54,7 @@ def has(deployment: Deployment, feature: str) -> bool:
 
 
 def require(deployment: Deployment, feature: str, remedy: str) -> None:
-    """Raises ConfigError when the deployment's version is not known to have the feature; `remedy` is what else helps."""
+    """Raises ConfigError when the version is not known to have the feature; `remedy` is what else helps."""
     if has(deployment, feature):
         return
     known = FEATURES[feature]

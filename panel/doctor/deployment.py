@@ -157,9 +157,19 @@ def check_deployment(
 
 
 def check_commands(
-    workers: Sequence[WorkerArguments], host: Host, topology: Topology, model: ModelSize | None = None
+    workers: Sequence[WorkerArguments],
+    host: Host | None = None,
+    topology: Topology | None = None,
+    model: ModelSize | None = None,
 ) -> tuple[Finding, ...]:
-    """Returns what would go wrong with launch commands on `host`; several deployments are judged one by one."""
+    """Returns what would go wrong with launch commands; several deployments are judged one by one.
+
+    Args:
+        workers: in the order of their text.
+        host: where they would run; None looks at the commands alone.
+        topology: what follows from the host's devices.
+        model: how large the model is, as far as it is known.
+    """
     found: list[Finding] = []
     for deployment in split_deployments(workers):
         found += _check(deployment, host, topology, model or ModelSize())

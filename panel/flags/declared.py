@@ -122,7 +122,7 @@ def _calls(tree: ast.Module, types: Mapping[str, str]) -> Iterator[Declared]:
 
 
 def _frontend(tree: ast.Module) -> Iterator[Declared]:
-    """vLLM's fields of FrontendArgs, each of which becomes an option of its name."""
+    """The fields of vLLM's FrontendArgs, each of which becomes an option of its name."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and node.name in {"FrontendArgs", "BaseFrontendArgs"}:
             for name, annotation in _fields(node):

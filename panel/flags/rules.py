@@ -39,8 +39,8 @@ UNKNOWN = Rule(
 KV_KEY = Rule(
     "kv-transfer-key-refused",
     "A key that the KV transfer configuration of this vLLM does not have",
-    "vLLM's configuration classes refuse unknown keys. kv_rank, kv_parallel_size, kv_buffer_size and kv_ip were read by "
-    "V0, ignored by V1, and are gone in 0.32.",
+    "vLLM's configuration classes refuse unknown keys. kv_rank, kv_parallel_size, kv_buffer_size and kv_ip were read "
+    "by V0, ignored by V1, and are gone in 0.32.",
     _READ,
 )
 

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["Abbreviation", "Facts", "Merger", "Succession", "load_facts"]
+__all__ = ["ENGINES", "Abbreviation", "Facts", "Merger", "Succession", "load_facts"]
 
 ENGINES = ("sglang", "sglang-router", "vllm")
 
@@ -69,14 +69,13 @@ class Abbreviation:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All facts on one engine's options."""
+    """All facts on one engine's options; `dotted` is True where --option.key sets a key of a JSON option."""
 
     engine: str
     title: str
     successions: tuple[Succession, ...] = ()
     mergers: tuple[Merger, ...] = ()
     abbreviations: tuple[Abbreviation, ...] = ()
-    underscores: bool = False
     dotted: bool = False
 
     def of(self, old: str) -> Succession | None:
@@ -97,7 +96,6 @@ def load_facts(engine: str) -> Facts | None:
         tuple(_succession(entry) for entry in document.get("succession", ())),
         tuple(Merger(**entry) for entry in document.get("merger", ())),
         tuple(Abbreviation(short, long) for short, long in document.get("abbreviations", {}).items()),
-        underscores=document.get("underscores", False),
         dotted=document.get("dotted", False),
     )
 

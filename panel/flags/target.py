@@ -52,11 +52,9 @@ class Target:
 
     def spelled(self, name: str) -> str:
         """Returns the name with an abbreviation written out and underscores made dashes, if such an option exists."""
-        if self.has(name):
-            return name
         long = next((one.long for one in self.facts.abbreviations if one.short == name), "")
-        if long:
-            return long
+        if long or self.has(name):
+            return long or name
         dashed = name.replace("_", "-")
         return dashed if dashed != name and dashed in self.table.options else name
 

@@ -1,4 +1,4 @@
-"""The arguments of an engine in the words of one version of it, with a finding for everything that changed or cannot be.
+"""The arguments of an engine in the words of one version of it, with a finding for everything that changed.
 
 Pure. Knows no option by name: tables and facts do. Called by the dialects on what they generate and what people add.
 """
@@ -68,9 +68,9 @@ def _in_words_of(target: Target, option: Written, taken: set[str], findings: lis
     if target.has(option.name) and not (target.given and target.calls_deprecated(option.name)):
         return (option,)
     stands = _stand_in(target, option, _DEPTH)
-    if stands == (option,):
-        return stands
     if stands is not None:
+        if stands == (option,):
+            return stands
         findings.append(_changed(target, option, stands))
         kept = tuple(other for other in stands if other.name not in taken)
         taken.update(other.name for other in kept)

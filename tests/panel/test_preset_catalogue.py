@@ -28,7 +28,7 @@ def test_own_presets_come_first_and_go_first(tmp_path: Path) -> None:
 def test_a_broken_own_preset_is_listed_with_what_is_wrong(tmp_path: Path) -> None:
     folder = presets_folder(tmp_path)
     folder.mkdir()
-    (folder / "bad.yaml").write_text("modle: x\n")
+    (folder / "bad.yaml").write_text("model: m\nmodle: x\n")
     broken = find_presets(tmp_path)[0]
     assert broken.name == "bad" and "modle" in broken.problem
     with pytest.raises(ConfigError, match="modle"):
