@@ -11,7 +11,7 @@ from ..deployment import Deployment
 from ..deployment_parts import RoleSpec
 from ..launch import Role
 from .placement import Placed, Placement, flag
-from .sglang_version import attention_ranks, spells_attn_dp
+from .sglang_version import attention_ranks
 
 __all__ = [
     "DEFAULT_PORT",
@@ -65,26 +65,21 @@ def _own_start(placement: Placement, placed: Placed) -> str:
     return f"{address}:{wished + _DIST_PORTS * peers.index(placed)}"
 
 
-def parallel_arguments(settings: RoleSpec, role: str, numbers: tuple[int, ...]) -> tuple[str, ...]:
-    """Returns the parallel sizes, with DP attention spelled as version `numbers` reads it.
+def parallel_arguments(settings: RoleSpec, role: str) -> tuple[str, ...]:
+    """Returns the parallel sizes, with DP attention spelled by the field that the deployment uses.
 
     Raises:
         ConfigError: sizes of `role` that SGLang refuses.
     """
     _check_parallel(settings, role)
     arguments: list[str] = []
-    if settings.tp is not None:
-        arguments += flag("tp-size", settings.tp)
-    if settings.pp is not None:
-        arguments += flag("pp-size", settings.pp)
-    if settings.attn_dp is not None or settings.dp_attention:
-        ranks = attention_ranks(settings)
-        if spells_attn_dp(settings, numbers):
-            arguments += flag("attn-dp-size", ranks)
-        else:
-            arguments += [*flag("dp-size", ranks), "--enable-dp-attention"]
-    elif settings.dp is not None:
+    for name, value in (("tp-size", settings.tp), ("pp-size", settings.pp), ("attn-dp-size", settings.attn_dp)):
+        if value is not None:
+            arguments += flag(name, value)
+    if settings.dp is not None:
         arguments += flag("dp-size", settings.dp)
+    if settings.dp_attention:
+        arguments.append("--enable-dp-attention")
     if settings.ep is not None:
         arguments += flag("ep-size", settings.ep)
     return tuple(arguments)

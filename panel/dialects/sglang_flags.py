@@ -1,7 +1,6 @@
-"""A person's own flags of SGLang: which the plan sets itself, which take several values, and what became of them.
+"""A person's own flags of SGLang: which the plan sets itself, and which take several values.
 
-Pure. What a field of the deployment says is refused here, since the plan would not know of it; the rest is translated
-to the engine's version.
+Pure. What a field of the deployment says is refused here, since the plan would not know of it.
 """
 
 from __future__ import annotations
@@ -9,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...engine.errors import ConfigError
-from ...nic_probe.finding import Finding
 from ..deployment_parts import Flag, RoleSpec
+from ..flags.table import Kind, load_table
 from .placement import flag
 
-__all__ = ["check_flags", "flag_arguments", "translated"]
+__all__ = ["ENGINE", "check_flags", "flag_arguments"]
+
+ENGINE = "sglang"
+"""Whose flags, as `panel.flags` calls it."""
 
 # Flags whose meaning the planner has to know, and the field that says it.
 _PLANNED = {
@@ -55,29 +57,6 @@ _FIELDS = {
     "trust-remote-code": "trust_remote_code",
     "encoder-transfer-backend": "encoder_transfer",
 }
-# Options of SGLang with nargs "+": their values are words of their own.
-_LISTS = frozenset(
-    {
-        "cuda-graph-bs",
-        "cuda-graph-bs-decode",
-        "cuda-graph-bs-prefill",
-        "encoder-register-urls",
-        "lora-paths",
-        "lora-target-modules",
-        "numa-node",
-        "log-requests-target",
-        "debug-tensor-dump-layers",
-        "custom-weight-loader",
-        "bucket-time-to-first-token",
-        "bucket-inter-token-latency",
-        "bucket-e2e-request-latency",
-        "prompt-tokens-buckets",
-        "generation-tokens-buckets",
-        "tokenizer-metrics-allowed-custom-labels",
-        "uvicorn-access-log-exclude-prefixes",
-        "flashinfer-autotune-skip-ops",
-    }
-)
 
 
 def check_flags(settings: RoleSpec, role: str) -> None:
@@ -94,17 +73,14 @@ def check_flags(settings: RoleSpec, role: str) -> None:
 
 def flag_arguments(flags: Mapping[str, Flag]) -> tuple[str, ...]:
     """Returns the arguments of a person's flags: True gives the bare flag, False nothing, a list its words."""
+    table = load_table(ENGINE)
     arguments: list[str] = []
     for name, value in flags.items():
+        option = table.options.get(f"--{name}") if table else None
         if value is True:
             arguments.append(f"--{name}")
-        elif value is not False and name in _LISTS:
+        elif value is not False and option is not None and option.kind is Kind.LIST:
             arguments += [f"--{name}", *str(value).split()]
         elif value is not False:
             arguments += flag(name, value)
     return tuple(arguments)
-
-
-def translated(version: str, flags: Mapping[str, Flag]) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
-    """Returns a person's flags as arguments for this version of SGLang, and what was changed about them."""
-    return flag_arguments(flags), ()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from ...engine.errors import ConfigError
 from ...nic_probe.finding import Evidence, Finding, Severity
 from ..deployment import Deployment
+from ..flags.translate import Translated, translate
 from ..launch import PlannedFile, ProcessSpec, Readiness, Role
 from ..metadata.address import Scheme, parse_metadata_server
 from .dialect import Dialect, Draft, PortDefaults
@@ -24,7 +25,7 @@ from .sglang_arguments import (
     parallel_arguments,
     size_arguments,
 )
-from .sglang_flags import check_flags, translated
+from .sglang_flags import ENGINE, check_flags, flag_arguments
 from .sglang_router import first_ranks_of
 from .sglang_rules import LEGACY_VERSION
 from .sglang_transport import nic_names
@@ -65,23 +66,28 @@ def build(placement: Placement) -> Draft:
     )
 
 
-def _worker(placement: Placement, placed: Placed, after: tuple[str, ...]) -> ProcessSpec:
+def _arguments(placement: Placement, placed: Placed) -> Translated:
+    """Returns the worker's arguments in the words of the one version that this dialect speaks to."""
     deployment, settings = placement.deployment, placed.settings
     check_flags(settings, placed.role.value)
     metrics = deployment.observe and "enable-metrics" not in settings.flags
-    person, _ = translated(_VERSION, settings.flags)
-    argv = (
-        *LAUNCH,
+    arguments = (
         *model_arguments(deployment),
         *flag("disaggregation-mode", placed.role.value),
         *address_arguments(placed),
         *_bootstrap(placement, placed),
         *group_arguments(placement, placed),
-        *parallel_arguments(settings, placed.role.value, version_of(_VERSION)),
+        *parallel_arguments(settings, placed.role.value),
         *size_arguments(settings),
         *(("--enable-metrics",) if metrics else ()),
-        *person,
+        *flag_arguments(settings.flags),
     )
+    return translate(ENGINE, _VERSION, arguments)
+
+
+def _worker(placement: Placement, placed: Placed, after: tuple[str, ...]) -> ProcessSpec:
+    deployment = placement.deployment
+    argv = (*LAUNCH, *_arguments(placement, placed).arguments)
     env = {**gpu_env(placement, placed), "MOONCAKE_CONFIG_PATH": f"./{_FILE}"}
     band = placement.rpc_ports.get(placed.node)
     if band is not None:
@@ -158,19 +164,11 @@ def _check(placement: Placement) -> None:
             remedy = "name RDMA devices, such as nics: [mlx5_0], or write transport: mooncake_tcp"
             problem = f"names no device for {worker.name}, and mooncake.json needs device_name for rdma"
             raise ConfigError("nics", deployment.nics, problem, remedy)
-        if worker.settings.attn_dp is not None:
-            remedy = "write dp and dp_attention: true"
-            raise ConfigError(f"{worker.role.value}.attn_dp", worker.settings.attn_dp, "came with 0.5.22", remedy)
     numbers = version_of(deployment.engine_version)
-    router = deployment.router
     if placement.router is not None and numbers >= _NO_MINI_LB:
         remedy = "write dialect: sglang, whose router is sglang_router.launch_router, or router.kind: none"
         problem = f"is a module that SGLang {deployment.engine_version} does not have"
         raise ConfigError("router.kind", "mini_lb", problem, remedy)
-    if router.policy not in (None, "random"):
-        raise ConfigError(
-            "router.policy", router.policy, "is not one of mini_lb, which picks at random", "leave it out"
-        )
 
 
 def _check_metadata(deployment: Deployment) -> None:
@@ -212,7 +210,7 @@ def _notes(placement: Placement) -> Iterator[Finding]:
             _VERSION,
         )
     for role in (Role.PREFILL, Role.DECODE):
-        yield from translated(_VERSION, deployment.settings(role.value).flags)[1]
+        yield from _arguments(placement, placement.first_ranks(role)[0]).findings
 
 
 _WORKER = (

@@ -14,9 +14,9 @@ from ..launch import Role
 from . import sglang_rules as rules
 from .placement import Placement
 from .sglang_epd import unfit_model
-from .sglang_flags import translated
 from .sglang_limits import DEFAULT_QUEUES
-from .sglang_version import attention_ranks, has_mooncake_tcp, spells_attn_dp, version
+from .sglang_version import attention_ranks, has_mooncake_tcp, version
+from .sglang_worker import worker_arguments
 
 __all__ = ["notes"]
 
@@ -44,7 +44,7 @@ def notes(placement: Placement) -> tuple[Finding, ...]:
         settings = deployment.settings(role.value)
         if settings.count:
             found += _parallel(deployment, settings, role)
-            found += translated(deployment.engine_version, settings.flags)[1]
+            found += worker_arguments(placement, placement.first_ranks(role)[0]).findings
     once = {(finding.id, finding.subject, finding.reason): finding for finding in found}
     return tuple(once.values())
 
@@ -69,7 +69,6 @@ def _versions(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _parallel(deployment: Deployment, settings: RoleSpec, role: Role) -> Iterator[Finding]:
-    yield from _attention(deployment, settings, role)
     yield from _gpus(deployment, settings, role)
     if settings.elastic_ep == "mooncake":
         yield rules.ELASTIC_EP.finding(
@@ -101,24 +100,6 @@ def _parallel(deployment: Deployment, settings: RoleSpec, role: Role) -> Iterato
             )
 
 
-def _attention(deployment: Deployment, settings: RoleSpec, role: Role) -> Iterator[Finding]:
-    if settings.attn_dp is None and not settings.dp_attention:
-        return
-    numbers, ranks = version(deployment), attention_ranks(settings)
-    new = spells_attn_dp(settings, numbers)
-    if new == (settings.attn_dp is not None):
-        return
-    written = f"--attn-dp-size {ranks}" if new else f"--dp-size {ranks} --enable-dp-attention"
-    yield rules.ATTENTION_DP.finding(
-        Severity.INFO,
-        _field(deployment, role, "dp_attention" if new else "attn_dp"),
-        (Evidence("engine_version", deployment.engine_version),),
-        f"For this version it is written {written}.",
-        f"Write attn_dp: {ranks} to have it as it is said." if new else "Nothing has to be done.",
-        written,
-    )
-
-
 def _gpus(deployment: Deployment, settings: RoleSpec, role: Role) -> Iterator[Finding]:
     tp, pp, dp = settings.tp or 1, settings.pp or 1, settings.dp or 1
     shared = attention_ranks(settings) > 1
@@ -132,7 +113,7 @@ def _gpus(deployment: Deployment, settings: RoleSpec, role: Role) -> Iterator[Fi
         remedy = f"Set dp_attention: true, so that the {dp} ranks share {tp * pp} GPUs."
     yield rules.GPUS.finding(
         Severity.ERROR,
-        _field(deployment, role, "dp" if copies else "tp") if not copies else f"{role.value}.dp",
+        _field(deployment, role, "dp" if copies else "tp"),
         (Evidence(role.value, f"{sizes} = {total} GPUs on {settings.nodes} nodes"),),
         f"A worker of {role.value} takes {total} GPUs, {total // settings.nodes} on each of its nodes.",
         remedy,

@@ -12,6 +12,7 @@ from ...engine.errors import ConfigError
 from ..launch import ProcessSpec, Readiness, Role
 from .bundled import router_process as bundled_router
 from .placement import PlacedRouter, Placement, flag, flags, url
+from .routers import METRICS_PORT
 from .sglang_worker import BOOTSTRAP_PORT, READY_TIMEOUT_S
 
 __all__ = ["KINDS", "first_ranks_of", "router_process"]
@@ -22,9 +23,6 @@ _LAUNCH = {
     "mini_lb": ("python3", "-m", "sglang_router.launch_router"),
     "smg": ("smg", "launch"),
 }
-_POLICIES = ("random", "round_robin", "cache_aware", "power_of_two", "manual")
-_SMG_POLICIES = (*_POLICIES, "passthrough", "least_load", "consistent_hashing", "prefix_hash")
-_METRICS_PORT = 29000
 
 
 def first_ranks_of(placement: Placement) -> tuple[str, ...]:
@@ -36,24 +34,24 @@ def router_process(placement: Placement, placed: PlacedRouter) -> ProcessSpec:
     """Returns the router, which is started once all workers are ready.
 
     Raises:
-        ConfigError: a policy that the router does not have, or workers that it cannot serve.
+        ConfigError: workers that the router cannot serve.
     """
     if placed.kind == "bundled":
         return bundled_router(placement, placed)
     deployment = placement.deployment
-    _check_policy(placed.kind, deployment.router.policy)
     argv = [*_LAUNCH[placed.kind], *_workers(placement, placed.kind)]
     if deployment.router.policy is not None:
         argv += flag("policy", deployment.router.policy)
     argv += [*flag("host", placed.listen), *flag("port", placed.port)]
     ports, metrics_url = {"http": placed.port}, ""
     if placed.kind != "mini_lb":
-        if placed.metrics_port is not None:
-            argv += flag("prometheus-port", placed.metrics_port)
+        metrics_port = placed.metrics_port or METRICS_PORT[placed.kind]
+        if deployment.router.metrics_port is not None or metrics_port != METRICS_PORT[placed.kind]:
+            argv += flag("prometheus-port", metrics_port)
         if _is_loopback(placed.listen) and "prometheus-host" not in deployment.router.flags:
             # Its metrics would else be open on all addresses.
             argv += flag("prometheus-host", placed.listen)
-        ports["metrics"] = placed.metrics_port or _METRICS_PORT
+        ports["metrics"] = metrics_port
         metrics_url = url(placed.address, ports["metrics"], "/metrics")
     argv += flags(deployment.router.flags)
     page = "/health" if placed.kind == "mini_lb" else "/readiness"
@@ -89,12 +87,6 @@ def _workers(placement: Placement, kind: str) -> list[str]:
     for worker in placement.first_ranks(Role.DECODE):
         words += ["--decode", url(worker.address, worker.port)]
     return words
-
-
-def _check_policy(kind: str, policy: str | None) -> None:
-    known = {"mini_lb": ("random",), "smg": _SMG_POLICIES}.get(kind, _POLICIES)
-    if policy is not None and policy not in known:
-        raise ConfigError("router.policy", policy, f"is not a policy of {kind}", f"write {' or '.join(known)}")
 
 
 def _is_loopback(host: str) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from ...nic_probe.checks.check import Rule
 
 __all__ = [
-    "ATTENTION_DP",
     "CHOICE",
     "ELASTIC_EP",
     "ENCODER_MODEL",
@@ -26,13 +25,6 @@ __all__ = [
 _WHEEL = "SGLang 0.5.23: its argument parser"
 _DOCUMENT = "SGLang's PD disaggregation document"
 
-ATTENTION_DP = Rule(
-    "sglang-attention-dp",
-    "DP attention is spelled by version",
-    "Up to 0.5.20 SGLang takes --dp-size N --enable-dp-attention, and from 0.5.22 on --attn-dp-size N; the old "
-    "spelling is deprecated in 0.5.23. The plan writes what the deployment's engine_version reads.",
-    (_WHEEL,),
-)
 GPUS = Rule(
     "sglang-gpus-of-a-node",
     "A worker that needs more GPUs than a node has",
@@ -109,7 +101,6 @@ LEGACY_VERSION = Rule(
     ("SGLang's wheels 0.4.5 to 0.5.23",),
 )
 RULES = (
-    ATTENTION_DP,
     GPUS,
     FORCED_TCP,
     ELASTIC_EP,

@@ -1,6 +1,6 @@
 """What a version of SGLang has, as far as the plan's own options depend on it. Pure data and comparisons.
 
-An empty version is today's. A person's flags are translated by `panel.flags`; this is what the plan itself chooses.
+An empty version is today's. Options are translated by `panel.flags`; this is about values and variables.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from ..deployment import Deployment
 from ..deployment_parts import RoleSpec
 from .placement import version_of
 
-__all__ = ["attention_ranks", "has_mooncake_tcp", "spells_attn_dp", "version"]
+__all__ = ["attention_ranks", "has_mooncake_tcp", "version"]
 
-_ATTN_DP_SINCE = (0, 5, 22)
 _MOONCAKE_TCP_SINCE = (0, 5, 14)
 
 
@@ -23,11 +22,6 @@ def version(deployment: Deployment) -> tuple[int, ...]:
 def attention_ranks(settings: RoleSpec) -> int:
     """Returns over how many ranks attention is spread within tp; 1 without DP attention."""
     return settings.attn_dp or (settings.dp or 1 if settings.dp_attention else 1)
-
-
-def spells_attn_dp(settings: RoleSpec, numbers: tuple[int, ...]) -> bool:
-    """Returns True where DP attention is --attn-dp-size: by the version, else by the field that the deployment uses."""
-    return numbers >= _ATTN_DP_SINCE if numbers else settings.attn_dp is not None
 
 
 def has_mooncake_tcp(numbers: tuple[int, ...]) -> bool:

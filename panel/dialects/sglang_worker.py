@@ -5,6 +5,7 @@ Pure: puts the pieces of the other `sglang_*` modules in order. Called by `sglan
 
 from __future__ import annotations
 
+from ..flags.translate import Translated, translate
 from ..launch import ProcessSpec, Readiness, Role
 from .placement import Placed, Placement, flag, url
 from .sglang_arguments import (
@@ -15,17 +16,50 @@ from .sglang_arguments import (
     size_arguments,
 )
 from .sglang_epd import encoder_arguments, language_arguments
-from .sglang_flags import check_flags, translated
+from .sglang_flags import ENGINE, check_flags, flag_arguments
 from .sglang_limits import limit_env
 from .sglang_store import store_arguments, store_env
 from .sglang_transport import transport_arguments, transport_env
-from .sglang_version import version
 
-__all__ = ["BOOTSTRAP_PORT", "LAUNCH", "READY_TIMEOUT_S", "bootstrap_arguments", "worker_process"]
+__all__ = [
+    "BOOTSTRAP_PORT",
+    "LAUNCH",
+    "READY_TIMEOUT_S",
+    "bootstrap_arguments",
+    "gpu_env",
+    "process_of",
+    "worker_arguments",
+    "worker_process",
+]
 
 BOOTSTRAP_PORT = 8998
 LAUNCH = ("python3", "-m", "sglang.launch_server")
 READY_TIMEOUT_S = 1800.0
+
+
+def worker_arguments(placement: Placement, placed: Placed) -> Translated:
+    """Returns the worker's arguments as the deployment's version of SGLang takes them, and what was changed.
+
+    Raises:
+        ConfigError: SGLang would refuse its options.
+    """
+    settings, deployment = placed.settings, placement.deployment
+    check_flags(settings, placed.role.value)
+    arguments = (
+        *model_arguments(deployment),
+        *_mode(placed),
+        *transport_arguments(placement, placed),
+        *address_arguments(placed),
+        *bootstrap_arguments(placement, placed),
+        *group_arguments(placement, placed),
+        *parallel_arguments(settings, placed.role.value),
+        *size_arguments(settings),
+        *language_arguments(placement, placed),
+        *store_arguments(placement, placed),
+        *(("--enable-metrics",) if _adds_metrics(placement, placed) else ()),
+        *flag_arguments(settings.flags),
+    )
+    return translate(ENGINE, deployment.engine_version, arguments)
 
 
 def worker_process(placement: Placement, placed: Placed, after: tuple[str, ...]) -> ProcessSpec:
@@ -34,30 +68,13 @@ def worker_process(placement: Placement, placed: Placed, after: tuple[str, ...])
     Raises:
         ConfigError: SGLang would refuse its options.
     """
-    settings, deployment = placed.settings, placement.deployment
-    check_flags(settings, placed.role.value)
-    flags, _ = translated(deployment.engine_version, settings.flags)
-    argv = (
-        *LAUNCH,
-        *model_arguments(deployment),
-        *_mode(placement, placed),
-        *transport_arguments(placement, placed),
-        *address_arguments(placed),
-        *bootstrap_arguments(placement, placed),
-        *group_arguments(placement, placed),
-        *parallel_arguments(settings, placed.role.value, version(deployment)),
-        *size_arguments(settings),
-        *language_arguments(placement, placed),
-        *store_arguments(placement, placed),
-        *(("--enable-metrics",) if _adds_metrics(placement, placed) else ()),
-        *flags,
-    )
     env = {
         **gpu_env(placement, placed),
         **transport_env(placement, placed),
-        **limit_env(deployment.limits, placed.role),
+        **limit_env(placement.deployment.limits, placed.role),
         **store_env(placement, placed),
     }
+    argv = (*LAUNCH, *worker_arguments(placement, placed).arguments)
     return process_of(placement, placed, argv, env, after)
 
 
@@ -101,7 +118,7 @@ def gpu_env(placement: Placement, placed: Placed) -> dict[str, str]:
     return {"ASCEND_RT_VISIBLE_DEVICES" if npus else "CUDA_VISIBLE_DEVICES": ",".join(placed.visible)}
 
 
-def _mode(placement: Placement, placed: Placed) -> tuple[str, ...]:
+def _mode(placed: Placed) -> tuple[str, ...]:
     if placed.role is Role.ENCODER:
         return encoder_arguments(placed)
     return () if placed.role is Role.UNIFIED else flag("disaggregation-mode", placed.role.value)

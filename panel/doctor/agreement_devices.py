@@ -237,6 +237,9 @@ def _named_devices(worker: WorkerArguments) -> dict[str, tuple[str, ...]]:
     if not text or "$" in text or text.endswith(".json"):
         return {}
     mapping = read_json(text) if text.startswith("{") else None
+    if text.startswith("{") and not isinstance(mapping, Mapping):
+        # Another rule says that this is no JSON.
+        return {}
     if isinstance(mapping, Mapping):
         return {str(gpu): _split(names) for gpu, names in mapping.items() if isinstance(names, str)}
     return {"*": _split(text)}

@@ -69,7 +69,6 @@ def _steps(nodes: Sequence[Node]) -> list[str]:
         + ", ".join(f"`{node.label}` to {code(node.name)}" if node.name else f"`{node.label}`" for node in nodes)
         + ".",
         "Paste the commands of `commands.sh`, each into a shell of its own; each says what has to be ready before it.",
-        "`PROCESS.env` has the same variables for a shell (`set -a; . ./PROCESS.env; set +a`) or systemd's "
-        "EnvironmentFile.",
+        "`PROCESS.env` has the same variables for a shell: `set -a; . ./PROCESS.env; set +a`.",
         "Ask for an answer with the last command.",
     ]

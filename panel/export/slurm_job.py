@@ -87,4 +87,4 @@ def _plain(name: str, value: str) -> str:
 
 @cache
 def _text(name: str) -> str:
-    return files(__package__).joinpath(name).read_text("utf-8")
+    return files(__package__ or __name__).joinpath(name).read_text("utf-8")

@@ -95,8 +95,8 @@ def _results(deployment: Deployment, layout: Layout) -> Iterator[str]:
     known = deployment.slurm.log_path
     request = next(command for command in _after(deployment).commands if command.role == "smoke-test")
     yield "#!/usr/bin/env bash"
-    yield "# Reads what a job measured, with MAD's own program: results.sh JOB. `results.sh test`, on the router's node,"
-    yield "# asks for an answer while the job runs."
+    yield "# Reads what a job measured, with MAD's own program: results.sh JOB. While it runs, `results.sh test` on the"
+    yield "# router's node asks for an answer."
     yield "set -euo pipefail"
     yield "if [[ ${1-} == test ]]; then"
     yield f"  exec {shlex.join(request.argv)}"

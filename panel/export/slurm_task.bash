@@ -32,15 +32,10 @@ link_logs() {
   done
 }
 
-ended() {
-  : >"$job/stop"
-  link_logs
-}
-
 mkdir -p -- "$job/$label"
 bash "$job/$label.sh" start --foreground &
 readonly child=$!
-trap ended EXIT
+trap ': >"$job/stop"; link_logs' EXIT
 # scancel and the time limit send SIGTERM here; the node's script ends its processes with their children.
 trap 'kill -TERM "$child" 2>/dev/null' TERM INT HUP
 

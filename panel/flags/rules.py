@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...nic_probe.checks.check import Rule
 
-__all__ = ["DROPPED", "KV_KEY", "REFUSED", "RULES", "TRANSLATED", "UNKNOWN"]
+__all__ = ["DROPPED", "KV_KEY", "NOT_IN_ENGINE", "REFUSED", "RULES", "TRANSLATED", "UNKNOWN"]
 
 _READ = ("SGLang release wheels 0.4.5 to 0.5.23", "vLLM release wheels 0.8.5 to 0.32.0", "sglang-router 0.3.2")
 
@@ -44,4 +44,11 @@ KV_KEY = Rule(
     _READ,
 )
 
-RULES: tuple[Rule, ...] = (TRANSLATED, DROPPED, REFUSED, UNKNOWN, KV_KEY)
+NOT_IN_ENGINE = Rule(
+    "flag-not-in-engine",
+    "A generated option that the engine at hand does not know",
+    "The options of an engine are read from its source, without running it. A process of the deployment is given one "
+    "that is not among them, so the engine would end at once.",
+)
+
+RULES: tuple[Rule, ...] = (TRANSLATED, DROPPED, REFUSED, UNKNOWN, KV_KEY, NOT_IN_ENGINE)

@@ -41,7 +41,7 @@ def repair(text: str) -> dict[str, Any] | None:
         if (found := read_object(candidate)) is not None:
             return found
     quoted = _quoted(text.replace('"', "").replace("'", "").replace("\\", ""))
-    return read_object(quoted) if quoted else None
+    return read_object(re.sub(r",([}\]])", r"\1", quoted)) if quoted else None
 
 
 def _quoted(text: str) -> str:

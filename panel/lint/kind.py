@@ -98,7 +98,7 @@ def _json(text: str) -> Pasted:
         keys = {str(key) for key in value}
         if keys & _KV_KEYS:
             return Pasted(Kind.KV_CONFIG, text, value)
-        if all(_GPU.match(key) for key in keys):
+        if any(_GPU.match(key) for key in keys):
             return Pasted(Kind.IB_MAP, text, value)
         if mooncake_dialects(value):
             return Pasted(Kind.MOONCAKE, text, value)

@@ -1,0 +1,69 @@
+"""Whether one engine knows the options that a plan gives it. Pure; called by `pdpanel flags`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ...nic_probe.finding import Evidence, Finding, Severity
+from .rules import NOT_IN_ENGINE
+from .table import Kind, Table
+from .translate import translate
+from .words import Written, join_words, split_words
+
+__all__ = ["options_of", "unknown_options"]
+
+
+def options_of(table: Table, version: tuple[int, ...]) -> tuple[str, ...]:
+    """Returns the names that a version has, aliases included, sorted."""
+    return tuple(sorted(table.names_at(version)))
+
+
+def unknown_options(
+    table: Table, version: tuple[int, ...], shown: str, process: str, arguments: Sequence[str]
+) -> Iterator[Finding]:
+    """Yields a finding for each option that this version does not take.
+
+    Args:
+        table: what the engine has: of one installed release, or of many.
+        version: which of them.
+        shown: the engine with its version, for sentences.
+        process: whose arguments these are.
+    """
+
+    def is_switch(name: str) -> bool:
+        known = table.options.get(name)
+        return known is not None and known.kind is Kind.SWITCH
+
+    for option in split_words(arguments, is_switch):
+        if _takes(table, version, option.name):
+            continue
+        corrected = _corrected(table, option)
+        known = len(table.completions(option.name, version))
+        reason = f"{shown} does not know {option.name}."
+        if known:
+            reason = f"{option.name} is short for {known} options of {shown}, which refuses it."
+        yield NOT_IN_ENGINE.finding(
+            Severity.ERROR,
+            f"{process}: {option.name}",
+            (Evidence(process, " ".join(option.words())),),
+            reason,
+            f"Write {corrected}." if corrected else "Set engine_version to the release that runs, or leave it out.",
+            corrected,
+        )
+
+
+def _takes(table: Table, version: tuple[int, ...], name: str) -> bool:
+    if not name.startswith("--") or name == "--help" or table.has(name, version):
+        return True
+    if table.engine == "vllm":
+        base = name.partition(".")[0]
+        return table.has(base, version) or table.has(base.replace("_", "-"), version)
+    return len(table.completions(name, version)) == 1
+
+
+def _corrected(table: Table, option: Written) -> str | None:
+    """Returns what the engine's own version calls the option, where that is known."""
+    made = translate(table.engine, table.versions[-1], option.words())
+    refused = any(finding.severity is Severity.ERROR for finding in made.findings)
+    text = " ".join(made.arguments)
+    return text if text and not refused and text != " ".join(join_words([option])) else None

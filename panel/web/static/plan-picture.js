@@ -1,0 +1,200 @@
+// The picture of a plan: hosts as boxes with their GPUs, workers on them, and which pairs KV travels between.
+
+import { el, setAttribute, svg } from "./dom.js";
+
+const NARROW_PX = 560;
+const WIDE = { worker: 168, high: 40, pad: 12, head: 38, gap: 10, lane: 76, column: 84, cell: 15 };
+const NARROW = { ...WIDE, worker: 124, lane: 34, column: 34, pad: 8, cell: 13 };
+// More hosts than this in a column become tiles without their workers.
+const MOST_HOSTS = 8;
+const MOST_WIRES = 96;
+const MOST_WORKERS = 12;
+const MOST_CELLS = 16;
+const TILE = { width: 84, height: 26, gap: 6, across: 4 };
+
+/** What runs on each host: {name, address, workers, gpus, lane}; lane 0 is before prefill, 1 prefill, 2 decode. */
+function hostsOf(answer) {
+  return answer.nodes.map((node) => {
+    const workers = node.entries.filter(({ kind }) => kind === "command");
+    const roles = new Set(workers.map(({ role }) => role));
+    const used = workers.flatMap(({ gpus }) => gpus.map(Number)).filter((gpu) => Number.isInteger(gpu));
+    const said = answer.hosts[node.name] ?? {};
+    const gpus = Math.max(said.gpus ?? 0, ...used.map((gpu) => gpu + 1), 0);
+    const mixed = roles.has("decode") && roles.size > 1 && roles.has("prefill");
+    const lane = mixed || roles.has("prefill") ? 1 : roles.has("decode") ? 2 : 0;
+    return { name: node.name || "this host", address: node.address, gpu: said.gpu ?? "", workers, gpus, mixed, lane };
+  });
+}
+
+function facts(worker) {
+  const parts = [];
+  if (worker.gpus.length > 0) parts.push(worker.gpus.length === 1 ? `GPU ${worker.gpus[0]}` : `GPU ${worker.gpus[0]}–${worker.gpus.at(-1)}`);
+  if (worker.ports.http) parts.push(`:${worker.ports.http}`);
+  else if (worker.rank > 0) parts.push(`rank ${worker.rank}`);
+  return parts.join("  ");
+}
+
+const fits = (text, width) => {
+  const most = Math.floor(width / 7.4);
+  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
+};
+
+/** Where everything of one host stands, from its own corner. */
+function measure(host, size) {
+  const lanes = host.mixed
+    ? [host.workers.filter(({ role }) => role !== "decode"), host.workers.filter(({ role }) => role === "decode")]
+    : [host.workers];
+  const shown = lanes.map((lane) => lane.slice(0, MOST_WORKERS));
+  const more = host.workers.length - shown.flat().length;
+  const rows = Math.max(1, ...shown.map((lane) => lane.length));
+  const width = size.pad * 2 + size.worker * lanes.length + size.lane * (lanes.length - 1);
+  const cells = Math.min(host.gpus, MOST_CELLS);
+  const perRow = Math.max(1, Math.floor((width - size.pad * 2) / (size.cell + 3)));
+  const cellRows = Math.ceil(cells / perRow);
+  const body = size.head + rows * (size.high + size.gap) - size.gap + (more > 0 ? 18 : 0);
+  const height = body + (cellRows > 0 ? 12 + cellRows * (size.cell + 3) : 0) + size.pad;
+  return { lanes: shown, more, rows, width, height, cells, perRow, body };
+}
+
+function drawWorker(worker, x, y, size) {
+  const state = svg("text", { x: 12, y: 32, class: "pd-plan-small" });
+  state.textContent = fits(facts(worker), size.worker - 16);
+  const name = svg("text", { x: 12, y: 17, class: "pd-plan-name" });
+  name.textContent = fits(worker.name, size.worker - 16);
+  return svg("g", { transform: `translate(${x} ${y})`, class: "pd-plan-worker", "data-role": worker.role },
+    svg("rect", { width: size.worker, height: size.high, rx: 6 }),
+    svg("rect", { width: 4, height: size.high - 12, y: 6, rx: 2, class: "pd-plan-bar" }), name, state);
+}
+
+function drawHost(host, x, y, size, spots) {
+  const plan = measure(host, size);
+  const title = svg("text", { x: size.pad, y: 18, class: "pd-plan-host-name" });
+  title.textContent = fits(host.name, plan.width - size.pad * 2);
+  const under = svg("text", { x: size.pad, y: 32, class: "pd-plan-small" });
+  const gpus = host.gpus > 0 ? `${host.gpus} × ${host.gpu || "GPU"}` : "";
+  under.textContent = fits([host.address !== host.name ? host.address : "", gpus].filter(Boolean).join("  "), plan.width - size.pad * 2);
+  const group = svg("g", { transform: `translate(${x} ${y})`, class: "pd-plan-host" },
+    svg("rect", { width: plan.width, height: plan.height, rx: 10, class: "pd-plan-frame" }), title, under);
+  plan.lanes.forEach((lane, column) => {
+    const left = size.pad + column * (size.worker + size.lane);
+    const above = ((plan.rows - lane.length) * (size.high + size.gap)) / 2;
+    lane.forEach((worker, index) => {
+      const top = size.head + above + index * (size.high + size.gap);
+      spots.set(worker, { left: x + left, right: x + left + size.worker, middle: y + top + size.high / 2 });
+      group.append(drawWorker(worker, left, top, size));
+    });
+  });
+  if (plan.more > 0) {
+    const more = svg("text", { x: size.pad, y: plan.body - 2, class: "pd-plan-small" });
+    more.textContent = `and ${plan.more} more`;
+    group.append(more);
+  }
+  for (let gpu = 0; gpu < plan.cells; gpu += 1) {
+    const owner = host.workers.find((worker) => worker.gpus.map(Number).includes(gpu));
+    const at = { x: size.pad + (gpu % plan.perRow) * (size.cell + 3), y: plan.body + 12 + Math.floor(gpu / plan.perRow) * (size.cell + 3) };
+    const number = svg("text", { x: at.x + size.cell / 2, y: at.y + size.cell - 4, class: "pd-plan-gpu-number", "text-anchor": "middle" });
+    number.textContent = String(gpu);
+    group.append(svg("rect", { ...at, width: size.cell, height: size.cell, rx: 3, class: "pd-plan-gpu", "data-role": owner?.role ?? "none" }), number);
+  }
+  return { group, ...plan };
+}
+
+/** Many hosts: a tile for each, coloured by what runs there. */
+function drawTiles(hosts, x, y, size) {
+  const group = svg("g", { transform: `translate(${x} ${y})` });
+  const across = size === NARROW ? 2 : TILE.across;
+  hosts.forEach((host, index) => {
+    const role = host.mixed ? "mixed" : (host.workers[0]?.role ?? "none");
+    const name = svg("text", { x: 11, y: 17, class: "pd-plan-tile-name" });
+    name.textContent = fits(host.name, TILE.width - 14);
+    const at = `translate(${(index % across) * (TILE.width + TILE.gap)} ${Math.floor(index / across) * (TILE.height + TILE.gap)})`;
+    group.append(svg("g", { transform: at, class: "pd-plan-worker", "data-role": role },
+      svg("rect", { width: TILE.width, height: TILE.height, rx: 5 }),
+      svg("rect", { width: 4, height: TILE.height - 10, y: 5, rx: 2, class: "pd-plan-bar" }), name));
+  });
+  const columns = Math.min(across, hosts.length);
+  return { group, width: columns * (TILE.width + TILE.gap) - TILE.gap, height: Math.ceil(hosts.length / across) * (TILE.height + TILE.gap) - TILE.gap };
+}
+
+function wire(from, to, kind) {
+  const bend = Math.max(20, (to.left - from.right) / 2);
+  return svg("path", { d: `M${from.right} ${from.middle} C${from.right + bend} ${from.middle} ${to.left - bend} ${to.middle} ${to.left} ${to.middle}`, class: `pd-wire pd-wire-${kind}` });
+}
+
+function draw(picture, answer, narrow) {
+  const size = narrow ? NARROW : WIDE;
+  const hosts = hostsOf(answer);
+  const columns = [0, 1, 2].map((lane) => hosts.filter((host) => host.lane === lane)).filter((column) => column.length > 0);
+  const spots = new Map();
+  const drawn = columns.map((column) => {
+    const tiled = column.length > MOST_HOSTS;
+    const high = tiled ? drawTiles(column, 0, 0, size).height : column.reduce((sum, host) => sum + measure(host, size).height + 14, -14);
+    return { column, tiled, high };
+  });
+  const height = Math.max(...drawn.map(({ high }) => high), 40);
+  const groups = [];
+  let x = 1;
+  for (const { column, tiled, high } of drawn) {
+    let y = (height - high) / 2 + 16;
+    let wide = 0;
+    if (tiled) {
+      const tiles = drawTiles(column, x, y, size);
+      groups.push(tiles.group);
+      wide = tiles.width;
+      const spot = { left: x, right: x + wide, middle: y + tiles.height / 2 };
+      for (const worker of column.flatMap(({ workers }) => workers)) spots.set(worker, spot);
+    } else {
+      for (const host of column) {
+        const box = drawHost(host, x, y, size, spots);
+        groups.push(box.group);
+        wide = Math.max(wide, box.width);
+        y += box.height + 14;
+      }
+    }
+    x += wide + size.column;
+  }
+  const all = hosts.flatMap(({ workers }) => workers);
+  const of = (role) => all.filter((worker) => worker.role === role && worker.rank === 0 && spots.has(worker));
+  const pairs = of("prefill").flatMap((from) => of("decode").map((to) => [spots.get(from), spots.get(to)]));
+  const distinct = [...new Map(pairs.map((pair) => [`${pair[0].right} ${pair[0].middle} ${pair[1].left} ${pair[1].middle}`, pair])).values()];
+  const wires = distinct.slice(0, MOST_WIRES).map(([from, to]) => wire(from, to, "kv"));
+  const width = x - size.column + 1;
+  picture.setAttribute("viewBox", `0 0 ${width} ${height + 20}`);
+  picture.style.maxWidth = `${width}px`;
+  picture.style.minWidth = `${Math.min(width, narrow ? 300 : 480)}px`;
+  const parts = [...groups, ...wires];
+  if (distinct.length > 0) {
+    const [from, to] = distinct[0];
+    const label = svg("text", { x: (from.right + to.left) / 2, y: 12, class: "pd-wire-label", "text-anchor": "middle" });
+    label.textContent = narrow ? "KV" : `KV over ${answer.transport}`;
+    parts.push(label);
+  }
+  picture.replaceChildren(...parts);
+  const words = hosts.slice(0, 20).map((host) => `${host.name}: ${host.workers.map(({ name }) => name).join(", ") || "nothing"}`);
+  const rest = hosts.length > 20 ? `, and ${hosts.length - 20} more hosts` : "";
+  picture.setAttribute("aria-label", `Who runs where. ${words.join("; ")}${rest}. ${pairs.length > 0 ? `KV travels between ${pairs.length} pairs.` : ""}`);
+}
+
+export function planPicture() {
+  const picture = svg("svg", { role: "img", class: "pd-plan-picture-svg" });
+  const node = el("div", { class: "pd-plan-picture", tabindex: "0", role: "group", "aria-label": "Picture of the plan", "data-testid": "plan-picture" }, picture);
+  let answer = null;
+  function redraw() {
+    if (answer && node.clientWidth > 0) draw(picture, answer, node.clientWidth < NARROW_PX);
+  }
+  let width = 0;
+  new ResizeObserver(() => {
+    if (node.clientWidth === width) return;
+    width = node.clientWidth;
+    redraw();
+  }).observe(node);
+  return {
+    node,
+    update(next, stale) {
+      setAttribute(node, "data-stale", stale);
+      if (next === answer) return;
+      answer = next;
+      redraw();
+    },
+  };
+}
