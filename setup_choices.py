@@ -14,6 +14,7 @@ __all__ = [
     "LIBRARIES",
     "MOONCAKE",
     "MOONCAKE_VERSION",
+    "OPTIONAL",
     "PROGRAMS",
     "PYTHONS",
     "TORCH",
@@ -36,14 +37,20 @@ MOONCAKE_VERSION = ">=0.3.13"
 
 # What Mooncake's engine loads from the system; nothing of it is in the wheel.
 LIBRARIES = {"ibverbs": "libibverbs.so.1", "numa": "libnuma.so.1", "curl": "libcurl.so.4"}
-PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome"), "etcd": ("etcd",)}
+PROGRAMS = {
+    "chromium": ("chromium", "chromium-browser", "google-chrome"),
+    "etcd": ("etcd",),
+    "slurm": ("sbatch",),
+}
+# Tests skip without it, so that it is left out where the package manager has none.
+OPTIONAL = frozenset({"slurm"})
 INSTALL = {
     "apt-get": "apt-get install -y --no-install-recommends",
     "dnf": "dnf install -y",
     "zypper": "zypper --non-interactive install",
     "pacman": "pacman -S --noconfirm --needed",
 }
-# By package manager, in the order of INSTALL; where there is no name the package manager has no such package.
+# By package manager, in the order of INSTALL, with spaces between several; without a name the package manager has none.
 NAMES = {
     "ibverbs": ("libibverbs1", "libibverbs", "libibverbs1", "rdma-core"),
     "numa": ("libnuma1", "numactl-libs", "libnuma1", "numactl"),
@@ -51,6 +58,7 @@ NAMES = {
     "venv": ("python3-venv", "", "", ""),
     "chromium": ("chromium", "chromium", "chromium", "chromium"),
     "etcd": ("etcd-server", "etcd", "etcd", "etcd"),
+    "slurm": ("slurmctld slurmd slurm-client munge", "", "", ""),
 }
 # How pip and the distributions' package managers say that there is no network, and how they begin an error.
 _NO_NETWORK = (
@@ -154,7 +162,7 @@ def package_command(manager: str, missing: list[str], unknown: frozenset[str] = 
     column = list(INSTALL).index(manager) if manager in INSTALL else -1
     names = [NAMES[key][column] if column >= 0 else "" for key in missing]
     names = ["etcd" if name == "etcd-server" and name in unknown else name for name in names]
-    return [*INSTALL[manager].split(), *names] if all(names) else []
+    return [*INSTALL[manager].split(), *" ".join(names).split()] if all(names) else []
 
 
 def failure(what: str, output: str) -> str:

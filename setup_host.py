@@ -26,6 +26,7 @@ from setup_choices import (
     LIBRARIES,
     MOONCAKE,
     MOONCAKE_VERSION,
+    OPTIONAL,
     PROGRAMS,
     PYTHONS,
     TORCH,
@@ -77,7 +78,12 @@ def missing_packages(tests: bool) -> list[str]:
     missing = [key for key, library in LIBRARIES.items() if not _loads(library)]
     if tests:
         missing += [key for key, names in PROGRAMS.items() if not any(shutil.which(name) for name in names)]
-    return missing
+    manager = _package_manager()
+    return [key for key in missing if key not in OPTIONAL or package_command(manager, [key])]
+
+
+def _package_manager() -> str:
+    return next((name for name in INSTALL if shutil.which(name)), "")
 
 
 def _loads(library: str) -> bool:
@@ -100,7 +106,7 @@ def install_packages(missing: list[str]) -> None:
         SetupError: it cannot be done from here; the sentence holds the one command that does it.
     """
     things = ", ".join(LIBRARIES.get(key) or key for key in missing)
-    manager = next((name for name in INSTALL if shutil.which(name)), "")
+    manager = _package_manager()
     command = package_command(manager, missing)
     if not command:
         raise SetupError(f"This system lacks {things}: install them with its package manager.")

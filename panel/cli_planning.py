@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command("schema")(_schema)
     app.command("presets")(_presets)
     app.command("export")(_export)
+    app.command("flags")(_flags)
 
 
 def _render(deployment: DeploymentArgument, as_json: JsonOption = False) -> None:
@@ -77,3 +78,22 @@ def _presets(
         cli_presets.show_preset(context.obj.config_dir, name)
     else:
         cli_presets.presets(context.obj.config_dir, search, as_json=as_json)
+
+
+def _flags(
+    deployment: Annotated[
+        Path | None, typer.Argument(metavar="DEPLOYMENT.yaml", show_default=False, help="Judge its commands.")
+    ] = None,
+    engine: Annotated[str, typer.Option(metavar="NAME", help="sglang, vllm or sglang-router.")] = "sglang",
+    python: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The interpreter that has the engine installed.")
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(metavar="X.Y.Z", help="A release in place of an installed engine.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the options that an engine knows, or those of a deployment that it does not."""
+    from . import cli_flags
+
+    raise typer.Exit(cli_flags.flags(engine, deployment, python=python, version=version, as_json=as_json))

@@ -145,6 +145,20 @@ def test_a_manager_without_a_name_gives_no_command() -> None:
     assert choices.package_command("dnf", ["venv"]) == []
 
 
+def test_one_thing_may_be_several_packages() -> None:
+    assert choices.package_command("apt-get", ["slurm"])[-4:] == ["slurmctld", "slurmd", "slurm-client", "munge"]
+
+
+@pytest.mark.parametrize(("manager", "asked"), [("apt-get", True), ("pacman", False), ("", False)])
+def test_what_tests_can_skip_is_asked_for_where_it_can_be_had(
+    monkeypatch: pytest.MonkeyPatch, manager: str, asked: bool
+) -> None:
+    monkeypatch.setattr(setup_host.shutil, "which", lambda name: "/x" if name in {manager, "chromium"} else None)
+    missing = setup_host.missing_packages(True)
+    assert ("slurm" in missing) is asked
+    assert "etcd" in missing, "it is needed in any case"
+
+
 def test_every_missing_thing_has_a_name() -> None:
     assert {*choices.LIBRARIES, *choices.PROGRAMS, "venv"} == set(choices.NAMES)
     assert {len(names) for names in choices.NAMES.values()} == {len(choices.INSTALL)}

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 
+from ...engine.errors import ConfigError
 from ..launch import PlannedFile, ProcessSpec, Readiness, Role
-from .placement import Placed, PlacedRouter, Placement, flags, url
+from .placement import Placed, PlacedRouter, Placement, url
 from .smoke_request import asked_host
 
 __all__ = ["PROGRAM", "proxy_file", "proxy_process"]
@@ -35,13 +36,20 @@ def proxy_file(placement: Placement, router: PlacedRouter) -> PlannedFile:
 
 
 def proxy_process(placement: Placement, router: PlacedRouter) -> ProcessSpec:
-    """Returns the process; `targets` says whom it asks and where it listens."""
+    """Returns the process; `targets` says whom it asks and where it listens.
+
+    Raises:
+        ConfigError: options are given, and it has none.
+    """
+    own = placement.deployment.router.flags
+    if own:
+        raise ConfigError("router.flags", ", ".join(own), f"mean nothing to {PROGRAM}", "leave them out")
     listen = f"[{router.listen}]" if ":" in router.listen else router.listen
     return ProcessSpec(
         name="router",
         role=Role.PROXY,
         node=router.node or placement.local_name,
-        argv=("python3", PROGRAM, *flags(placement.deployment.router.flags)),
+        argv=("python3", PROGRAM),
         env={},
         cwd="",
         ports={"http": router.port},
@@ -63,6 +71,6 @@ def _bases(placement: Placement, router: PlacedRouter, role: Role) -> list[str]:
 
 
 def _base(worker: Placed, router: PlacedRouter) -> str:
-    """Returns where the proxy reaches a worker: one of its own node, which listens on all addresses, by localhost."""
-    same = worker.node == router.node
+    """Returns where the proxy reaches a worker: by localhost on its own node, where a worker hears all addresses."""
+    same = worker.node == router.node and (worker.node or worker.address == "127.0.0.1")
     return url("localhost" if same and ":" not in worker.address else worker.address, worker.port)

@@ -10,6 +10,7 @@ from ..deployment import Deployment
 from ..launch import ProcessSpec, Readiness, Role
 from .placement import Placed, PlacedRouter, Placement, flag, flags, url
 from .proxy_program import PROGRAM, proxy_process
+from .smoke_request import asked_host
 from .vllm_connector import BOOTSTRAP_PORT, PING_PORT
 from .vllm_version import has
 
@@ -104,7 +105,7 @@ def _vllm_router(placement: Placement, router: PlacedRouter) -> ProcessSpec:
         argv += flag("prometheus-port", router.metrics_port)
         ports["metrics"] = router.metrics_port
     argv += flags(deployment.router.flags)
-    return _process(placement, router, Role.ROUTER, argv, ports, url(router.listen, router.port, "/health"))
+    return _process(placement, router, Role.ROUTER, argv, ports, url(asked_host(router.listen), router.port, "/health"))
 
 
 def _workers(placement: Placement) -> list[str]:
@@ -145,7 +146,7 @@ def _example(placement: Placement, router: PlacedRouter) -> ProcessSpec:
             argv += [f"--{word}-ports", *(str(worker.port) for worker in workers)]
     argv += flags(deployment.router.flags)
     # It has no page of its own for that; the framework's description of the API answers as soon as it listens.
-    ready = url(host or "127.0.0.1", router.port, "/openapi.json")
+    ready = url(asked_host(host or "127.0.0.1"), router.port, "/openapi.json")
     return _process(placement, router, Role.PROXY, argv, {"http": router.port}, ready)
 
 

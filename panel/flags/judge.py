@@ -5,30 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...nic_probe.finding import Evidence, Finding, Severity
+from .installed import KnownEngine
 from .rules import NOT_IN_ENGINE
 from .table import Kind, Table
 from .translate import translate
 from .words import Written, join_words, split_words
 
-__all__ = ["options_of", "unknown_options"]
+__all__ = ["unknown_options"]
 
 
-def options_of(table: Table, version: tuple[int, ...]) -> tuple[str, ...]:
-    """Returns the names that a version has, aliases included, sorted."""
-    return tuple(sorted(table.names_at(version)))
-
-
-def unknown_options(
-    table: Table, version: tuple[int, ...], shown: str, process: str, arguments: Sequence[str]
-) -> Iterator[Finding]:
-    """Yields a finding for each option that this version does not take.
-
-    Args:
-        table: what the engine has: of one installed release, or of many.
-        version: which of them.
-        shown: the engine with its version, for sentences.
-        process: whose arguments these are.
-    """
+def unknown_options(engine: KnownEngine, process: str, arguments: Sequence[str]) -> Iterator[Finding]:
+    """Yields a finding for each option of a process that the engine does not take."""
+    table, version = engine.table, engine.version
 
     def is_switch(name: str) -> bool:
         known = table.options.get(name)
@@ -37,11 +25,11 @@ def unknown_options(
     for option in split_words(arguments, is_switch):
         if _takes(table, version, option.name):
             continue
-        corrected = _corrected(table, option)
+        corrected = _corrected(engine, option)
         known = len(table.completions(option.name, version))
-        reason = f"{shown} does not know {option.name}."
+        reason = f"{engine.title} does not know {option.name}."
         if known:
-            reason = f"{option.name} is short for {known} options of {shown}, which refuses it."
+            reason = f"{option.name} is short for {known} options of {engine.title}, which refuses it."
         yield NOT_IN_ENGINE.finding(
             Severity.ERROR,
             f"{process}: {option.name}",
@@ -61,9 +49,9 @@ def _takes(table: Table, version: tuple[int, ...], name: str) -> bool:
     return len(table.completions(name, version)) == 1
 
 
-def _corrected(table: Table, option: Written) -> str | None:
+def _corrected(engine: KnownEngine, option: Written) -> str | None:
     """Returns what the engine's own version calls the option, where that is known."""
-    made = translate(table.engine, table.versions[-1], option.words())
+    made = translate(engine.table.engine, ".".join(map(str, engine.version)), option.words())
     refused = any(finding.severity is Severity.ERROR for finding in made.findings)
     text = " ".join(made.arguments)
     return text if text and not refused and text != " ".join(join_words([option])) else None

@@ -34,9 +34,10 @@ class NodePorts:
         """Returns what holds `port`: "" for another program, None when it is free."""
         return self._holders.get(port)
 
-    def ephemeral(self, port: int) -> bool:
-        """Returns True for a port that the kernel may give to an outgoing connection."""
-        return self._ephemeral[0] <= port <= self._ephemeral[1]
+    def ephemeral(self, port: int, offsets: Iterable[int] = (0,)) -> bool:
+        """Returns True when the kernel may give one of the ports to an outgoing connection."""
+        low, high = self._ephemeral
+        return any(low <= port + offset <= high for offset in offsets)
 
     def hold(self, port: int, offsets: Iterable[int], purpose: str) -> None:
         """Gives the ports at `offsets` from `port` to `purpose`."""
@@ -110,7 +111,7 @@ def _find(machines: Sequence[NodePorts], first: int, offsets: Sequence[int]) -> 
     for port in range(first, min(first + _BAND, _LAST + 1)):
         if not all(machine.free(port, offsets) for machine in machines):
             continue
-        if not any(machine.ephemeral(port) for machine in machines):
+        if not any(machine.ephemeral(port, offsets) for machine in machines):
             return port
         inside = port if inside is None else inside
     return inside

@@ -26,6 +26,7 @@ LISTEN: list[Any] = ["127.0.0.1", 8000]
 COMPLETIONS = ("/v1/completions", "/v1/chat/completions")
 TIMEOUT_S = 6 * 60 * 60
 HEALTH_TIMEOUT_S = 5
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MOST_BYTES = 256 << 20
 
 
@@ -97,6 +98,8 @@ class Proxy(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answers /health, and passes on /v1/models."""
+        if self._foreign():
+            return
         if self.path == "/health":
             well = all(map(healthy, [*PREFILL, *DECODE]))
             self._answer(200 if well else 503, json.dumps({"healthy": well}).encode())
@@ -110,6 +113,8 @@ class Proxy(BaseHTTPRequestHandler):
         if self.path not in COMPLETIONS:
             self.close_connection = True
             self._answer(404, error_body("there is no such page", 404))
+            return
+        if self._foreign():
             return
         request = self._read()
         if request is None:
@@ -126,14 +131,25 @@ class Proxy(BaseHTTPRequestHandler):
             return
         self._pass_on(self.decode.next(), "POST", request)
 
+    def _foreign(self) -> bool:
+        """Returns True when the request was told off: a web page of somebody else's sent it to a local proxy."""
+        name = urlsplit("//" + self.headers.get("Host", "")).hostname
+        if LISTEN[0] not in LOOPBACK or name in LOOPBACK:
+            return False
+        self.close_connection = True
+        self._answer(403, error_body("the proxy has another name", 403))
+        return True
+
     def _read(self) -> dict[str, Any] | None:
         """Returns the client's JSON, or None when it was told what is wrong."""
         try:
             length = int(self.headers.get("Content-Length") or "")
         except ValueError:
             length = -1
-        problem = ""
-        if not 0 <= length <= MOST_BYTES:
+        kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            problem = "the Content-Type is not application/json"
+        elif not 0 <= length <= MOST_BYTES:
             problem = "the request has no usable Content-Length"
         else:
             try:
@@ -153,14 +169,14 @@ class Proxy(BaseHTTPRequestHandler):
         Raises:
             Upstream: it cannot be reached, or its status is not 200.
         """
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", "Connection": "close"}
         key = os.environ.get("OPENAI_API_KEY")
         token = "Bearer " + key if key else self.headers.get("Authorization")
         if token:
             headers["Authorization"] = token
         data = None if body is None else json.dumps(body).encode()
+        connection = connect(base, TIMEOUT_S)
         try:
-            connection = connect(base, TIMEOUT_S)
             connection.request(method, self.path, data, headers)
             response = connection.getresponse()
             if response.status == 200:
@@ -168,6 +184,7 @@ class Proxy(BaseHTTPRequestHandler):
             with response:
                 told = response.read()
         except (OSError, http.client.HTTPException) as error:
+            connection.close()
             reason = base + " does not answer: " + (str(error) or type(error).__name__)
             raise Upstream(502, error_body(reason, 502)) from None
         raise Upstream(response.status, told, response.headers.get("Content-Type") or "application/json")

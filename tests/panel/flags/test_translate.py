@@ -129,7 +129,9 @@ def _kv(version: str, config: object) -> list[Finding]:
     return list(made.findings)
 
 
-V0 = '{"kv_connector":"MooncakeConnector","kv_role":"kv_producer","kv_rank":0,"kv_parallel_size":2,"kv_buffer_size":2e9}'
+V0 = (
+    '{"kv_connector":"MooncakeConnector","kv_role":"kv_producer","kv_rank":0,"kv_parallel_size":2,"kv_buffer_size":2e9}'
+)
 
 
 def test_the_kv_configuration_of_v0_is_refused_today_and_taken_by_its_own_version() -> None:

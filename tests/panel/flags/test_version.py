@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pdpanel.panel.flags.version import version_of
 
-IN_ORDER = "0.4.5 0.4.5.post1 0.4.5.post3 0.4.10 0.5.1.post3 0.5.2rc0 0.5.2rc1 0.5.2 0.5.9 0.5.10 0.5.10.post1 1.0 1.0.1"
+IN_ORDER = (
+    "0.4.5 0.4.5.post1 0.4.5.post3 0.4.10 0.5.1.post3 0.5.2rc0 0.5.2rc1 0.5.2 0.5.9 0.5.10 0.5.10.post1 1.0 1.0.1"
+)
 
 
 def test_releases_are_in_order() -> None:

@@ -1,0 +1,124 @@
+"""vLLM with its V1 engine, 0.33 and back: MooncakeConnector, NIXL, MoRI, a Mooncake Store, LMCache.
+
+Pure functions from a Placement to ProcessSpecs and files. The connector, the store's files and the router each have a
+module of their own.
+"""
+
+from __future__ import annotations
+
+from ..launch import ProcessSpec, Readiness, Request, Role
+from .dialect import Dialect, Draft, PortDefaults
+from .placement import Placed, PlacedRouter, Placement, flag, url
+from .proxy_program import PROGRAM, proxy_file
+from .servers import server_processes
+from .smoke_request import completions_request
+from .vllm_arguments import (
+    address_arguments,
+    extra_arguments,
+    group_arguments,
+    model_name,
+    parallel_arguments,
+    size_arguments,
+    worker_env,
+)
+from .vllm_connector import connector_of
+from .vllm_findings import listening_findings, program_findings, store_findings
+from .vllm_routers import kind_of, program_of, router_process
+from .vllm_store import master_form, store_files
+
+__all__ = ["DIALECT", "build"]
+
+_READY_TIMEOUT_S = 900.0
+_PROMPT = "San Francisco is a"
+_MAX_TOKENS = 7
+
+
+def build(placement: Placement) -> Draft:
+    """Returns servers, workers and router; a worker waits for the servers beside it, and the router for nobody."""
+    deployment, router = placement.deployment, placement.router
+    servers = server_processes(placement, master_form(deployment.store) if deployment.store else None)
+    after = tuple(server.name for server in servers)
+    processes = [*servers, *(_worker(placement, placed, after) for placed in placement.workers)]
+    files = list(store_files(placement))
+    findings = [*listening_findings(placement), *store_findings(deployment)]
+    if router is not None:
+        processes.append(router_process(placement, router))
+        if kind_of(deployment) == "proxy":
+            if program_of(deployment) == PROGRAM:
+                files.append(proxy_file(placement, router))
+            else:
+                findings += program_findings(placement, program_of(deployment))
+    return Draft(tuple(processes), tuple(files), requests=_requests(placement), findings=tuple(findings))
+
+
+def _worker(placement: Placement, placed: Placed, after: tuple[str, ...]) -> ProcessSpec:
+    deployment = placement.deployment
+    connector = connector_of(placement, placed)
+    argv = ["vllm", "serve", deployment.model, *address_arguments(deployment, placed)]
+    argv += [*parallel_arguments(placed), *group_arguments(deployment, placed), *size_arguments(placed)]
+    if connector.config:
+        argv += flag("kv-transfer-config", connector.config)
+    argv += extra_arguments(placed, argv)
+    visible = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES") if deployment.transport == "mori" else ()
+    answers = not placed.rank
+    return ProcessSpec(
+        name=placed.name,
+        role=placed.role,
+        node=placed.node or placement.local_name,
+        argv=tuple(argv),
+        env={**worker_env(placement, placed, *visible), **connector.env},
+        cwd="",
+        gpus=placed.visible,
+        ports={**({"http": placed.port} if answers else {}), **connector.ports},
+        ready=Readiness(
+            url(placed.address, placed.port, "/health") if answers else "",
+            deployment.limits.ready_timeout_s or _READY_TIMEOUT_S,
+        ),
+        after=after,
+        log=f"{placed.name}.log",
+        metrics_url=url(placed.address, placed.port, "/metrics") if answers else "",
+        rank=placed.rank,
+    )
+
+
+def _requests(placement: Placement) -> tuple[Request, ...]:
+    """Returns the request through the router, or to the first unified worker where there is none."""
+    deployment, asked = placement.deployment, placement.router
+    unified = placement.first_ranks(Role.UNIFIED)
+    if asked is None and unified:
+        asked = PlacedRouter("none", unified[0].address, unified[0].port, unified[0].node, unified[0].address)
+    if asked is None:
+        return ()
+    return (completions_request(asked, deployment.smoke_test, model_name(deployment), _PROMPT, _MAX_TOKENS),)
+
+
+_ROLE_FIELDS = ("nodes", "dist_port", "gpus", "base_gpu_id")
+_WORKER_FIELDS = ("tp", "pp", "dp", "ep", "mem_fraction", "context_length", "page_size", "chunked_prefill_size")
+
+DIALECT = Dialect(
+    name="vllm",
+    title="vLLM",
+    engine="vllm",
+    about="vLLM's V1 engine with its own connectors; for NVIDIA GPUs, and AMD's with transport mori.",
+    fields=frozenset(
+        {
+            *(f"unified.{name}" for name in ("count", "hosts", "port", *_ROLE_FIELDS)),
+            *(f"{role}.{name}" for role in ("prefill", "decode") for name in (*_ROLE_FIELDS, "bootstrap_port")),
+            *(f"{role}.kv_port" for role in ("prefill", "decode")),
+            *(f"workers.{name}" for name in _WORKER_FIELDS),
+            *(f"workers.{name}" for name in ("max_running_requests", "kv_cache_dtype", "trust_remote_code", "nics")),
+            *("nics", "modelscope", "store", "nixl.backend", "limits.thread_pool", "router.metrics_port"),
+        }
+    ),
+    transports=("mooncake", "mooncake_tcp", "nixl", "mori"),
+    routers=("proxy", "vllm-router", "none"),
+    ports=PortDefaults(
+        http={Role.PREFILL: 8100, Role.DECODE: 8200, Role.UNIFIED: 8100},
+        bootstrap=8998,
+        kv={Role.PREFILL: 5600, Role.DECODE: 5600},
+        dist=29501,
+        router=8000,
+    ),
+    gpu_selection="visible-devices",
+    build=build,
+)

@@ -1,0 +1,53 @@
+"""When a rendered deployment is a golden case's: the same commands, variables and files, whatever the options' order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["assert_same", "comparable", "sorted_argv"]
+
+# The cases call by its program what a plan calls by its role.
+_ROLES = {"master": "store", "server": "unified", "smoke-test": "smoke-test"}
+
+
+def sorted_argv(argv: Sequence[str]) -> list[Any]:
+    """Returns the program with its options in order, each with its own words; python and python3 are one."""
+    words: list[list[str]] = [[]]
+    for word in argv:
+        if word.startswith("-") and len(word) > 1 and (word.startswith("--") or not word[1].isdigit()):
+            words.append([])
+        words[-1].append(word)
+    head = ["python3" if word == "python" and place == 0 else word for place, word in enumerate(words[0])]
+    return [head, *sorted(words[1:])]
+
+
+def comparable(command: Mapping[str, Any], env: Mapping[str, str], nodes: bool) -> dict[str, Any]:
+    """Returns what of a command is compared, with the variables that it has of its own and of all."""
+    return {
+        "role": _ROLES.get(command["role"], command["role"]),
+        "argv": sorted_argv(command["argv"]),
+        "env": {**env, **command.get("env", {})},
+        "cwd": command.get("cwd"),
+        "targets": command.get("targets"),
+        "node": command.get("node") if nodes else None,
+    }
+
+
+def assert_same(rendered: Mapping[str, Any], case: Mapping[str, Any]) -> None:
+    """Asserts that the rendered JSON is the case; roles that the case leaves out are not compared."""
+    roles = {_ROLES.get(command["role"], command["role"]) for command in case["commands"]}
+    wanted, got = [], []
+    for command in case["commands"]:
+        wanted.append(comparable(command, case["env"], "node" in command))
+    nodes = {role: any("node" in one for one in case["commands"] if _ROLES.get(one["role"], one["role"]) == role)
+             for role in roles}
+    for command in rendered["commands"]:
+        if command["role"] in roles:
+            got.append(comparable(command, rendered["env"], nodes[command["role"]]))
+    assert sorted(got, key=_order) == sorted(wanted, key=_order)
+    assert rendered["files"] == case["files"]
+
+
+def _order(command: Mapping[str, Any]) -> str:
+    return repr((command["role"], command["node"], command["argv"]))
