@@ -15,6 +15,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from .errors import ConfigError
+from .mooncake_config import MooncakeConfig, read_mooncake_config
 
 __all__ = ["Environment", "Mode", "ServerConfig", "read_environment"]
 
@@ -75,6 +76,7 @@ class Environment:
         cache_dir: models and converted weights.
         bootstrap_timeout_s: SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT, how long prefill waits for a grant.
         waiting_timeout_s: SGLANG_DISAGGREGATION_WAITING_TIMEOUT, how long decode waits for the KV after its grant.
+        mooncake: what the file says that MOONCAKE_CONFIG_PATH names.
         process: the variables themselves; transports put there what their libraries read, and nobody else uses it.
     """
 
@@ -84,6 +86,7 @@ class Environment:
     use_modelscope: bool
     bootstrap_timeout_s: float
     waiting_timeout_s: float
+    mooncake: MooncakeConfig
     process: MutableMapping[str, str]
 
 
@@ -119,5 +122,6 @@ def read_environment(environ: MutableMapping[str, str] | None = None) -> Environ
         use_modelscope=_is_on(env.get("SGLANG_USE_MODELSCOPE", "")),
         bootstrap_timeout_s=_seconds(env, "SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT", 300.0),
         waiting_timeout_s=_seconds(env, "SGLANG_DISAGGREGATION_WAITING_TIMEOUT", 300.0),
+        mooncake=read_mooncake_config(env),
         process=env,
     )

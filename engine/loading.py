@@ -135,6 +135,8 @@ def load(config: ServerConfig, environment: Environment, watch: Stopwatch) -> Lo
             device=config.disaggregation_ib_device,
             settings=settings,
             environ=environment.process,
+            mooncake=environment.mooncake,
+            port=config.port,
         )
         selection.endpoint.register(kv.staging_address, kv.staging_bytes)
         record("transport", requested=selection.requested, used=selection.used, notice=selection.notice)

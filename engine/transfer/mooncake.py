@@ -1,4 +1,4 @@
-"""KV through Mooncake's Transfer Engine, metadata P2PHANDSHAKE.
+"""KV through Mooncake's Transfer Engine, with metadata from peer to peer or from a server.
 
 Facts that shape this file (transports.md): every failure is an int, and -1 tells no causes apart, so a probe of the
 peer is reported beside it; an unregistered source is accepted and reported as success, so sources are checked here;
@@ -12,19 +12,22 @@ Both ports of an engine listen on all addresses whatever is set. The only file t
 from __future__ import annotations
 
 import importlib
+import secrets
 import threading
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import TransferError
+from ..mooncake_config import P2P
 from .address import reachable_host
 from .api import EndpointInfo, TransferSettings
 from .plan import Segment, outside
 from .ticket import WriteTicket
 from .write_queue import WriteQueue
 
-__all__ = ["MooncakeEndpoint", "apply_environment", "mooncake_environment"]
+__all__ = ["MooncakeEndpoint", "Registry", "apply_environment", "mooncake_environment"]
 
 _RUNNING, _DONE, _TIMED_OUT = 0, 1, -2
 _NO_JOBS = (0, -1, (1 << 64) - 1)
@@ -160,12 +163,26 @@ class _MooncakeLink:
         return f"it answers no probe (code {codes[0]})" if codes[0] else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The metadata server that an engine registers with.
+
+    Attributes:
+        server: its URL, http://HOST:PORT/metadata or etcd://HOST:PORT.
+        port: tells people in the registered name which process it is; Mooncake does not listen on it.
+    """
+
+    server: str
+    port: int
+
+
 class MooncakeEndpoint:
     """This process's Transfer Engine.
 
     Args:
         host: address that peers reach this process at.
         device: RDMA devices, comma separated; empty chooses by topology.
+        registry: the metadata server; None exchanges metadata from peer to peer.
 
     Raises:
         TransferError: mooncake cannot be imported or does not start; the text says why.
@@ -173,7 +190,15 @@ class MooncakeEndpoint:
 
     kind = "mooncake"
 
-    def __init__(self, host: str, device: str, settings: TransferSettings, *, protocol: str) -> None:
+    def __init__(
+        self,
+        host: str,
+        device: str,
+        settings: TransferSettings,
+        *,
+        protocol: str,
+        registry: Registry | None = None,
+    ) -> None:
         try:
             module = importlib.import_module("mooncake.engine")
         except ImportError as error:
@@ -181,9 +206,16 @@ class MooncakeEndpoint:
         self._engine: Any = module.TransferEngine()
         self._settings = settings
         self._host = reachable_host(host)
-        code = self._engine.initialize(self._host, "P2PHANDSHAKE", protocol, device)
+        self._name = ""
+        if registry is None:
+            code = self._engine.initialize(self._host, P2P, protocol, device)
+        else:
+            # A name is opaque to Mooncake, and peers keep what they once read of it: a restart needs another one.
+            self._name = f"{self._host.replace(':', '-')}-{secrets.token_hex(4)}:{registry.port}"
+            code = self._engine.initialize(self._name, registry.server, protocol, device)
         if code != 0:
-            raise TransferError(f"Mooncake's engine does not start (code {code}).", quiesced=True)
+            where = f" with the metadata server {registry.server}" if registry else ""
+            raise TransferError(f"Mooncake's engine does not start{where} (code {code}).", quiesced=True)
         self._region = (0, 0)
         self._links: list[_MooncakeLink] = []
 
@@ -196,7 +228,7 @@ class MooncakeEndpoint:
 
     def describe(self) -> EndpointInfo:
         """Returns what a peer needs to connect."""
-        session = f"{self._host}:{self._engine.get_rpc_port()}"
+        session = self._name or f"{self._host}:{self._engine.get_rpc_port()}"
         return EndpointInfo(self.kind, session, *self._region)
 
     def connect(self, info: EndpointInfo) -> _MooncakeLink:

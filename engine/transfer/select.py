@@ -6,8 +6,10 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 from ..errors import TransferError
+from ..mooncake_config import P2P, MooncakeConfig
+from .address import reachable_host
 from .api import Endpoint, TransferSettings
-from .mooncake import MooncakeEndpoint, apply_environment, mooncake_environment
+from .mooncake import MooncakeEndpoint, Registry, apply_environment, mooncake_environment
 from .tcp import TcpEndpoint
 
 __all__ = ["Selection", "open_endpoint"]
@@ -33,7 +35,14 @@ class Selection:
 
 
 def open_endpoint(
-    backend: str, *, host: str, device: str, settings: TransferSettings, environ: MutableMapping[str, str]
+    backend: str,
+    *,
+    host: str,
+    device: str,
+    settings: TransferSettings,
+    environ: MutableMapping[str, str],
+    mooncake: MooncakeConfig | None = None,
+    port: int = 0,
 ) -> Selection:
     """Opens the endpoint of a worker.
 
@@ -42,17 +51,28 @@ def open_endpoint(
         host: address that peers reach this process at.
         device: RDMA devices for Mooncake, comma separated; empty chooses by topology.
         environ: the process's environment, where Mooncake's library looks for its settings.
+        mooncake: what MOONCAKE_CONFIG_PATH says; the flags go first.
+        port: tells people in the name that a metadata server lists which process it is.
 
     Raises:
         TransferError: not even plain sockets can be opened.
     """
     if backend == "tcp":
         return Selection(TcpEndpoint(host, settings), backend)
-    force_tcp = backend == "mooncake_tcp"
+    given = mooncake or MooncakeConfig()
+    force_tcp = backend == "mooncake_tcp" or given.protocol == "tcp"
+    host = given.local_hostname or host
     apply_environment(mooncake_environment(settings, force_tcp=force_tcp), environ)
+    if given.metadata_server != P2P:
+        # Without it the first address of the host that is not loopback would be registered (transports.md 4.3).
+        apply_environment({"MC_TCP_BIND_ADDRESS": reachable_host(host)}, environ)
     try:
         endpoint = MooncakeEndpoint(
-            host, "" if force_tcp else device, settings, protocol="tcp" if force_tcp else "rdma"
+            host,
+            "" if force_tcp else device or given.device_name,
+            settings,
+            protocol="tcp" if force_tcp else "rdma",
+            registry=Registry(given.metadata_server, port) if given.metadata_server != P2P else None,
         )
     except TransferError as error:
         return Selection(TcpEndpoint(host, settings), backend, f"{error} The KV travels over plain TCP sockets.")

@@ -1,35 +1,52 @@
 """The bundled engine's commands: SGLang's flags with another module name.
 
-Pure functions from a Placement to ProcessSpecs. Workers and router have no `after`: all are spawned at once,
-since the router's own `/readiness` waits for its workers.
+Pure functions from a Placement to ProcessSpecs. Workers wait for the metadata server alone, and the router for nobody:
+all are spawned at once, since the router's own `/readiness` waits for its workers.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 
-from ..launch import Preparation, ProcessSpec, Readiness, Role
+from ..launch import PlannedFile, Preparation, ProcessSpec, Readiness, Role
 from .dialect import Dialect, Draft, PortDefaults
 from .placement import Placed, PlacedRouter, Placement, flag, flags, url
+from .servers import server_processes
+from .sglang_arguments import size_arguments
+from .sglang_limits import check_limits, limit_env
+from .smoke_request import generate_request
 
 __all__ = ["DIALECT", "build", "router_process"]
 
 _READY_TIMEOUT_S = 600.0
 _MODES = {Role.PREFILL: "prefill", Role.DECODE: "decode", Role.UNIFIED: "null"}
+_FILE = "mooncake.json"
+_PROMPT = "The capital of France is"
 _MODULE = "pdpanel.engine.launch_server"
 
 
 def build(placement: Placement) -> Draft:
     """Returns the commands; decode starts first, since prefill asks for its pages."""
     order = {Role.DECODE: 0, Role.UNIFIED: 0, Role.PREFILL: 1}
+    check_limits(placement.deployment.limits)
+    servers = server_processes(placement)
+    waits = tuple(server.name for server in servers)
     workers = sorted(placement.workers, key=lambda placed: order[placed.role])
-    processes = [_worker(placement, placed) for placed in workers]
-    if placement.router is not None:
-        processes.append(router_process(placement, placement.router))
-    return Draft(tuple(processes), prepare=_preparation(placement))
+    processes = [_worker(placement, placed, waits) for placed in workers]
+    router, asked = placement.router, placement.deployment.smoke_test
+    if router is not None:
+        processes.append(router_process(placement, router))
+    return Draft(
+        processes=(*servers, *processes),
+        files=_files(placement),
+        env={"SGLANG_USE_MODELSCOPE": "true"} if placement.deployment.modelscope else {},
+        prepare=_preparation(placement),
+        requests=(generate_request(router, asked, _PROMPT),) if router else (),
+    )
 
 
-def _worker(placement: Placement, placed: Placed) -> ProcessSpec:
+def _worker(placement: Placement, placed: Placed, waits: tuple[str, ...]) -> ProcessSpec:
     deployment = placement.deployment
     argv = [placement.python, "-m", _MODULE, *flag("model-path", deployment.model)]
     if deployment.served_model_name:
@@ -42,17 +59,20 @@ def _worker(placement: Placement, placed: Placed) -> ProcessSpec:
         ports["bootstrap"] = placed.bootstrap_port
     if placed.role is not Role.UNIFIED:
         argv += flag("disaggregation-transfer-backend", deployment.transport)
-    argv += flags(placed.settings.flags)
+    if placed.nics:
+        argv += flag("disaggregation-ib-device", placed.nics)
+    argv += [*size_arguments(placed.settings), *flags(placed.settings.flags)]
     return ProcessSpec(
         name=placed.name,
         role=placed.role,
         node=placed.node or placement.local_name,
         argv=tuple(argv),
-        env={**_env(placement), **_rpc_ports(placement, placed)},
+        env={**_env(placement), **_transfer_env(placement, placed)},
         cwd="",
         ports=ports,
         ready=Readiness(url(placed.address, placed.port, "/health"), _timeout(placement)),
         log=f"{placed.name}.log",
+        after=waits,
         metrics_url=url(placed.address, placed.port, "/metrics"),
         info_url=url(placed.address, placed.port, "/server_info"),
     )
@@ -109,12 +129,33 @@ def _env(placement: Placement) -> dict[str, str]:
     return env
 
 
-def _rpc_ports(placement: Placement, placed: Placed) -> dict[str, str]:
-    """The band in which Mooncake's engine listens, on all addresses."""
-    band = placement.rpc_ports.get(placed.node)
-    if band is None or placed.role is Role.UNIFIED:
+def _transfer_env(placement: Placement, placed: Placed) -> dict[str, str]:
+    """The band in which Mooncake's engine listens, on all addresses; its metadata server; limits and timeouts."""
+    if placed.role is Role.UNIFIED:
         return {}
-    return {"MC_MIN_RPC_PORT": str(band[0]), "MC_MAX_RPC_PORT": str(band[1])}
+    env = limit_env(placement.deployment.limits, placed.role)
+    if (band := placement.rpc_ports.get(placed.node)) is not None:
+        env |= {"MC_MIN_RPC_PORT": str(band[0]), "MC_MAX_RPC_PORT": str(band[1])}
+    return env | ({"MOONCAKE_CONFIG_PATH": f"./{_FILE}"} if placement.deployment.metadata else {})
+
+
+def _files(placement: Placement) -> tuple[PlannedFile, ...]:
+    """One mooncake.json for each node, with the keys of SGLang's first Mooncake document."""
+    deployment = placement.deployment
+    if deployment.metadata is None:
+        return ()
+    nodes = {placed.node: placed.address for placed in placement.workers if placed.role is not Role.UNIFIED}
+    protocol = "rdma" if deployment.transport == "mooncake" else "tcp"
+    files: list[PlannedFile] = []
+    for node, address in nodes.items():
+        fields = {
+            "local_hostname": address,
+            "metadata_server": deployment.metadata.server,
+            "protocol": protocol,
+            "device_name": "",
+        }
+        files.append(PlannedFile(_FILE, json.dumps(fields, indent=2) + "\n", node))
+    return tuple(files)
 
 
 def _timeout(placement: Placement) -> float:
@@ -126,7 +167,15 @@ DIALECT = Dialect(
     title="Bundled engine",
     engine="bundled",
     about="pdpanel's own engine: it runs on a laptop without a GPU, with SGLang's flags and routes.",
-    fields=frozenset({"unified.count", "unified.hosts", "unified.port", "prefill.bootstrap_port"}),
+    fields=frozenset(
+        {
+            *("unified.count", "unified.hosts", "unified.port", "prefill.bootstrap_port", "nics", "workers.nics"),
+            *("metadata.server", "metadata.start", "metadata.node", "modelscope"),
+            *("limits.bootstrap_timeout_s", "limits.waiting_timeout_s"),
+            *(f"workers.{name}" for name in ("context_length", "page_size", "chunked_prefill_size", "kv_cache_dtype")),
+            *("workers.mem_fraction", "workers.max_running_requests"),
+        }
+    ),
     transports=("mooncake", "mooncake_tcp", "tcp"),
     routers=("bundled",),
     ports=PortDefaults(http={Role.PREFILL: 30000, Role.DECODE: 30000, Role.UNIFIED: 30000}),

@@ -21,10 +21,7 @@ from pd_http import free_port, post
 pytestmark = pytest.mark.timeout(300)
 
 STAND_IN = """
-import runpy, sys
-# Options that SGLang knows and the bundled engine does not need.
-arguments = [word for word in sys.argv[1:] if word != "--enable-metrics"]
-sys.argv = [sys.argv[0], *arguments]
+import runpy
 runpy.run_module("pdpanel.engine.launch_server", run_name="__main__")
 """
 
