@@ -16,6 +16,7 @@ import typer
 from ..engine.errors import ConfigError
 from ..nic_probe.finding import Finding, Severity
 from .cli_render import plan_of_file
+from .dialects.registry import DIALECTS
 from .doctor_text import count_of, finding_json, findings_text
 from .flags.installed import KnownEngine, installed_engine, released_engine
 from .flags.judge import unknown_options
@@ -64,7 +65,8 @@ def _known(engine: str, python: str | None, version: str | None, plan: LaunchPla
         return found
     if python is not None:
         raise ConfigError("--python", python, f"has no {engine} installed", "give the interpreter that runs the engine")
-    return released_engine(engine, plan.engine_version if plan is not None and plan.engine == engine else "")
+    of_plan = plan is not None and DIALECTS[plan.dialect].engine == engine
+    return released_engine(engine, plan.engine_version if plan is not None and of_plan else "")
 
 
 def _findings(known: KnownEngine, plan: LaunchPlan) -> Iterator[Finding]:

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from .cli_plan_command import plan_command
+
 __all__ = ["register"]
 
 DeploymentArgument = Annotated[
@@ -21,6 +23,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
     app.command("render")(_render)
+    app.command("plan")(plan_command)
     app.command("schema")(_schema)
     app.command("presets")(_presets)
     app.command("export")(_export)

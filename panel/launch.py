@@ -30,7 +30,7 @@ __all__ = [
 
 
 class Role(StrEnum):
-    """What a process does in a run."""
+    """What a process does in a run; one that submits a job to Slurm ends when that is done."""
 
     PREFILL = "prefill"
     DECODE = "decode"
@@ -40,6 +40,7 @@ class Role(StrEnum):
     PROXY = "proxy"
     METADATA = "metadata"
     STORE = "store"
+    SUBMIT = "slurm-submit"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ and need a proxy that sends a request to prefill, then to decode: the V0 demo, a
 
 from __future__ import annotations
 
-import json
 from importlib.resources import files
 
 from ...engine.errors import ConfigError
@@ -23,15 +22,15 @@ _READY_TIMEOUT_S = 900.0
 
 def proxy_file(placement: Placement, router: PlacedRouter) -> PlannedFile:
     """Returns the program with the addresses of the plan's workers."""
-    text = files(__package__).joinpath("programs", PROGRAM).read_text("utf-8")
+    text = files(__name__.rpartition(".")[0]).joinpath("programs", PROGRAM).read_text("utf-8")
     for name, value in (
         ("PREFILL: list[str]", _bases(placement, router, Role.PREFILL)),
         ("DECODE: list[str]", _bases(placement, router, Role.DECODE)),
         ("LISTEN: list[Any]", [router.listen, router.port]),
     ):
         start = text.index(f"\n{name} = ") + 1
-        # JSON of ASCII texts and numbers is Python as well.
-        text = text[:start] + f"{name} = {json.dumps(value)}" + text[text.index("\n", start) :]
+        # Escaped, so that the text stays ASCII.
+        text = text[:start] + f"{name} = {value!a}" + text[text.index("\n", start) :]
     return PlannedFile(PROGRAM, text, router.node, program=True)
 
 

@@ -6,17 +6,25 @@ from collections.abc import Mapping
 
 from ...engine.errors import ConfigError
 from ..deployment import Deployment
-from . import bundled, sglang, sglang_legacy
+from . import bundled, rocm_mad, sglang, sglang_legacy, vllm, vllm_ascend, vllm_v0
 from .dialect import Dialect
 from .placement import version_of
 
 __all__ = ["DIALECTS", "dialect_of"]
 
-_ALL = (bundled.DIALECT, sglang.DIALECT, sglang_legacy.DIALECT)
+_ALL = (
+    bundled.DIALECT,
+    sglang.DIALECT,
+    sglang_legacy.DIALECT,
+    vllm.DIALECT,
+    vllm_v0.DIALECT,
+    vllm_ascend.DIALECT,
+    rocm_mad.DIALECT,
+)
 DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in _ALL}
-# The only version whose workers read a mooncake.json, and the first whose vLLM has the V1 connector.
+# The only version whose workers read a mooncake.json, and the first vLLM with a connector of the V1 engine.
 _SGLANG_LEGACY = (0, 4, 5, 1)
-_VLLM_V1 = (0, 9)
+_VLLM_V1 = (0, 8, 5)
 
 
 def dialect_of(deployment: Deployment) -> Dialect:
@@ -26,8 +34,6 @@ def dialect_of(deployment: Deployment) -> Dialect:
         ConfigError: the dialect it names is another engine's.
     """
     name = deployment.dialect or _usual(deployment)
-    if name not in DIALECTS:
-        raise ConfigError("dialect", name, "is not written yet", f"write one of {', '.join(DIALECTS)}")
     dialect = DIALECTS[name]
     if dialect.engine != deployment.engine:
         raise ConfigError("dialect", name, f"is not of the engine {deployment.engine}", f"set engine: {dialect.engine}")

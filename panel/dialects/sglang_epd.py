@@ -39,8 +39,9 @@ def language_arguments(placement: Placement, placed: Placed) -> tuple[str, ...]:
     ]
     place = beside.index(placed) if placed in beside else 0
     if place:
-        # Each such server has a registry of encoders, and the port is the same for all unless told.
-        arguments += flag("encoder-bootstrap-port", _REGISTRY_PORT + place)
+        # Each such server has a registry of encoders, and the port is the same for all unless told. Downwards, since
+        # the ports above are prefill's bootstrap servers.
+        arguments += flag("encoder-bootstrap-port", _REGISTRY_PORT - place)
     return tuple(arguments)
 
 

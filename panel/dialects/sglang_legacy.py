@@ -30,7 +30,7 @@ from .sglang_router import first_ranks_of
 from .sglang_rules import LEGACY_VERSION
 from .sglang_transport import nic_names
 from .sglang_worker import BOOTSTRAP_PORT, LAUNCH, READY_TIMEOUT_S, bootstrap_arguments, gpu_env, process_of
-from .smoke_request import generate_request
+from .smoke_request import asked_host, generate_request
 
 __all__ = ["DIALECT", "build"]
 
@@ -120,7 +120,7 @@ def _balancer(placement: Placement, placed: PlacedRouter) -> ProcessSpec:
         env={},
         cwd="",
         ports={"http": placed.port},
-        ready=Readiness(url(placed.address, placed.port, "/health"), timeout),
+        ready=Readiness(url(asked_host(placed.listen), placed.port, "/health"), timeout),
         log="router.log",
         after=first_ranks_of(placement),
     )

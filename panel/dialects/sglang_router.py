@@ -14,6 +14,7 @@ from .bundled import router_process as bundled_router
 from .placement import PlacedRouter, Placement, flag, flags, url
 from .routers import METRICS_PORT
 from .sglang_worker import BOOTSTRAP_PORT, READY_TIMEOUT_S
+from .smoke_request import asked_host
 
 __all__ = ["KINDS", "first_ranks_of", "router_process"]
 
@@ -52,7 +53,7 @@ def router_process(placement: Placement, placed: PlacedRouter) -> ProcessSpec:
             # Its metrics would else be open on all addresses.
             argv += flag("prometheus-host", placed.listen)
         ports["metrics"] = metrics_port
-        metrics_url = url(placed.address, ports["metrics"], "/metrics")
+        metrics_url = url(asked_host(placed.listen), ports["metrics"], "/metrics")
     argv += flags(deployment.router.flags)
     page = "/health" if placed.kind == "mini_lb" else "/readiness"
     return ProcessSpec(
@@ -63,7 +64,9 @@ def router_process(placement: Placement, placed: PlacedRouter) -> ProcessSpec:
         env={},
         cwd="",
         ports=ports,
-        ready=Readiness(url(placed.address, placed.port, page), deployment.limits.ready_timeout_s or READY_TIMEOUT_S),
+        ready=Readiness(
+            url(asked_host(placed.listen), placed.port, page), deployment.limits.ready_timeout_s or READY_TIMEOUT_S
+        ),
         log="router.log",
         after=first_ranks_of(placement),
         metrics_url=metrics_url,

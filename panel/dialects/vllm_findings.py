@@ -45,7 +45,7 @@ _SOURCE = Rule(
 _CLIENT = Rule(
     "store-client-needed",
     "A standalone store needs a mooncake_client that owns the memory",
-    "In mode standalone-store the workers lend nothing; all memory, and SSD space, is that of mooncake_client processes "
+    "In mode standalone-store the workers lend nothing; memory and SSD space are those of mooncake_client processes "
     "that somebody starts. Without one the store holds nothing.",
     ("vLLM's documentation: MooncakeStoreConnector",),
 )

@@ -120,7 +120,7 @@ def _workers(placement: Placement) -> list[str]:
 
 
 def _ranks_on_a_node(placement: Placement) -> int:
-    """Returns the data parallel ranks of each worker's node; 1 where workers differ, since the router has one number."""
+    """Returns the data parallel ranks of a worker's node; 1 where workers differ, since the router has one number."""
     ranks = {(each.settings.dp or 1) // each.settings.nodes for each in placement.workers}
     return next(iter(ranks)) if len(ranks) == 1 else 1
 

@@ -8,13 +8,15 @@ from difflib import get_close_matches
 
 from ...nic_probe.checks.check import Check, Rule
 from ...nic_probe.finding import Evidence, Finding, Severity
+from ..flags.table import load_table
+from ..flags.version import version_of as numbers_of
 from .agreement_devices import gpu_count
 from .command import read_json
 from .flag_history import version_of
 from .group import Group, seen
 from .worker import Engine, WorkerArguments, WorkerRole
 
-__all__ = ["CHECKS", "KV_KEYS", "V0_KEYS"]
+__all__ = ["CHECKS", "V0_KEYS", "kv_keys"]
 
 _ABBREVIATED = Rule(
     "flag-abbreviated",
@@ -73,23 +75,7 @@ _UNREAD = Rule(
 )
 
 V0_KEYS = ("kv_rank", "kv_parallel_size", "kv_buffer_size", "kv_ip")
-KV_KEYS = (
-    *("kv_connector", "engine_id", "kv_buffer_device", "kv_role", "kv_port", "kv_connector_extra_config"),
-    *("kv_connector_module_path", "enable_permute_local_kv", "kv_load_failure_policy"),
-)
 _KV_ROLES = ("kv_producer", "kv_consumer", "kv_both")
-_SHORT: Mapping[str, str] = {
-    "tp": "tp-size",
-    "dp": "dp-size",
-    "pp": "pp-size",
-    "ep": "ep-size",
-    "attn-dp": "attn-dp-size",
-    "mem-fraction": "mem-fraction-static",
-    "disaggregation-ib": "disaggregation-ib-device",
-    "disaggregation-bootstrap": "disaggregation-bootstrap-port",
-    "dist-init": "dist-init-addr",
-    "nnode": "nnodes",
-}
 _JSON_OPTIONS = (
     "kv_transfer_config",
     "ec_transfer_config",
@@ -107,13 +93,16 @@ _LEAST_POOL, _MOST_POOL, _QUEUES = 4, 12, 4
 def flag_abbreviated(group: Group) -> list[Finding]:
     """Finds options of SGLang that are written by the beginning of their name."""
     found: list[Finding] = []
+    table = load_table("sglang")
     for worker in group.processes:
-        if worker.engine is not Engine.SGLANG or worker.role in {WorkerRole.ROUTER, WorkerRole.METADATA}:
+        if table is None or worker.engine is not Engine.SGLANG or worker.role is WorkerRole.ROUTER or worker.resolved:
             continue
+        version = table.nearest(version_of(worker))
         for flag in worker.flags:
-            whole = _SHORT.get(flag.name)
-            if whole is None:
+            longer = table.completions(f"--{flag.name}", version)
+            if f"--{flag.name}" in table.options or len(longer) != 1:
                 continue
+            whole = longer[0].removeprefix("--")
             evidence = (Evidence(worker.source, f"{worker.name}: --{flag.name} {' '.join(flag.values)}".rstrip()),)
             reason = f"--{flag.name} is short for --{whole}, as long as no other option begins so."
             subject = f"{worker.name}: --{flag.name}"
@@ -156,11 +145,12 @@ def vllm_kv_config(group: Group) -> list[Finding]:
             found.append(_KV_CONFIG.finding(Severity.ERROR, worker.name, evidence, reason, "Write an object."))
         if not isinstance(config, dict):
             continue
+        known = kv_keys(worker.version)
         for key in config:
-            if key in KV_KEYS or key in V0_KEYS:
+            if key in known or key in V0_KEYS:
                 continue
-            near = get_close_matches(str(key), KV_KEYS, n=1, cutoff=0.7)
-            remedy = f"Write {near[0]}." if near else f"Remove it; the keys are {', '.join(KV_KEYS)}."
+            near = get_close_matches(str(key), known, n=1, cutoff=0.7)
+            remedy = f"Write {near[0]}." if near else f"Remove it; the keys are {', '.join(known)}."
             evidence = (Evidence(worker.source, f"{worker.name}: {key}"[:200]),)
             reason = f"vLLM has no key {str(key)[:60]} in its KV transfer configuration."
             corrected = near[0] if near else None
@@ -176,6 +166,12 @@ def vllm_kv_config(group: Group) -> list[Finding]:
             subject = f"{worker.name}: kv_role"
             found.append(_KV_CONFIG.finding(Severity.ERROR, subject, evidence, reason, remedy, corrected))
     return found
+
+
+def kv_keys(version: str) -> tuple[str, ...]:
+    """Returns the keys that vLLM's KV transfer configuration has in a version; today's for an empty one."""
+    table = load_table("vllm-kv-transfer")
+    return tuple(sorted(table.names_at(table.nearest(numbers_of(version))))) if table else ()
 
 
 _MAPS = ("disaggregation_ib_device", "mooncake_ib_device")

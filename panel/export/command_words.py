@@ -13,9 +13,9 @@ __all__ = ["after_env", "option_lines", "request_script"]
 def after_env(argv: Sequence[str]) -> tuple[str, ...]:
     """Returns what to write behind `env NAME=VALUE...` so that `argv` runs.
 
-    `env` takes a program with `=` in its name for one more variable, so a shell starts such a one.
+    `env` takes a program with `=` in its name for one more variable, so another program starts such a one.
     """
-    return ("sh", "-c", 'exec "$0" "$@"', *argv) if "=" in argv[0] else tuple(argv)
+    return ("/usr/bin/nice", "-n", "0", "--", *argv) if "=" in argv[0] else tuple(argv)
 
 
 def option_lines(argv: Sequence[str]) -> Iterator[str]:

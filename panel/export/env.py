@@ -55,8 +55,9 @@ def _commands(plan: LaunchPlan, node: Node) -> Iterator[str]:
         if spec.cwd:
             yield f"cd -- {shlex.quote(spec.cwd)}"
         variables = [shlex.quote(f"{name}={value}") for name, value in environment(spec).items()]
-        words = after_env(spec.argv) if variables else spec.argv
-        yield " \\\n  ".join([" ".join(["env", *variables])] * bool(variables) + list(option_lines(words)))
+        # Behind env, no program's name is a word of the shell.
+        start = " ".join(["env", *(variables or ["--"])])
+        yield " \\\n  ".join([start, *option_lines(after_env(spec.argv))])
     for request in node.requests:
         yield ""
         yield "# Ask for an answer, once all are ready."

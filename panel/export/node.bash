@@ -8,7 +8,10 @@ readonly run=$folder/run
 readonly logs=$folder/logs
 boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || true)
 readonly boot=${boot:-unknown}
+setsid=$(command -v setsid)
+readonly setsid
 started=()
+declare -A in_session=()
 
 say() { printf '%s\n' "$*"; }
 
@@ -31,9 +34,9 @@ look() {
   local line=''
   { IFS= read -r -d '' line <"/proc/$1/stat"; } 2>/dev/null || true
   [[ -n $line ]] || return 1
-  local fields
-  # The name before the last ")" may hold anything.
-  read -r -a fields <<<"${line##*) }"
+  # The name before the last ")" may hold anything; what follows are letters and numbers.
+  # shellcheck disable=SC2206
+  local fields=(${line##*) })
   state=${fields[0]} session=${fields[3]} ticks=${fields[19]}
 }
 
@@ -52,26 +55,31 @@ runs() {
   recorded "$1" && look "$pid" && [[ $state != [ZX] && $ticks == "$since" ]]
 }
 
-# Sets members: all that runs of process $1, its children included, also those that left its session.
+# Sets in_session: the processes of each session and their starts.
+scan() {
+  local entry
+  in_session=()
+  for entry in /proc/[1-9]*; do
+    if look "${entry#/proc/}" && [[ $state != [ZX] ]]; then in_session[$session]+="${entry#/proc/}:$ticks "; fi
+  done
+}
+
+# Sets members: all that ran of process $1 when `scan` looked, its children included, also those that left its session.
 find_members() {
-  local entry candidate known=' ' ours=1
+  local entry candidate
   members=()
   recorded "$1" || return 0
   # While anything of a session lives, its number is given to nobody; a newer process of that number is a stranger.
-  if look "$pid" && [[ $ticks != "$since" ]]; then ours=0; fi
-  for entry in /proc/[1-9]*; do
-    candidate=${entry#/proc/}
-    if ((ours)) && look "$candidate" && [[ $session == "$pid" && $state != [ZX] ]] && ((ticks >= since)); then
-      members+=("$candidate")
-      known+="$candidate "
-    fi
-  done
+  if ! look "$pid" || [[ $ticks == "$since" ]]; then
+    for entry in ${in_session[$pid]-}; do
+      if ((${entry#*:} >= since)); then members+=("${entry%:*}"); fi
+    done
+  fi
+  if ((${#members[@]})); then return; fi
   while IFS= read -r entry; do
     candidate=${entry#/proc/}
     candidate=${candidate%/environ}
-    if [[ $known != *" $candidate "* ]] && look "$candidate" && [[ $state != [ZX] ]]; then
-      members+=("$candidate")
-    fi
+    if look "$candidate" && [[ $state != [ZX] ]]; then members+=("$candidate"); fi
   done < <(grep -szlxF -e "PDPANEL_RUN_ID=$token" /proc/[1-9]*/environ || true)
 }
 
@@ -192,7 +200,7 @@ place_files() {
 
 spawn() {
   local name=$1 port place
-  local command=() ports=() waits=() file='' log='' directory='' ready='' ready_s=0 grace_s=0
+  local variables=() command=() ports=() waits=() file='' log='' directory='' ready='' ready_s=0 grace_s=0
   describe "$name"
   while ((${#waits[@]})); do
     await "${waits[@]:0:4}"
@@ -208,7 +216,8 @@ spawn() {
     cd -- "$place"
     # A background job of a script ignores these two; the engine shall not.
     trap - INT QUIT
-    exec setsid env -- "PDPANEL_RUN_ID=$token" "${command[@]}"
+    # setsid comes last, since env takes a program with = in its name for one more variable.
+    exec env -- "PDPANEL_RUN_ID=$token" ${variables[@]+"${variables[@]}"} "$setsid" -- "${command[@]}"
   ) </dev/null >>"$logs/$log" 2>&1 9>&- &
   pid=$!
   started+=("$name")
@@ -228,7 +237,7 @@ start() {
   for name in "${chosen[@]}"; do
     if runs "$(file_of "$name")"; then say "$name runs already"; else spawn "$name"; fi
   done
-  local command ports waits file log directory ready ready_s grace_s
+  local variables command ports waits file log directory ready ready_s grace_s
   for name in "${chosen[@]}"; do
     describe "$name"
     await "$name" "$ready" "$ready_s" ''
@@ -246,7 +255,8 @@ start() {
 # Ends processes and all that they started: SIGTERM, the grace of each, SIGKILL; returns when their ports are free.
 end_processes() {
   local name port begun=$SECONDS left=("$@") still=() status=0
-  local command ports waits file log directory ready ready_s grace_s
+  local variables command ports waits file log directory ready ready_s grace_s
+  scan
   for name in "$@"; do
     describe "$name"
     find_members "$file"
@@ -256,6 +266,7 @@ end_processes() {
   done
   while ((${#left[@]})); do
     still=()
+    scan
     for name in "${left[@]}"; do
       describe "$name"
       find_members "$file"
@@ -295,6 +306,7 @@ stop() {
   local name file running=()
   choose "$@"
   lock stop
+  scan
   for name in "${chosen[@]}"; do
     file=$(file_of "$name")
     find_members "$file"
@@ -311,7 +323,7 @@ stop() {
 # 0: all are ready. 3: none runs. 1: what is between.
 status() {
   local name word alive=0 fine=0
-  local command ports waits file log directory ready ready_s grace_s
+  local variables command ports waits file log directory ready ready_s grace_s
   choose "$@"
   for name in "${chosen[@]}"; do
     describe "$name"
@@ -331,7 +343,7 @@ status() {
 
 show_logs() {
   local name paths=() options=(-n 100)
-  local command ports waits file log directory ready ready_s grace_s
+  local variables command ports waits file log directory ready ready_s grace_s
   if [[ ${1-} == -f ]]; then options+=(-F) && shift; fi
   choose "$@"
   for name in "${chosen[@]}"; do
@@ -410,7 +422,7 @@ choose() {
 }
 
 # Where `describe` puts what it knows; the functions above have their own.
-command=() ports=() waits=() file='' log='' directory='' ready='' ready_s=0 grace_s=0
+variables=() command=() ports=() waits=() file='' log='' directory='' ready='' ready_s=0 grace_s=0
 
 verb=${1-}
 if (($#)); then shift; fi

@@ -16,7 +16,7 @@ from ..deployment import Deployment
 from ..launch import LaunchPlan, ProcessSpec
 from ..runner.journal import one_line
 from .benchmark import benchmark_command
-from .command_words import after_env, option_lines
+from .command_words import option_lines
 from .exported import ExportedFile, Format
 from .firewall import firewall_files
 from .nodes import Node, config_files, environment, file_labels, nodes_of, ready_url
@@ -56,8 +56,8 @@ def script(plan: LaunchPlan, deployment: Deployment, node: Node, nodes: dict[str
         f"readonly processes=({_words(spec.name for spec in node.processes)})",
         f"readonly files=({_words(file.path for file in node.files)})",
         "",
-        "# Sets what is known of process $1: its command with its variables in front, its ports, and who goes first:",
-        "# name, URL, seconds and script of each.",
+        "# Sets what is known of process $1: its command and variables, its ports, and who goes first: name, URL,",
+        "# seconds and script of each.",
         "# shellcheck disable=SC2034",
         "describe() {",
         "  case $1 in",
@@ -92,7 +92,9 @@ def _cases(plan: LaunchPlan, node: Node, nodes: dict[str, Node]) -> Iterator[str
         yield f"    ready_s={_seconds(spec.ready.timeout_s)} grace_s={_seconds(spec.grace_s)}"
         yield f"    ports=({' '.join(str(port) for port in dict.fromkeys(spec.ports.values()))})"
         yield from _listed("waits", _waits(plan, spec, node, nodes))
-        yield from _listed("command", _command_lines(spec))
+        variables = (shlex.quote(f"{name}={value}") for name, value in environment(spec).items())
+        yield from _listed("variables", variables)
+        yield from _listed("command", option_lines(spec.argv))
         yield "    ;;"
 
 
@@ -103,12 +105,6 @@ def _waits(plan: LaunchPlan, spec: ProcessSpec, node: Node, nodes: dict[str, Nod
             continue
         script_name = "" if other.node == node.name else f"{nodes[other.node].label}.sh"
         yield _words((name, ready_url(plan, other, node.name), str(_seconds(other.ready.timeout_s)), script_name))
-
-
-def _command_lines(spec: ProcessSpec) -> Iterator[str]:
-    for name, value in environment(spec).items():
-        yield shlex.quote(f"{name}={value}")
-    yield from option_lines(after_env(spec.argv))
 
 
 def _requests(node: Node) -> Iterator[str]:

@@ -207,7 +207,7 @@ def _refused(target: Target, option: Written, completions: Sequence[str]) -> Fin
         reason = f"{name} is short for {len(completions)} options of {target.shown}, which refuses it."
         return UNKNOWN.finding(severity, name, evidence, reason, f"Write one of {', '.join(completions[:6])} in full.")
     if known is None:
-        near = difflib.get_close_matches(name, sorted(target.table.names_at(target.version)), 1)
+        near = difflib.get_close_matches(name, sorted(target.table.names_at(target.version)), 1, 0.8)
         remedy = f"Write {near[0]}, or leave it out." if near else "Leave it out, or use a release that has it."
         reason = f"{target.shown} has no {name}, and no release that was read has."
         return UNKNOWN.finding(severity, name, evidence, reason, remedy, near[0] if near else None)

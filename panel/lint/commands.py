@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...nic_probe.finding import Finding
+from ..doctor.agreement import sorted_findings
 from ..doctor.command import WrittenCommand, written_commands, written_fragments
 from ..doctor.deployment import check_commands
 from ..doctor.group import split_deployments
 from ..doctor.worker import Engine
 from .edit import apply_edits, edits_of
 from .fixes import fix
+from .flags import flag_findings, translate_options
 from .rewrite import Rewrite
 
 __all__ = ["corrected_text", "judged", "read_commands", "rewritten"]
@@ -47,7 +49,8 @@ def with_version(commands: Sequence[WrittenCommand], engine_version: str) -> lis
 
 def judged(commands: Sequence[WrittenCommand]) -> tuple[Finding, ...]:
     """Returns what is wrong with commands, the gravest first."""
-    return check_commands([one.worker for one in commands])
+    found = check_commands([one.worker for one in commands])
+    return sorted_findings((*found, *flag_findings(commands, found)))
 
 
 def rewritten(commands: Sequence[WrittenCommand]) -> list[Rewrite]:
@@ -58,6 +61,10 @@ def rewritten(commands: Sequence[WrittenCommand]) -> list[Rewrite]:
         concerned = [by_source[worker.source] for worker in deployment]
         for finding in check_commands(deployment):
             fix(finding, concerned)
+    for one in rewrites:
+        # Options first get their right values, then their names: the two may touch the same words.
+        if not one.changes:
+            translate_options(one)
     return rewrites
 
 

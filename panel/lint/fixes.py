@@ -7,10 +7,11 @@ finding that something is wrong, and finds the words that say it. Findings witho
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from urllib.parse import urlsplit
 
 from ...nic_probe.finding import Finding, Severity
-from ..doctor.agreement_values import KV_KEYS, V0_KEYS
+from ..doctor.agreement_values import V0_KEYS, kv_keys
 from ..doctor.command import Option, read_json
 from ..doctor.flag_history import ATTN_DP_SINCE, version_of
 from ..doctor.worker import Engine, WorkerArguments, WorkerRole
@@ -109,19 +110,17 @@ def _kv_config(_: Finding, rewrite: Rewrite) -> bool:
         meant = config if isinstance(config, dict) else None
         if meant is None:
             continue
-        right = right_kv_config(meant)
+        right = _right_kv_config(meant, kv_keys(rewrite.written.worker.version))
         if right != meant:
             done |= rewrite.replace_option(option, "--kv-transfer-config", compact(right))
     return done
 
 
-def right_kv_config(config: Mapping[str, object]) -> dict[str, object]:
+def _right_kv_config(config: Mapping[str, object], known: Sequence[str]) -> dict[str, object]:
     """Returns a KV transfer configuration with today's keys, spelt right where the meaning is plain."""
-    from difflib import get_close_matches
-
     right: dict[str, object] = {}
     for key, value in config.items():
-        near = [key] if key in KV_KEYS else get_close_matches(key, KV_KEYS, n=1, cutoff=0.7)
+        near = [key] if key in known else get_close_matches(key, known, n=1, cutoff=0.7)
         if key in V0_KEYS or not near or near[0] in right:
             continue
         right[near[0]] = value

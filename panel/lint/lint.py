@@ -7,7 +7,7 @@ are here. Called by `pdpanel lint`, by the doctor for files, and by the Plan tab
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...engine.errors import CapacityError, ConfigError
 from ...nic_probe.finding import Evidence, Finding, Severity
@@ -30,6 +30,8 @@ from .mooncake_keys import mooncake_dialects
 from .rules import BROKEN, DEPLOYMENT, NOTHING, TOO_LARGE
 
 __all__ = ["LintReport", "lint_text"]
+
+_MOST_ROUNDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,14 @@ def _manifest(pasted: Pasted, source: str, engine_version: str) -> _Judged:
     commands = with_version(manifest_commands(pasted, source), engine_version)
     if not commands:
         return _nothing(pasted, source, engine_version)
-    return _Judged(judged(commands), corrected_manifest(pasted, source, engine_version))
+    corrected = pasted
+    for _ in range(_MOST_ROUNDS):
+        text = corrected_manifest(corrected, source, engine_version)
+        again = recognise(text)
+        if text == corrected.text or again.kind is not pasted.kind:
+            break
+        corrected = again
+    return _Judged(judged(commands), corrected.text)
 
 
 def _mooncake(pasted: Pasted, source: str, _: str) -> _Judged:
@@ -130,8 +139,6 @@ def _option_value(name: str) -> Callable[[Pasted, str, str], _Judged]:
 
 
 def _partial(worker: WorkerArguments, source: str) -> WorkerArguments:
-    from dataclasses import replace
-
     return replace(worker, partial=True, name=source)
 
 

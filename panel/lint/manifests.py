@@ -108,7 +108,7 @@ def _services(document: Mapping[Any, Any], number: int) -> Iterator[Container]:
 def _pods(document: Mapping[Any, Any], number: int) -> Iterator[Container]:
     """Yields the containers of every pod template in a manifest."""
     metadata = document.get("metadata")
-    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    owner = str(metadata.get("name", ""))[:80] if isinstance(metadata, Mapping) else ""
     stack: list[tuple[tuple[int | str, ...], Any]] = [((number,), document)]
     visited = 0
     while stack and visited < _MOST_NODES:
@@ -120,9 +120,7 @@ def _pods(document: Mapping[Any, Any], number: int) -> Iterator[Container]:
             listed = value.get("containers")
             for place, container in enumerate(listed if isinstance(listed, list) else ()):
                 if isinstance(container, Mapping):
-                    yield _container(
-                        container, (*path, "containers", place), value, name if isinstance(name, str) else ""
-                    )
+                    yield _container(container, (*path, "containers", place), value, owner)
             stack += [((*path, str(key)), inner) for key, inner in reversed(list(value.items())) if key != "containers"]
         elif isinstance(value, list):
             stack += [((*path, place), inner) for place, inner in reversed(list(enumerate(value)))]
@@ -134,11 +132,11 @@ def _container(
     command, args = _words(container.get("command")), _words(container.get("args"))
     start = _image_words(container.get("image"), command)
     return Container(
-        name="/".join(dict.fromkeys(filter(None, (owner[:80], str(container.get("name", path[-1]))[:80])))),
+        name="/".join(dict.fromkeys(filter(None, (owner, str(container.get("name", path[-1]))[:80])))),
         words=(*start, *command, *args),
         env=_env(container.get("env")),
         # A pod has an address of its own, unless it takes the host's.
-        node="" if pod.get("hostNetwork") is True else owner[:80],
+        node="" if pod.get("hostNetwork") is True else owner,
         key="args" if args else "command",
         path=path,
         before=len(start) + (len(command) if args else 0),

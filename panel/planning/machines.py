@@ -1,6 +1,6 @@
 """The machines that a deployment runs on: the ports and GPUs of each while they are given out. Pure.
 
-Names that lead to one address are one machine, and so are all loopback addresses.
+Names that lead to one address are one machine; loopback addresses, the empty name and this host's own are another.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .node_ports import NodePorts
 __all__ = ["Machine", "Machines"]
 
 _EPHEMERAL = (32768, 60999)
-_LOOPBACK = "loopback"
+_HERE = ""
 
 
 @dataclass(slots=True)
@@ -26,7 +26,6 @@ class Machine:
 
     ports: NodePorts
     gpus: GpuPool
-    loopback: bool
     nodes: list[str] = field(default_factory=list)
 
 
@@ -68,12 +67,10 @@ class Machines:
 
     def _machine(self, node: str) -> Machine:
         address = self._hosts.address(node)
-        loopback = is_loopback(address)
-        key = _LOOPBACK if loopback else address
+        here = not node or node == self._local.node or is_loopback(address)
+        key = _HERE if here else address
         if key not in self._machines:
-            here = loopback or not node or node == self._local.node
-            ports = NodePorts(
-                self._local.taken if here else (), self._local.ephemeral if here else _EPHEMERAL, node or ""
-            )
-            self._machines[key] = Machine(ports, GpuPool(self.facts(node).gpus), loopback)
+            taken = self._local.taken if here else ()
+            ephemeral = self._local.ephemeral if here else _EPHEMERAL
+            self._machines[key] = Machine(NodePorts(taken, ephemeral, node), GpuPool(self.facts(node).gpus))
         return self._machines[key]

@@ -24,6 +24,7 @@ class NodeFacts:
 
     Attributes:
         gpus: how many GPUs it has; None is not known.
+        gpu: their name; empty is not known.
         gpu_memory_bytes: memory of one of them; 0 is not known.
         nics: usable RDMA devices; None is not known.
         nic_gbps: line rate of each; 0 is not known.
@@ -32,6 +33,7 @@ class NodeFacts:
     """
 
     gpus: int | None = None
+    gpu: str = ""
     gpu_memory_bytes: int = 0
     nics: tuple[str, ...] | None = None
     nic_gbps: float = 0.0
@@ -47,6 +49,7 @@ def typed_facts(spec: HostSpec) -> NodeFacts:
     """Returns what the lines of a deployment say of a host."""
     return NodeFacts(
         gpus=spec.gpus,
+        gpu=spec.gpu or "",
         gpu_memory_bytes=int((spec.gpu_memory_gib or 0) * (1 << 30)),
         nics=tuple(spec.nics) if spec.nics is not None else None,
         nic_gbps=spec.nic_gbps or 0.0,

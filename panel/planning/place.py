@@ -16,7 +16,7 @@ from ..dialects.routers import METRICS_PORT
 from ..host_facts import HostFacts
 from ..launch import Role
 from .gpu_count import gpus_of_process
-from .hosts import HostTable
+from .hosts import HostTable, is_loopback
 from .machines import Machines
 from .nic_choice import NicChooser, gpu_by_number
 from .node_facts import NodeFacts, Nodes
@@ -104,8 +104,8 @@ class _Placing:
     def _check_reach(self, used: Mapping[str, None], router_node: str | None) -> None:
         """Raises ConfigError when a process would be reached by a loopback address from another machine."""
         nodes = [*used, *([] if router_node is None or router_node in used else [router_node])]
-        loopback = [node for node in nodes if self._machines.of(node).loopback]
-        others = [node for node in nodes if not self._machines.of(node).loopback]
+        loopback = [node for node in nodes if is_loopback(self._hosts.address(node))]
+        others = [node for node in nodes if not is_loopback(self._hosts.address(node))]
         if not loopback or not others:
             return
         node, address = loopback[0], self._hosts.address(loopback[0])

@@ -50,6 +50,7 @@ def _joined(typed: NodeFacts, dumped: NodeFacts) -> NodeFacts:
     return replace(
         dumped,
         gpus=dumped.gpus if typed.gpus is None else typed.gpus,
+        gpu=typed.gpu or dumped.gpu,
         gpu_memory_bytes=typed.gpu_memory_bytes or dumped.gpu_memory_bytes,
         nics=dumped.nics if typed.nics is None else typed.nics,
         nic_gbps=typed.nic_gbps or dumped.nic_gbps,
@@ -61,6 +62,7 @@ def _dumped(path: Path) -> NodeFacts:
     topology = survey_topology(host)
     return NodeFacts(
         gpus=len(host.gpus.devices),
+        gpu=next((gpu.name.otherwise("") for gpu in host.gpus.devices), ""),
         gpu_memory_bytes=min((gpu.memory_total_bytes.otherwise(0) for gpu in host.gpus.devices), default=0),
         nics=tuple(fit.nic for fit in topology.fitness if fit.fit),
         host=host,

@@ -42,7 +42,7 @@ def no_room(deployment: Deployment, role: Role, index: int, wanted: int, pools: 
     if spec.gpus is not None:
         named.append(f"{role.value}.gpus allows {len(spec.gpus)} on each")
     nodes = f" on each of {spec.nodes} hosts" if spec.nodes > 1 else ""
-    problem = f"is too many: {role.value}-{index} wants {wanted} GPUs side by side{nodes}, and {', '.join(named)}"
+    problem = f"is too many: {role.value}-{index} wants {_many(wanted)}{nodes}, and {', '.join(named)}"
     remedy = (
         f"set {role.value}.count: {index} or name more hosts" if index else "name more hosts or use smaller workers"
     )
@@ -67,6 +67,10 @@ def unknown_gpu(field: str, gpu: int, node: str, there: int) -> ConfigError:
     """Returns the error of a GPU that its host has not."""
     remedy = f"write numbers from 0 to {there - 1}" if there else "name hosts with GPUs"
     return ConfigError(field, gpu, f"is not a GPU of {_host(node)}, which has {there}", remedy)
+
+
+def _many(wanted: int) -> str:
+    return "1 GPU" if wanted == 1 else f"{wanted} GPUs side by side"
 
 
 def _span(gpus: Sequence[int]) -> str:

@@ -181,7 +181,7 @@ def _help(owner: type[BaseModel], name: str) -> str:
         text = attributes_help(Deployment).get(name, "")
     # The file says None and True where the form has an empty control and a tick.
     text = re.sub(r"\bNone\b", "empty", re.sub(r"^True (?=[a-z])", "", text))
-    return text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
+    return re.sub(r"(?:^|(?<=\. ))[a-z](?=[a-z]* )", lambda match: match[0].upper(), text)
 
 
 def _first_sentence(part: type[BaseModel]) -> str:
@@ -193,6 +193,9 @@ def knows(dialect: Dialect, path: str) -> bool:
     head, _, name = path.partition(".")
     names = {path, head} | ({f"workers.{name}"} if head in _ROLES and name in WorkerSpec.model_fields else set())
     known = fields_of(dialect)
+    if head in _ROLES and f"{head}.count" not in known:
+        # Of a role that it does not have there is nothing to say.
+        return False
     if head == "workers":
         # Of all workers there is something to say when a role may say it.
         names |= {f"{role}.{name}" for role in _ROLES}

@@ -185,7 +185,7 @@ def _host_line(name: str, spec: object) -> str:
         value = spec.get(key)
         if value is not None:
             text = ",".join(map(_plain, value)) if isinstance(value, list) else _plain(value)
-            words.append(f"{word}={shlex.quote(text) if len(text.split()) > 1 else text}")
+            words.append(f"{word}={shlex.quote(text)}")
     return " ".join(word for word in words if word)
 
 

@@ -1,6 +1,6 @@
 """What the Plan tab asks for with every keystroke: the text changed by the form, and what the plan of it is.
 
-It opens no file, also none that a deployment names, and knows of no host but what the text says: same text, same answer.
+It opens no file, also none that a deployment names, and knows of no host but what the text says.
 Called by `plan_routes`; the values are JSON for `static/plan-*.js`.
 """
 

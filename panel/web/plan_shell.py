@@ -19,20 +19,16 @@ def command_text(argv: Iterable[str], env: Mapping[str, str] | None = None, cwd:
     """Returns a command as a person writes it: one option per line, everything quoted for a POSIX shell."""
     lines = [f"cd {shlex.quote(cwd)} &&"] if cwd else []
     lines += [f"{name}={shlex.quote(value)}" for name, value in (env or {}).items()]
+    first = len(lines)
     words: list[str] = []
-    for number, argument in enumerate(argv):
-        # A new line before each option; its values stay with it, and the program with what comes before options.
-        if number and argument.startswith("-") and len(argument) > 1 and not _is_number(argument):
+    for argument in argv:
+        # A new line before each long option; its values stay with it, and so does all that comes before the first.
+        if words and argument.startswith("--") and len(argument) > 2:
             lines.append(" ".join(words))
             words = []
         words.append(shlex.quote(argument))
     lines.append(" ".join(words))
-    first = len(lines) - sum(1 for line in lines if line.startswith("-"))
-    return " \\\n".join(line if number < first else f"  {line}" for number, line in enumerate(lines))
-
-
-def _is_number(text: str) -> bool:
-    return text[1:].replace(".", "", 1).isdecimal()
+    return " \\\n".join(line if number <= first else f"  {line}" for number, line in enumerate(lines))
 
 
 def nodes_of(plan: LaunchPlan) -> list[dict[str, Any]]:

@@ -75,7 +75,9 @@ def read_fields(text: str) -> dict[str, Any]:
     try:
         _, fields = _loaded(text)
     except yaml.MarkedYAMLError as error:
-        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        # What misses its end is missed in a line that is not there.
+        last = max(1, len(text.splitlines()))
+        line = f" in line {min(error.problem_mark.line + 1, last)}" if error.problem_mark else ""
         raise ConfigError("deployment", "YAML", f"cannot be read{line}: {error.problem}", "correct it") from None
     except (yaml.YAMLError, ValueError, RecursionError, TypeError):
         fields = None
@@ -87,9 +89,15 @@ def read_fields(text: str) -> dict[str, Any]:
 
 
 def dump_fields(fields: Mapping[str, Any]) -> str:
-    """Returns the mapping as YAML, innermost lists and mappings on one line."""
+    """Returns the mapping as YAML, one field a line, innermost lists and mappings on one line."""
+    return "".join(_dumped(name, value) for name, value in fields.items()) or "{}\n"
+
+
+def _dumped(name: str, value: object) -> str:
+    # Left to itself, PyYAML writes a mapping of scalars on one line, in braces.
+    flow = None if isinstance(value, dict | list) else False
     return yaml.dump(
-        dict(fields), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDTH, default_flow_style=None
+        {name: value}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDTH, default_flow_style=flow
     )
 
 

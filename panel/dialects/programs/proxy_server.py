@@ -248,7 +248,7 @@ def main() -> None:
     if ":" in host:
         Server.address_family = socket.AF_INET6
     with Server((host, port), Proxy) as server:
-        print("proxy listens on", host, "port", port, flush=True)
+        print("proxy listens on", host, "port", server.server_address[1], flush=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:

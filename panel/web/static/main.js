@@ -1,15 +1,17 @@
 // Entry: mounts each view when Gradio has put its island into the page, and offers hooks to tests and consoles.
 
 import { deploy } from "./deploy.js";
+import { exportTab } from "./export-tab.js";
 import { hardware } from "./hardware.js";
 import { header } from "./header.js";
 import { logs } from "./logs.js";
 import { observe } from "./observe.js";
+import { planTab } from "./plan.js";
 import { runs } from "./runs.js";
 import { store } from "./store.js";
 import { tryIt } from "./tryit.js";
 
-const VIEWS = { header, deploy, runs, tryit: tryIt, observe, logs, hardware };
+const VIEWS = { header, deploy, runs, tryit: tryIt, observe, logs, hardware, plan: planTab, export: exportTab };
 
 function mountAll() {
   for (const island of document.querySelectorAll("[data-island]:not([data-mounted])")) {

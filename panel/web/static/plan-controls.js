@@ -45,7 +45,7 @@ function ticked(field, tell) {
   };
 }
 
-function chosen(tell, options) {
+function chosen(tell, options, usual = "") {
   const node = el("select");
   let shown = null;
   node.addEventListener("change", () => tell(node.value));
@@ -59,7 +59,7 @@ function chosen(tell, options) {
     }
     node.value = value;
   }
-  return { node, inputs: [node], set: (value) => fill(String(value ?? "")) };
+  return { node, inputs: [node], set: (value) => fill(String(value ?? usual)) };
 }
 
 /** What a choice offers under the dialect that is meant. */
@@ -77,8 +77,7 @@ function offers(field, context) {
   }
   if (field.path === "transport" && dialect) return dialect.transports.map((name) => [name, name]);
   if (field.path === "router.kind" && dialect) {
-    const kinds = [...new Set([...dialect.routers, "none"])];
-    return [...none(dialect.routers.length > 0 ? `${dialect.routers[0]}, the usual one` : "none"), ...kinds.map((name) => [name, name])];
+    return [...none(dialect.routers.length > 0 ? `${dialect.routers[0]}, the usual one` : "none"), ...dialect.routers.map((name) => [name, name])];
   }
   const choices = field.choices.map((name) => [name, name]);
   return field.default === null ? [...none("the usual one"), ...choices] : choices;
@@ -175,7 +174,7 @@ const HINTS = {
 export function control(field, tell, context) {
   if (field.kind === "bool" || field.kind === "part") return ticked(field, tell);
   if (field.kind === "maybe") return chosen(tell, () => [["", AS_IS.maybe], ["yes", "yes"], ["no", "no"]]);
-  if (field.kind === "choice") return chosen(tell, () => offers(field, context));
+  if (field.kind === "choice") return chosen(tell, () => offers(field, context), field.default ?? "");
   if (field.kind === "nics") return nics(field, tell);
   if (["lines", "env", "flags", "hosts", "long"].includes(field.kind)) return typed(field, tell, "textarea", { placeholder: HINTS[field.kind] ?? "" });
   return typed(field, tell, "input", { type: "text", placeholder: field.default ?? (field.path.endsWith("hosts") ? HINTS.words : field.kind === "ints" ? HINTS.ints : "") });

@@ -4,6 +4,7 @@ import { control, isWide } from "./plan-controls.js";
 import { plan } from "./plan-store.js";
 import { el, setAttribute, setText } from "./dom.js";
 
+const FIRST = new Set(["what", "engine"]);
 const SEVERITIES = { error: "Error", warning: "Warning", info: "Note", unknown: "Not known" };
 
 /** Text with its `code` parts as code. */
@@ -33,7 +34,9 @@ function section(about, rows) {
   const mark = el("span", { class: "pd-plan-mark", hidden: true }, "needs a look");
   const own = rows.filter(({ field }) => field.own);
   const ownBox = el("details", { class: "pd-plan-own" }, el("summary", {}, "Otherwise than all workers"), ...own.map(({ node }) => node));
-  const node = el("details", { class: "pd-plan-section", open: about.open, data: { section: about.id } },
+  // Where the form comes before all else, less of it is open.
+  const open = about.open && (window.innerWidth > 900 || FIRST.has(about.id));
+  const node = el("details", { class: "pd-plan-section", open, data: { section: about.id } },
     el("summary", {}, el("span", {}, about.title), mark, count),
     el("div", { class: "pd-plan-rows" }, ...rows.filter(({ field }) => !field.own).map(({ node: one }) => one), own.length > 0 ? ownBox : null));
   return { node, rows, count, mark, own, ownBox };
@@ -89,7 +92,7 @@ export function planForm() {
     const transport = plan.values.transport ?? "mooncake";
     if (!dialect.transports.includes(transport)) plan.edit("transport", dialect.transports[0] === "mooncake" ? "" : dialect.transports[0]);
     const kind = plan.values["router.kind"];
-    if (kind && kind !== "none" && !dialect.routers.includes(kind)) plan.edit("router.kind", "");
+    if (kind && !dialect.routers.includes(kind)) plan.edit("router.kind", "");
   }
 
   function chooseEngine(engine) {

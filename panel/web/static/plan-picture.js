@@ -3,8 +3,8 @@
 import { el, setAttribute, svg } from "./dom.js";
 
 const NARROW_PX = 560;
-const WIDE = { worker: 168, high: 40, pad: 12, head: 38, gap: 10, lane: 76, column: 84, cell: 15 };
-const NARROW = { ...WIDE, worker: 124, lane: 34, column: 34, pad: 8, cell: 13 };
+const WIDE = { worker: 168, high: 40, pad: 12, head: 38, gap: 10, lane: 76, column: 124, cell: 15 };
+const NARROW = { ...WIDE, worker: 124, lane: 34, column: 40, pad: 8, cell: 13 };
 // More hosts than this in a column become tiles without their workers.
 const MOST_HOSTS = 8;
 const MOST_WIRES = 96;
@@ -141,7 +141,7 @@ function draw(picture, answer, narrow) {
       const tiles = drawTiles(column, x, y, size);
       groups.push(tiles.group);
       wide = tiles.width;
-      const spot = { left: x, right: x + wide, middle: y + tiles.height / 2 };
+      const spot = { left: x, right: x + wide, middle: y + tiles.height / 2, tiled };
       for (const worker of column.flatMap(({ workers }) => workers)) spots.set(worker, spot);
     } else {
       for (const host of column) {
@@ -157,7 +157,12 @@ function draw(picture, answer, narrow) {
   const of = (role) => all.filter((worker) => worker.role === role && worker.rank === 0 && spots.has(worker));
   const pairs = of("prefill").flatMap((from) => of("decode").map((to) => [spots.get(from), spots.get(to)]));
   const distinct = [...new Map(pairs.map((pair) => [`${pair[0].right} ${pair[0].middle} ${pair[1].left} ${pair[1].middle}`, pair])).values()];
-  const wires = distinct.slice(0, MOST_WIRES).map(([from, to]) => wire(from, to, "kv"));
+  // Between tiles one thick wire stands for all pairs.
+  const wires = distinct.slice(0, MOST_WIRES).map(([from, to]) => {
+    const path = wire(from, to, "kv");
+    if (from.tiled && to.tiled) path.style.strokeWidth = "7px";
+    return path;
+  });
   const width = x - size.column + 1;
   picture.setAttribute("viewBox", `0 0 ${width} ${height + 20}`);
   picture.style.maxWidth = `${width}px`;
@@ -165,9 +170,16 @@ function draw(picture, answer, narrow) {
   const parts = [...groups, ...wires];
   if (distinct.length > 0) {
     const [from, to] = distinct[0];
-    const label = svg("text", { x: (from.right + to.left) / 2, y: 12, class: "pd-wire-label", "text-anchor": "middle" });
-    label.textContent = narrow ? "KV" : `KV over ${answer.transport}`;
-    parts.push(label);
+    const middle = (from.right + to.left) / 2;
+    const bundled = from.tiled && to.tiled;
+    const above = svg("text", { x: middle, y: bundled ? (from.middle + to.middle) / 2 - 12 : 12, class: "pd-wire-label", "text-anchor": "middle" });
+    above.textContent = narrow ? "KV" : `KV over ${answer.transport}`;
+    parts.push(above);
+    if (bundled && !narrow) {
+      const below = svg("text", { x: middle, y: (from.middle + to.middle) / 2 + 22, class: "pd-wire-label", "text-anchor": "middle" });
+      below.textContent = `${of("prefill").length} × ${of("decode").length} pairs`;
+      parts.push(below);
+    }
   }
   picture.replaceChildren(...parts);
   const words = hosts.slice(0, 20).map((host) => `${host.name}: ${host.workers.map(({ name }) => name).join(", ") || "nothing"}`);

@@ -1,4 +1,4 @@
-"""When a rendered deployment is a golden case's: the same commands, variables and files, whatever the options' order."""
+"""When a rendered deployment is a golden case's: the same commands, variables and files, in any order of options."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["assert_same", "comparable", "sorted_argv"]
 
 # The cases call by its program what a plan calls by its role.
-_ROLES = {"master": "store", "server": "unified", "smoke-test": "smoke-test"}
+_ROLES = {"master": "store", "server": "unified"}
 
 
 def sorted_argv(argv: Sequence[str]) -> list[Any]:
@@ -25,7 +25,7 @@ def sorted_argv(argv: Sequence[str]) -> list[Any]:
 def comparable(command: Mapping[str, Any], env: Mapping[str, str], nodes: bool) -> dict[str, Any]:
     """Returns what of a command is compared, with the variables that it has of its own and of all."""
     return {
-        "role": _ROLES.get(command["role"], command["role"]),
+        "role": _role(command),
         "argv": sorted_argv(command["argv"]),
         "env": {**env, **command.get("env", {})},
         "cwd": command.get("cwd"),
@@ -36,17 +36,17 @@ def comparable(command: Mapping[str, Any], env: Mapping[str, str], nodes: bool) 
 
 def assert_same(rendered: Mapping[str, Any], case: Mapping[str, Any]) -> None:
     """Asserts that the rendered JSON is the case; roles that the case leaves out are not compared."""
-    roles = {_ROLES.get(command["role"], command["role"]) for command in case["commands"]}
-    wanted, got = [], []
-    for command in case["commands"]:
-        wanted.append(comparable(command, case["env"], "node" in command))
-    nodes = {role: any("node" in one for one in case["commands"] if _ROLES.get(one["role"], one["role"]) == role)
-             for role in roles}
-    for command in rendered["commands"]:
-        if command["role"] in roles:
-            got.append(comparable(command, rendered["env"], nodes[command["role"]]))
+    commands = case["commands"]
+    nodes = {_role(one): any(_role(other) == _role(one) and "node" in other for other in commands) for one in commands}
+    wanted = [comparable(one, case["env"], nodes[_role(one)]) for one in commands]
+    got = [comparable(one, rendered["env"], nodes[_role(one)]) for one in rendered["commands"] if _role(one) in nodes]
     assert sorted(got, key=_order) == sorted(wanted, key=_order)
     assert rendered["files"] == case["files"]
+
+
+def _role(command: Mapping[str, Any]) -> str:
+    role: str = command["role"]
+    return _ROLES.get(role, role)
 
 
 def _order(command: Mapping[str, Any]) -> str:

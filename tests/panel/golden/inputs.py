@@ -51,8 +51,11 @@ Parts = Iterable[tuple[tuple[str, ...], Callable[[Fields], None]]]
 def _sglang(inputs: Mapping[str, Any]) -> Parts:
     legacy = "legacy" in inputs.get("dialect", "")
     pair = not ("master" in inputs and "prefill_port" not in inputs)
-    yield ("sglang_version",), lambda fields: fields.update(
-        dialect="sglang-legacy" if legacy else "sglang", engine_version=inputs.get("sglang_version", "")
+    yield (
+        ("sglang_version",),
+        lambda fields: fields.update(
+            dialect="sglang-legacy" if legacy else "sglang", engine_version=inputs.get("sglang_version", "")
+        ),
     )
     yield from _places(inputs, pair)
     yield from _sizes(inputs)
@@ -61,8 +64,9 @@ def _sglang(inputs: Mapping[str, Any]) -> Parts:
     yield from _router(inputs)
     yield ("metadata_backend",), lambda fields: _put_some(fields, "metadata", _legacy_metadata(inputs))
     yield ("master",), lambda fields: _put_some(fields, "store", _some(master=inputs.get("master")))
-    yield ("modelscope", "nvlink"), lambda fields: fields.update(
-        _some(modelscope=inputs.get("modelscope"), nvlink=inputs.get("nvlink"))
+    yield (
+        ("modelscope", "nvlink"),
+        lambda fields: fields.update(_some(modelscope=inputs.get("modelscope"), nvlink=inputs.get("nvlink"))),
     )
 
 
@@ -125,8 +129,12 @@ def _ports(inputs: Mapping[str, Any]) -> Parts:
 
 def _transport(inputs: Mapping[str, Any]) -> Parts:
     backend = "mooncake_tcp" if inputs.get("protocol") == "tcp" else inputs.get("backend", "mooncake")
-    yield ("backend", "protocol", "ib_devices"), lambda fields: fields.update(
-        transport=backend, **_some(nics=inputs.get("ib_devices"))
+    nics = inputs.get("ib_devices")
+    if isinstance(nics, Mapping):
+        nics = {gpu: names.split(",") for gpu, names in nics.items()}
+    yield (
+        ("backend", "protocol", "ib_devices"),
+        lambda fields: fields.update(transport=backend, **_some(nics=nics)),
     )
     ascend = _some(store_url=inputs.get("mf_store_url"), via_mooncake=inputs.get("ascend_via_mooncake"))
     # In a container or not: the plan's commands are the same, the deployment's `run` says it.
@@ -185,9 +193,12 @@ def _vllm(inputs: Mapping[str, Any]) -> Parts:
     old = "-v0-" in dialect
     store = "master" in inputs
     given = {**(_V0_DOCUMENT if old else _V1_STORE_DOCUMENT if store else {}), **inputs}
-    yield ("vllm_version",), lambda fields: fields.update(
-        dialect="vllm-v0" if old else "vllm-ascend" if "ascend" in dialect else "vllm",
-        engine_version=inputs.get("vllm_version", ""),
+    yield (
+        ("vllm_version",),
+        lambda fields: fields.update(
+            dialect="vllm-v0" if old else "vllm-ascend" if "ascend" in dialect else "vllm",
+            engine_version=inputs.get("vllm_version", ""),
+        ),
     )
     for role, bootstrap in zip(("prefill", "decode"), _V1_STORE_BOOTSTRAP, strict=True):
         host = given.get(f"{role}_host")
@@ -207,15 +218,21 @@ def _vllm(inputs: Mapping[str, Any]) -> Parts:
     )
     yield ("tp", "max_model_len", "gpu_memory_utilization"), lambda fields: _into(fields, "workers", sizes)
     transport = "mooncake_tcp" if given.get("protocol") == "tcp" else given.get("backend", "mooncake")
-    yield ("protocol", "backend", "ib_devices"), lambda fields: fields.update(
-        transport=transport, gpu_selection="none", **_some(nics=given.get("ib_devices"))
+    # Workers that share a host are given their GPUs; else a host's are all its worker's.
+    shared = given.get("prefill_host") is not None and given.get("prefill_host") == given.get("decode_host")
+    selection = None if shared else "none"
+    yield (
+        ("protocol", "backend", "ib_devices"),
+        lambda fields: fields.update(
+            transport=transport, gpu_selection=selection, **_some(nics=given.get("ib_devices"))
+        ),
     )
     if "kv_buffer_size" in inputs:
         # The documents' size is the dialect's own; another one is a setting of the connector.
         assert inputs["kv_buffer_size"] == 2e9
         yield ("kv_buffer_size",), lambda fields: None
     yield ("modelscope",), lambda fields: fields.update(_some(modelscope=given.get("modelscope")))
-    router = _some(kind="proxy", host="0.0.0.0" if old else "127.0.0.1", port=given.get("proxy_port"))
+    router = _some(kind="proxy", host="0.0.0.0" if old else None, port=given.get("proxy_port"))
     yield ("proxy_port",), lambda fields: fields.update(router=router)
     if "metadata" in inputs:
         yield ("metadata", "metadata_host"), lambda fields: fields.update(metadata=_v0_metadata(given))

@@ -110,7 +110,7 @@ def test_nics_that_a_known_host_lacks_are_named_with_those_it_has(placed: Placer
         placed(workers={"nics": {"0": ["erdma_0"], "1": ["mlx5_0"]}}, hosts=hosts, **roles)
     assert caught.value.field == "workers.nics"
     with pytest.raises(ConfigError, match="it has no usable one"):
-        placed(nics=["mlx5_0"], nodes={"": facts(tmp_path, 1, 0)})
+        placed(nics=["mlx5_0"], nodes={"": facts(tmp_path, 2, 0)})
 
 
 def test_uuids_come_from_the_host(placed: Placer, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_what_does_not_fit_names_host_wanted_there_and_a_fix(placed: Placer) -> 
             hosts={"a": {"gpus": 8}, "b": {"gpus": 8}, "c": {"gpus": 12}},
         )
     assert caught.value.field == "decode.count"
-    assert "decode-2 wants 8 GPUs" in str(caught.value)
+    assert "decode-2 wants 8 GPUs side by side" in str(caught.value)
     assert "b has 0 of 8 left, c has 4 of 12 left" in str(caught.value)
     assert caught.value.remedy == "set decode.count: 2 or name more hosts"
 

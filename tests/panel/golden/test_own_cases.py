@@ -1,0 +1,47 @@
+"""The same comparison on cases of the project's own, which need nothing beside the checkout."""
+
+from __future__ import annotations
+
+import pytest
+from pdpanel.panel.deployment import dump_deployment, parse_deployment, parse_deployment_text
+from pdpanel.panel.host_facts import elsewhere
+from pdpanel.panel.plan import plan
+from pdpanel.panel.render import render
+
+from .comparison import assert_same, sorted_argv
+from .inputs import deployment_of
+from .own_cases import OWN_CASES, case_of
+
+
+@pytest.mark.parametrize("name", OWN_CASES)
+def test_an_own_case_is_reproduced(name: str) -> None:
+    case = case_of(name)
+    deployment = parse_deployment(deployment_of(case["inputs"]))
+    assert_same(render(plan(deployment, elsewhere(), None)), case)
+    # Its file says the same.
+    assert parse_deployment_text(dump_deployment(deployment)) == deployment
+
+
+def test_the_order_of_options_is_no_difference_and_their_words_are() -> None:
+    assert sorted_argv(["python", "-m", "x", "--b", "1", "--a"]) == sorted_argv(
+        ["python3", "-m", "x", "--a", "--b", "1"]
+    )
+    assert sorted_argv(["p", "--a", "1", "--b", "2"]) != sorted_argv(["p", "--a", "2", "--b", "1"])
+    assert sorted_argv(["p", "--u", "1", "2"]) != sorted_argv(["p", "--u", "1,2"])
+    assert sorted_argv(["python3", "x"]) != sorted_argv(["python", "y"])
+
+
+@pytest.mark.parametrize("change", ["argv", "env", "node", "files"])
+def test_a_difference_is_seen(change: str) -> None:
+    case = case_of("single-node-with-policy")
+    got = render(plan(parse_deployment(deployment_of(case["inputs"])), elsewhere(), None))
+    if change == "argv":
+        case["commands"][0]["argv"][-1] = "8"
+    elif change == "env":
+        case["env"] = {}
+    elif change == "node":
+        case["commands"][1]["node"] = "10.1.0.2"
+    else:
+        case["files"] = {"a:b.json": {}}
+    with pytest.raises(AssertionError):
+        assert_same(got, case)

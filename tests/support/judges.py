@@ -1,0 +1,69 @@
+"""Judges: other people's parsers, each in a virtual environment that is made once and kept in the cache directory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pdpanel.panel.config import read_config
+from pdpanel.panel.file_lock import locked
+
+PROGRAMS = Path(__file__).resolve().parents[1] / "judges" / "programs"
+__all__ = ["PROGRAMS", "SGLANG", "VLLM", "Judge", "judge_python"]
+
+SGLANG = "0.5.23"
+VLLM = "0.32.0"
+
+
+@dataclass(frozen=True)
+class Judge:
+    """An interpreter and the program that it judges with."""
+
+    python: Path
+    program: Path
+
+    def ask(self, batch: Sequence[Any]) -> dict[str, Any]:
+        """Returns what the program says of a batch; `errors` has one text per entry, empty for a good one."""
+        command = [str(self.python), str(self.program)]
+        done = subprocess.run(
+            command, input=json.dumps(batch), capture_output=True, text=True, timeout=250, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout)
+
+    def errors(self, batch: Sequence[Any]) -> list[str]:
+        """Returns one text per entry of the batch, empty for one that is taken."""
+        return self.ask(batch)["errors"]
+
+
+def judge_python(name: str, requirements: Sequence[str]) -> Path:
+    """Returns the interpreter of a venv with these packages, without what they require, above our own packages."""
+    ours = sysconfig.get_paths()["purelib"]
+    key = hashlib.sha256("\n".join([ours, sys.version, *requirements]).encode()).hexdigest()[:12]
+    places = read_config().cache_dir / "judges"
+    places.mkdir(parents=True, exist_ok=True)
+    folder = places / f"{name}-{key}"
+    python = folder / "bin" / "python"
+    with locked(places / f"{name}.lock"):
+        if not (folder / "complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            _run(sys.executable, "-m", "venv", "--without-pip", folder)
+            pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python)
+            _run(*pip, "install", "--quiet", "--no-deps", "--no-compile", *requirements)
+            (purelib,) = folder.glob("lib/python*/site-packages")
+            (purelib / "ours.pth").write_text(f"{ours}\n")
+            (folder / "complete").touch()
+    return python
+
+
+def _run(*command: str | Path) -> None:
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
