@@ -1,4 +1,4 @@
-"""The arguments of `pdpanel plan`. `panel.cli_planning` registers it; what is slow to import is so when it is called."""
+"""The arguments of `pdpanel plan`. `panel.cli_planning` registers it; slow imports wait until it is called."""
 
 from __future__ import annotations
 

@@ -28,6 +28,8 @@ def register(app: typer.Typer) -> None:
     app.command("presets")(_presets)
     app.command("export")(_export)
     app.command("flags")(_flags)
+    app.command("lint")(_lint)
+    app.command("import")(_import)
 
 
 def _render(deployment: DeploymentArgument, as_json: JsonOption = False) -> None:
@@ -100,3 +102,36 @@ def _flags(
     from . import cli_flags
 
     raise typer.Exit(cli_flags.flags(engine, deployment, python=python, version=version, as_json=as_json))
+
+
+def _lint(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE|-", show_default=False, help="A command, script or config; - is stdin.")
+    ],
+    as_json: JsonOption = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Print the corrected text; findings go to stderr.")] = False,
+    engine_version: Annotated[
+        str, typer.Option("--engine-version", metavar="X", help="The engine's version where the text has none.")
+    ] = "",
+) -> None:
+    """Say what is wrong with launch commands, scripts, configs and compose files."""
+    from . import cli_lint
+
+    raise typer.Exit(cli_lint.lint(file, as_json=as_json, fix=fix, engine_version=engine_version))
+
+
+def _import(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE|-]...", show_default=False, help="Scripts and the configs beside them."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DEPLOYMENT.yaml", help="The file to write.")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="The deployment's name.")] = "imported",
+    as_json: JsonOption = False,
+) -> None:
+    """Turn launch commands into a deployment file."""
+    from . import cli_lint
+
+    raise typer.Exit(cli_lint.import_files(files or [], output=output, name=name, as_json=as_json))

@@ -6,7 +6,6 @@ Pure: raises ConfigError with the field to change. What starts and does somethin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from ...engine.errors import ConfigError
@@ -14,7 +13,7 @@ from ..deployment import Deployment
 from ..deployment_parts import RoleSpec
 from ..launch import Role
 from ..planning.fields import set_fields
-from .placement import Placed, Placement
+from .placement import Placement
 from .sglang_limits import check_limits
 from .sglang_store import check_store
 from .sglang_transport import check_transport
@@ -50,8 +49,6 @@ def check_placement(placement: Placement) -> None:
         if settings.encoder_transfer is not None and not deployment.encoder.count:
             problem = "has no encoders to take images from"
             _refuse(f"{role.value}.encoder_transfer", settings.encoder_transfer, problem, "set encoder.count")
-    for placed in placement.workers:
-        _check_nic_map(placed)
 
 
 def _refuse(field: str, value: object, problem: str, remedy: str) -> None:
@@ -127,15 +124,3 @@ def _against_switch(settings: RoleSpec) -> Iterator[str]:
 
 def _more(value: object) -> bool:
     return value is not None and str(value) not in {"0", "1"}
-
-
-def _check_nic_map(placed: Placed) -> None:
-    """Refuses a map of NICs that misses a GPU of the process, which SGLang does at its start."""
-    if not placed.nics.startswith("{"):
-        return
-    known: dict[str, str] = json.loads(placed.nics)
-    used = range(len(placed.visible)) if placed.visible else placed.gpus
-    missing = [str(gpu) for gpu in used if str(gpu) not in known]
-    if missing:
-        problem = f"misses GPU {', '.join(missing)}, which {placed.name} uses"
-        raise ConfigError(f"{placed.role.value}.nics", placed.nics, problem, f"add a line for '{missing[0]}'")

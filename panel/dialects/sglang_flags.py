@@ -1,18 +1,14 @@
-"""A person's own flags of SGLang: which the plan sets itself, and which take several values.
+"""A person's own flags of SGLang that the plan sets itself, or that a field says.
 
-Pure. What a field of the deployment says is refused here, since the plan would not know of it.
+Pure. They are refused, since the plan would not know what they say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ...engine.errors import ConfigError
-from ..deployment_parts import Flag, RoleSpec
-from ..flags.table import Kind, load_table
-from .placement import flag
+from ..deployment_parts import RoleSpec
 
-__all__ = ["ENGINE", "check_flags", "flag_arguments"]
+__all__ = ["ENGINE", "check_flags"]
 
 ENGINE = "sglang"
 """Whose flags, as `panel.flags` calls it."""
@@ -69,18 +65,3 @@ def check_flags(settings: RoleSpec, role: str) -> None:
         if field is not None and getattr(settings, field) is not None:
             problem = f"is also the field {field}, which is set"
             raise ConfigError(f"{role}.flags.{name}", value, problem, "leave one of the two out")
-
-
-def flag_arguments(flags: Mapping[str, Flag]) -> tuple[str, ...]:
-    """Returns the arguments of a person's flags: True gives the bare flag, False nothing, a list its words."""
-    table = load_table(ENGINE)
-    arguments: list[str] = []
-    for name, value in flags.items():
-        option = table.options.get(f"--{name}") if table else None
-        if value is True:
-            arguments.append(f"--{name}")
-        elif value is not False and option is not None and option.kind is Kind.LIST:
-            arguments += [f"--{name}", *str(value).split()]
-        elif value is not False:
-            arguments += flag(name, value)
-    return tuple(arguments)

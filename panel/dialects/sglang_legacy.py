@@ -25,7 +25,7 @@ from .sglang_arguments import (
     parallel_arguments,
     size_arguments,
 )
-from .sglang_flags import ENGINE, check_flags, flag_arguments
+from .sglang_flags import ENGINE, check_flags
 from .sglang_router import first_ranks_of
 from .sglang_rules import LEGACY_VERSION
 from .sglang_transport import nic_names
@@ -80,7 +80,7 @@ def _arguments(placement: Placement, placed: Placed) -> Translated:
         *parallel_arguments(settings, placed.role.value),
         *size_arguments(settings),
         *(("--enable-metrics",) if metrics else ()),
-        *flag_arguments(settings.flags),
+        *flags(settings.flags),
     )
     return translate(ENGINE, _VERSION, arguments)
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from ...nic_probe.finding import Evidence, Finding, Severity
 from ..deployment import Deployment
 from ..deployment_parts import RoleSpec
+from ..flags.translate import translate
 from ..launch import Role
 from . import sglang_rules as rules
-from .placement import Placement
+from .placement import Placement, flags
 from .sglang_epd import unfit_model
 from .sglang_limits import DEFAULT_QUEUES
 from .sglang_version import attention_ranks, has_mooncake_tcp, version
@@ -40,6 +41,7 @@ def notes(placement: Placement) -> tuple[Finding, ...]:
     """Returns the findings, each subject once for a rule."""
     deployment = placement.deployment
     found = [*_versions(deployment), *_transport(deployment), *_model(deployment), *_pair_flags(deployment)]
+    found += [*_ascend_store(placement), *_router_flags(placement)]
     for role in _ROLES:
         settings = deployment.settings(role.value)
         if settings.count:
@@ -168,6 +170,29 @@ def _transport(deployment: Deployment) -> Iterator[Finding]:
             )
 
 
+def _ascend_store(placement: Placement) -> Iterator[Finding]:
+    text, first = placement.deployment.ascend.store_url, placement.first_ranks(Role.PREFILL)
+    if text is None or not first or not first[0].node:
+        return
+    host = text.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    if host not in (first[0].address, first[0].node):
+        yield rules.ASCEND_STORE.finding(
+            Severity.WARNING,
+            "ascend.store_url",
+            (Evidence("ascend.store_url", text), Evidence(first[0].name, f"on {first[0].address}")),
+            f"{first[0].name} opens the store, and it runs on {first[0].address}.",
+            f"Write an address of {first[0].node}, unless {host} is one.",
+        )
+
+
+def _router_flags(placement: Placement) -> tuple[Finding, ...]:
+    """Returns what sglang-router does not know of a person's flags for it."""
+    router = placement.router
+    if router is None or router.kind not in ("sglang-router", "mini_lb"):
+        return ()
+    return translate("sglang-router", "", flags(placement.deployment.router.flags)).findings
+
+
 def _nics(deployment: Deployment) -> Iterator[tuple[str, str]]:
     """Yields the fields in which NICs are named, with what is written there."""
     parts = (("nics", deployment.nics), ("workers.nics", deployment.workers.nics))
@@ -194,7 +219,7 @@ def _pair_flags(deployment: Deployment) -> Iterator[Finding]:
         return
     sides = {role: deployment.settings(role.value).flags for role in _PAIR}
     for name in _BOTH_SIDES:
-        values = {role: flags.get(name) for role, flags in sides.items()}
+        values = {role: given.get(name) for role, given in sides.items()}
         if values[Role.PREFILL] != values[Role.DECODE]:
             yield rules.PAIR_FLAGS.finding(
                 Severity.ERROR,
@@ -203,12 +228,12 @@ def _pair_flags(deployment: Deployment) -> Iterator[Finding]:
                 f"--{name} has to be the same on prefill and decode.",
                 f"Write it once, in workers.flags.{name}.",
             )
-    for role, flags in sides.items():
-        if "max-queued-requests" in flags:
+    for role, given in sides.items():
+        if "max-queued-requests" in given:
             yield rules.IGNORED.finding(
                 Severity.INFO,
                 f"{role.value}.flags.max-queued-requests",
-                (Evidence(role.value, f"max-queued-requests {flags['max-queued-requests']}"),),
+                (Evidence(role.value, f"max-queued-requests {given['max-queued-requests']}"),),
                 "SGLang does not read it in a pair of prefill and decode.",
                 "Leave it out.",
             )

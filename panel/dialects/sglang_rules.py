@@ -8,6 +8,7 @@ from __future__ import annotations
 from ...nic_probe.checks.check import Rule
 
 __all__ = [
+    "ASCEND_STORE",
     "CHOICE",
     "ELASTIC_EP",
     "ENCODER_MODEL",
@@ -60,6 +61,13 @@ ENCODER_MODEL = Rule(
     "Mooncake's document names, are not on it, and the server ends at its start.",
     (_WHEEL, "Mooncake's SGLang document"),
 )
+ASCEND_STORE = Rule(
+    "sglang-ascend-store",
+    "The config store of the transport ascend is not where prefill is",
+    "The first rank of prefill opens the store at ASCEND_MF_STORE_URL, and all others connect to it, so the address "
+    "has to be one of that rank's own host.",
+    (_DOCUMENT,),
+)
 CHOICE = Rule(
     "sglang-choice",
     "A value that SGLang 0.5.23 does not know",
@@ -101,6 +109,7 @@ LEGACY_VERSION = Rule(
     ("SGLang's wheels 0.4.5 to 0.5.23",),
 )
 RULES = (
+    ASCEND_STORE,
     GPUS,
     FORCED_TCP,
     ELASTIC_EP,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..flags.translate import Translated, translate
 from ..launch import ProcessSpec, Readiness, Role
-from .placement import Placed, Placement, flag, url
+from .placement import Placed, Placement, flag, flags, url
 from .sglang_arguments import (
     address_arguments,
     group_arguments,
@@ -16,10 +16,10 @@ from .sglang_arguments import (
     size_arguments,
 )
 from .sglang_epd import encoder_arguments, language_arguments
-from .sglang_flags import ENGINE, check_flags, flag_arguments
+from .sglang_flags import ENGINE, check_flags
 from .sglang_limits import limit_env
 from .sglang_store import store_arguments, store_env
-from .sglang_transport import transport_arguments, transport_env
+from .sglang_transport import nic_names, transport_arguments, transport_env
 
 __all__ = [
     "BOOTSTRAP_PORT",
@@ -57,7 +57,7 @@ def worker_arguments(placement: Placement, placed: Placed) -> Translated:
         *language_arguments(placement, placed),
         *store_arguments(placement, placed),
         *(("--enable-metrics",) if _adds_metrics(placement, placed) else ()),
-        *flag_arguments(settings.flags),
+        *flags(settings.flags),
     )
     return translate(ENGINE, deployment.engine_version, arguments)
 
@@ -103,6 +103,7 @@ def process_of(
         ),
         log=f"{placed.name}.log",
         gpus=tuple(str(gpu) for gpu in placed.gpus),
+        nics=() if deployment.transport == "mooncake_tcp" else nic_names(placed.nics),
         after=after,
         metrics_url=url(placed.address, placed.port, "/metrics") if metrics else "",
         info_url=url(placed.address, placed.port, "/get_server_info") if speaks else "",

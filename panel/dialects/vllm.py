@@ -1,4 +1,4 @@
-"""vLLM with its V1 engine, 0.33 and back: MooncakeConnector, NIXL, MoRI, a Mooncake Store, LMCache.
+"""vLLM with its V1 engine, 0.33 and back: MooncakeConnector, NIXL, MoRI, a Mooncake Store, LMCache, encoders.
 
 Pure functions from a Placement to ProcessSpecs and files. The connector, the store's files and the router each have a
 module of their own.
@@ -6,6 +6,8 @@ module of their own.
 
 from __future__ import annotations
 
+from ...nic_probe.finding import Finding
+from ..flags.translate import translate
 from ..launch import ProcessSpec, Readiness, Request, Role
 from .dialect import Dialect, Draft, PortDefaults
 from .placement import Placed, PlacedRouter, Placement, flag, url
@@ -22,6 +24,7 @@ from .vllm_arguments import (
     worker_env,
 )
 from .vllm_connector import connector_of
+from .vllm_encoder import EC_PORT, chat_request, check_encoders, encoder_arguments, has_encoders
 from .vllm_findings import listening_findings, program_findings, store_findings
 from .vllm_routers import kind_of, program_of, router_process
 from .vllm_store import master_form, store_files
@@ -36,11 +39,15 @@ _MAX_TOKENS = 7
 def build(placement: Placement) -> Draft:
     """Returns servers, workers and router; a worker waits for the servers beside it, and the router for nobody."""
     deployment, router = placement.deployment, placement.router
+    check_encoders(deployment)
     servers = server_processes(placement, master_form(deployment.store) if deployment.store else None)
     after = tuple(server.name for server in servers)
-    processes = [*servers, *(_worker(placement, placed, after) for placed in placement.workers)]
+    workers = [_worker(placement, placed, after) for placed in placement.workers]
+    processes = [*servers, *(spec for spec, _ in workers)]
     files = list(store_files(placement))
-    findings = [*listening_findings(placement), *store_findings(deployment)]
+    # What is said of one worker's options holds for all with the same.
+    said = dict.fromkeys(finding for _, found in workers for finding in found)
+    findings = [*said, *listening_findings(placement), *store_findings(deployment)]
     if router is not None:
         processes.append(router_process(placement, router))
         if kind_of(deployment) == "proxy":
@@ -51,21 +58,23 @@ def build(placement: Placement) -> Draft:
     return Draft(tuple(processes), tuple(files), requests=_requests(placement), findings=tuple(findings))
 
 
-def _worker(placement: Placement, placed: Placed, after: tuple[str, ...]) -> ProcessSpec:
+def _worker(placement: Placement, placed: Placed, after: tuple[str, ...]) -> tuple[ProcessSpec, tuple[Finding, ...]]:
     deployment = placement.deployment
     connector = connector_of(placement, placed)
-    argv = ["vllm", "serve", deployment.model, *address_arguments(deployment, placed)]
+    argv = [*address_arguments(deployment, placed)]
     argv += [*parallel_arguments(placed), *group_arguments(deployment, placed), *size_arguments(placed)]
     if connector.config:
         argv += flag("kv-transfer-config", connector.config)
+    argv += encoder_arguments(placement, placed)
     argv += extra_arguments(placed, argv)
+    told = translate("vllm", deployment.engine_version, argv)
     visible = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES") if deployment.transport == "mori" else ()
     answers = not placed.rank
-    return ProcessSpec(
+    spec = ProcessSpec(
         name=placed.name,
         role=placed.role,
         node=placed.node or placement.local_name,
-        argv=tuple(argv),
+        argv=("vllm", "serve", deployment.model, *told.arguments),
         env={**worker_env(placement, placed, *visible), **connector.env},
         cwd="",
         gpus=placed.visible,
@@ -79,6 +88,7 @@ def _worker(placement: Placement, placed: Placed, after: tuple[str, ...]) -> Pro
         metrics_url=url(placed.address, placed.port, "/metrics") if answers else "",
         rank=placed.rank,
     )
+    return spec, told.findings
 
 
 def _requests(placement: Placement) -> tuple[Request, ...]:
@@ -89,6 +99,8 @@ def _requests(placement: Placement) -> tuple[Request, ...]:
         asked = PlacedRouter("none", unified[0].address, unified[0].port, unified[0].node, unified[0].address)
     if asked is None:
         return ()
+    if has_encoders(deployment):
+        return (chat_request(deployment, asked, _PROMPT),)
     return (completions_request(asked, deployment.smoke_test, model_name(deployment), _PROMPT, _MAX_TOKENS),)
 
 
@@ -102,7 +114,8 @@ DIALECT = Dialect(
     about="vLLM's V1 engine with its own connectors; for NVIDIA GPUs, and AMD's with transport mori.",
     fields=frozenset(
         {
-            *(f"unified.{name}" for name in ("count", "hosts", "port", *_ROLE_FIELDS)),
+            *(f"unified.{name}" for name in ("count", "hosts", "port", "kv_port", *_ROLE_FIELDS)),
+            *(f"encoder.{name}" for name in ("count", "hosts", "port", "gpus", "base_gpu_id")),
             *(f"{role}.{name}" for role in ("prefill", "decode") for name in (*_ROLE_FIELDS, "bootstrap_port")),
             *(f"{role}.kv_port" for role in ("prefill", "decode")),
             *(f"workers.{name}" for name in _WORKER_FIELDS),
@@ -113,9 +126,9 @@ DIALECT = Dialect(
     transports=("mooncake", "mooncake_tcp", "nixl", "mori"),
     routers=("proxy", "vllm-router", "none"),
     ports=PortDefaults(
-        http={Role.PREFILL: 8100, Role.DECODE: 8200, Role.UNIFIED: 8100},
+        http={Role.PREFILL: 8100, Role.DECODE: 8200, Role.UNIFIED: 8100, Role.ENCODER: 8300},
         bootstrap=8998,
-        kv={Role.PREFILL: 5600, Role.DECODE: 5600},
+        kv={Role.PREFILL: 5600, Role.DECODE: 5600, Role.UNIFIED: EC_PORT},
         dist=29501,
         router=8000,
     ),

@@ -27,6 +27,24 @@ __all__ = [
 ]
 
 _MASTER_PORT = 29501
+# Options whose meaning the plan has to know, and the field that says it.
+_PLANNED = {
+    "tensor-parallel-size": "tp",
+    "pipeline-parallel-size": "pp",
+    "data-parallel-size": "dp",
+    "data-parallel-size-local": "dp",
+    "data-parallel-start-rank": "dp",
+    "data-parallel-rank": "dp",
+    "data-parallel-address": "hosts",
+    "data-parallel-rpc-port": "dist_port",
+    "nnodes": "nodes",
+    "node-rank": "nodes",
+    "headless": "nodes",
+    "master-addr": "hosts",
+    "master-port": "dist_port",
+    "kv-transfer-config": "transport",
+    "ec-transfer-config": "encoder_transfer",
+}
 
 
 def model_name(deployment: Deployment) -> str:
@@ -140,10 +158,10 @@ def extra_arguments(placed: Placed, printed: Sequence[str], handled: frozenset[s
     own = {name: value for name, value in placed.settings.flags.items() if name not in handled}
     names = {word.partition("=")[0] for word in printed if word.startswith("--")}
     for name in own:
-        if f"--{name}" in names:
+        if name in _PLANNED or f"--{name}" in names:
+            remedy = f"set the field {_PLANNED[name]}" if name in _PLANNED else "leave one of flag and field out"
             field = f"{placed.role.value}.flags.{name}"
-            problem, remedy = "is an option that the plan writes itself", "set the field of the deployment instead"
-            raise ConfigError(field, own[name], problem, remedy)
+            raise ConfigError(field, own[name], "is an option that the plan writes itself", remedy)
     return flags(own)
 
 
@@ -161,7 +179,7 @@ def needs_visible(placement: Placement, placed: Placed) -> bool:
 def worker_env(placement: Placement, placed: Placed, *variables: str) -> dict[str, str]:
     """Returns what every worker of vLLM needs: its GPUs in each of `variables`, ModelScope, Mooncake's own settings.
 
-    Variables of Mooncake are given to workers of prefill and decode over Mooncake alone.
+    Variables of Mooncake are given to workers that pass something on over it.
     """
     deployment = placement.deployment
     env: dict[str, str] = {}
@@ -171,7 +189,7 @@ def worker_env(placement: Placement, placed: Placed, *variables: str) -> dict[st
         env["VLLM_USE_MODELSCOPE"] = "True"
     if deployment.transport not in {"mooncake", "mooncake_tcp", "ascend"}:
         return env
-    if placed.role in {Role.PREFILL, Role.DECODE} or deployment.store is not None:
+    if placed.role in {Role.PREFILL, Role.DECODE} or deployment.store is not None or deployment.encoder.count:
         if deployment.transport == "mooncake_tcp":
             # The protocol alone leaves RDMA on where there is a usable NIC.
             env["MC_FORCE_TCP"] = "1"

@@ -9,6 +9,8 @@ import ipaddress
 import json
 
 from ...engine.errors import ConfigError
+from ...nic_probe.finding import Finding
+from ..flags.translate import translate
 from ..launch import ProcessSpec, Readiness, Request, Role
 from .dialect import Dialect, Draft, PortDefaults
 from .placement import Placed, PlacedRouter, Placement, flag, flags, url
@@ -49,26 +51,29 @@ def build(placement: Placement) -> Draft:
         ConfigError: a connector's port lies in the transport's range, or the network's interface is missing.
     """
     deployment, router = placement.deployment, placement.router
-    processes = [*server_processes(placement), *(_worker(placement, placed) for placed in placement.workers)]
+    workers = [_worker(placement, placed) for placed in placement.workers]
+    processes = [*server_processes(placement), *(spec for spec, _ in workers)]
+    said = dict.fromkeys(finding for _, found in workers for finding in found)
     requests: tuple[Request, ...] = ()
     if router is not None:
         check_proxy(deployment)
         processes.append(_proxy(placement, router))
         requests = (completions_request(router, deployment.smoke_test, model_name(deployment), _PROMPT, _MAX_TOKENS),)
-    return Draft(tuple(processes), requests=requests, findings=tuple(listening_findings(placement)))
+    return Draft(tuple(processes), requests=requests, findings=(*said, *listening_findings(placement)))
 
 
-def _worker(placement: Placement, placed: Placed) -> ProcessSpec:
+def _worker(placement: Placement, placed: Placed) -> tuple[ProcessSpec, tuple[Finding, ...]]:
     deployment = placement.deployment
-    argv = ["vllm", "serve", deployment.model, *address_arguments(deployment, placed)]
+    argv = [*address_arguments(deployment, placed)]
     argv += [*parallel_arguments(placed), *size_arguments(placed)]
     argv += flag("kv-transfer-config", _kv_config(placement, placed))
     argv += extra_arguments(placed, argv)
-    return ProcessSpec(
+    told = translate("vllm", deployment.engine_version, argv)
+    spec = ProcessSpec(
         name=placed.name,
         role=placed.role,
         node=placed.node or placement.local_name,
-        argv=tuple(argv),
+        argv=("vllm", "serve", deployment.model, *told.arguments),
         env={**_network(placement, placed), **worker_env(placement, placed, "ASCEND_RT_VISIBLE_DEVICES")},
         cwd="",
         gpus=placed.visible,
@@ -79,6 +84,7 @@ def _worker(placement: Placement, placed: Placed) -> ProcessSpec:
         log=f"{placed.name}.log",
         metrics_url=url(placed.address, placed.port, "/metrics"),
     )
+    return spec, told.findings
 
 
 def _kv_config(placement: Placement, placed: Placed) -> str:

@@ -46,6 +46,8 @@ def connector_of(placement: Placement, placed: Placed) -> Connector:
         ConfigError: the version lacks the connector, or something that it needs is missing.
     """
     store = placement.deployment.store
+    if placed.role is Role.ENCODER:
+        return Connector()
     if store is not None and store.kind == "lmcache":
         return _lmcache(placement, placed)
     between = placed.role in {Role.PREFILL, Role.DECODE}

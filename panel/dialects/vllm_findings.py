@@ -95,7 +95,8 @@ def program_findings(placement: Placement, path: str) -> Iterator[Finding]:
         + (f" In vLLM {deployment.engine_version} it may lie elsewhere." if moved else ""),
         "Set router.run.cwd to a checkout of the same version, or router.kind: vllm-router.",
     )
-    if router is not None and router.node and deployment.router.host is None:
+    told = deployment.router.host is not None or deployment.encoder.count > 0
+    if router is not None and router.node and not told:
         yield _LOOPBACK.finding(
             Severity.INFO,
             "router.host",

@@ -10,8 +10,11 @@ from ..deployment import Deployment
 from ..launch import ProcessSpec, Readiness, Role
 from .placement import Placed, PlacedRouter, Placement, flag, flags, url
 from .proxy_program import PROGRAM, proxy_process
+from .routers import check_policies
 from .smoke_request import asked_host
 from .vllm_connector import BOOTSTRAP_PORT, PING_PORT
+from .vllm_encoder import PROXY as ENCODER_PROXY
+from .vllm_encoder import proxy_arguments
 from .vllm_version import has
 
 __all__ = ["kind_of", "program_of", "router_process"]
@@ -30,6 +33,10 @@ def kind_of(deployment: Deployment) -> str:
         ConfigError: this kind cannot serve the deployment.
     """
     chosen = deployment.router.kind
+    if deployment.encoder.count:
+        if chosen in {None, "proxy"}:
+            return "proxy"
+        raise ConfigError("router.kind", chosen, "does not know encoders of vLLM", "write proxy, or leave it out")
     lmcache = deployment.store is not None and deployment.store.kind == "lmcache" and not deployment.unified.count
     own = deployment.unified.count > 0 or deployment.transport in {"nixl", "mori"}
     kind = chosen or ("vllm-router" if own and not lmcache else "proxy")
@@ -47,6 +54,8 @@ def kind_of(deployment: Deployment) -> str:
 
 def program_of(deployment: Deployment) -> str:
     """Returns the program that an example or generated proxy is, by its path."""
+    if deployment.encoder.count:
+        return ENCODER_PROXY
     if deployment.store is not None and deployment.store.kind == "lmcache":
         return PROGRAM
     if deployment.transport in {"mooncake", "mooncake_tcp"} and has(deployment, "mooncake_proxy"):
@@ -62,6 +71,7 @@ def router_process(placement: Placement, router: PlacedRouter) -> ProcessSpec:
     """
     deployment = placement.deployment
     if kind_of(deployment) == "vllm-router":
+        check_policies(deployment.router, "vllm-router")
         return _vllm_router(placement, router)
     check_proxy(deployment)
     if program_of(deployment) == PROGRAM:
@@ -128,6 +138,9 @@ def _ranks_on_a_node(placement: Placement) -> int:
 def _example(placement: Placement, router: PlacedRouter) -> ProcessSpec:
     deployment = placement.deployment
     program = program_of(deployment)
+    if program == ENCODER_PROXY:
+        ready = url(asked_host(router.listen), router.port, "/openapi.json")
+        return _process(placement, router, Role.PROXY, proxy_arguments(placement, router), {"http": router.port}, ready)
     argv = ["python3", program]
     host = deployment.router.host
     if host is not None:

@@ -38,6 +38,7 @@ FEATURES: Mapping[str, Feature] = {
     "mooncake_proxy": Feature("a proxy of MooncakeConnector's own", (0, 16), "vLLM 0.15's and 0.32's documentation"),
     "MooncakeStoreConnector": Feature("MooncakeStoreConnector", (0, 21), "vLLM 0.21's documentation"),
     "store_mode": Feature("mode and enable_offload of the store connector", (0, 24), _PACKAGES),
+    "ECMooncakeConnector": Feature("ECMooncakeConnector", (0, 30), _PACKAGES),
     "device_name": Feature("device_name of MooncakeConnector", (0, 28), _PACKAGES),
 }
 

@@ -33,4 +33,5 @@ def option_lines(argv: Sequence[str]) -> Iterator[str]:
 def request_script(node: Node) -> str:
     """Returns a script that asks the deployment for an answer from `node`."""
     commands = "\n".join(" \\\n  ".join(option_lines(request.argv)) for request in node.requests)
-    return f"#!/usr/bin/env bash\n# Asks the deployment for an answer.\nset -euo pipefail\n\n{commands}\n"
+    head = "#!/usr/bin/env bash\n# Asks the deployment for an answer.\n# shellcheck disable=SC1003,SC2016\n"
+    return f"{head}set -euo pipefail\n\n{commands}\n"

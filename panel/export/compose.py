@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -17,7 +17,7 @@ import yaml
 from ..deployment import Deployment
 from ..launch import LaunchPlan, ProcessSpec, Role
 from .command_words import request_script
-from .container import inner_command
+from .container import InnerCommand, inner_command
 from .exported import ExportedFile, Format
 from .firewall import firewall_files
 from .nodes import Node, config_files, environment, file_labels, nodes_of, ready_url
@@ -78,42 +78,44 @@ def compose_document(plan: LaunchPlan, deployment: Deployment, node: Node) -> di
 def _service(
     plan: LaunchPlan, deployment: Deployment, node: Node, spec: ProcessSpec, keys: Mapping[str, str]
 ) -> dict[str, Any]:
-    command = inner_command(spec, image_of(plan, deployment, spec))
-    made: dict[str, Any] = {
-        "image": _literal(image_of(plan, deployment, spec)),
-        "entrypoint": [],  # Some images have one of their own, which would take the command for its arguments.
-        "command": [_literal(word) for word in command.argv],
-    }
-    variables = {**command.env, **environment(spec)}
-    if variables:
-        made["environment"] = {name: _literal(value) for name, value in variables.items()}
-    made["network_mode"] = "host"
-    made["ipc"] = "host"
-    made["init"] = True
-    made["stop_grace_period"] = f"{max(1, math.ceil(spec.grace_s))}s"
-    made["restart"] = "on-failure"
-    if spec.role in _WORKERS and plan.dialect != "bundled":
-        made["cap_add"] = ["IPC_LOCK"]
-        made["ulimits"] = {"memlock": -1}
-        devices = _devices(plan)
-        if devices:
-            made["devices"] = devices
-        if not _accelerator_devices(plan):
-            gpu = {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
-            made["deploy"] = {"resources": {"reservations": {"devices": [gpu]}}}
-    made["volumes"] = _volumes(plan, node, spec) + [
-        {"type": "bind", "source": _literal(source), "target": _literal(target)} for source, target in command.mounts
-    ]
-    if not made["volumes"]:
-        del made["volumes"]
-    place = command.cwd or spec.cwd
-    if place or node.files:
-        made["working_dir"] = _literal(place or _FILES)
+    image = image_of(plan, deployment, spec)
+    inner = inner_command(spec, image)
+    variables = {**inner.env, **environment(spec)}
+    volumes = _volumes(plan, node, spec, inner.mounts)
     waits = _depends_on(plan, spec, node, keys)
-    if waits:
-        made["depends_on"] = waits
-    if spec.ready.url:
-        made["healthcheck"] = _health(spec)
+    made: dict[str, Any] = {
+        "image": _literal(image),
+        "entrypoint": [],  # Some images have one of their own, which would take the command for its arguments.
+        "command": [_literal(word) for word in inner.argv],
+        "environment": {name: _literal(value) for name, value in variables.items()},
+        "working_dir": _literal(spec.cwd) if spec.cwd.startswith("/") and inner.argv == spec.argv else _FILES,
+        "volumes": volumes,
+        "network_mode": "host",
+        "ipc": "host",
+        "init": True,
+        "privileged": inner.privileged,
+        **_hardware(plan, spec, inner),
+        "depends_on": waits,
+        "healthcheck": _health(spec) if spec.ready.url else {},
+        "restart": "on-failure",
+        "stop_grace_period": f"{max(1, math.ceil(spec.grace_s))}s",
+    }
+    return {key: value for key, value in made.items() if value or key == "entrypoint"}
+
+
+def _hardware(plan: LaunchPlan, spec: ProcessSpec, inner: InnerCommand) -> dict[str, Any]:
+    """Returns what a process needs of the host's devices; GPUs are all passed in, as the command's indices want it."""
+    lists = {name: list(map(_literal, values)) for name, values in inner.lists.items()}
+    if spec.role not in _WORKERS or plan.dialect == "bundled":
+        return lists
+    own = {"devices": _devices(plan), "cap_add": ["IPC_LOCK"]}
+    made: dict[str, Any] = {
+        name: list(dict.fromkeys([*own.get(name, []), *lists.get(name, [])])) for name in {**own, **lists}
+    }
+    made["ulimits"] = {"memlock": -1}
+    if not _accelerators(plan):
+        gpu = {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+        made["deploy"] = {"resources": {"reservations": {"devices": [gpu]}}}
     return made
 
 
@@ -163,30 +165,32 @@ def _health(spec: ProcessSpec) -> dict[str, Any]:
     }
 
 
-def _accelerator_devices(plan: LaunchPlan) -> tuple[str, ...]:
+def _accelerators(plan: LaunchPlan) -> tuple[str, ...]:
+    """Returns the device files of GPUs and NPUs that are no NVIDIA GPUs."""
     if plan.dialect == "rocm-mad":
         return _AMD
     return _ASCEND if plan.dialect == "vllm-ascend" or plan.transport == "ascend" else ()
 
 
 def _devices(plan: LaunchPlan) -> list[str]:
-    rdma = ("/dev/infiniband",) if plan.transport in _RDMA else ()
-    return [f"{device}:{device}" for device in (*_accelerator_devices(plan), *rdma)]
+    return [*_accelerators(plan), *(("/dev/infiniband",) if plan.transport in _RDMA else ())]
 
 
-def _volumes(plan: LaunchPlan, node: Node, spec: ProcessSpec) -> list[dict[str, Any]]:
-    volumes: list[dict[str, Any]] = []
-    if node.files:
-        volumes.append({"type": "bind", "source": ".", "target": _FILES})
-    if spec.role not in (*_WORKERS, Role.ROUTER, Role.PROXY):
-        return volumes
-    if plan.model.startswith("/"):
-        model = _literal(plan.model)
-        volumes.append({"type": "bind", "source": model, "target": model, "read_only": True})
-    else:
-        cache = "${HF_HOME:-${HOME}/.cache/huggingface}"
-        volumes.append({"type": "bind", "source": cache, "target": "/root/.cache/huggingface"})
-    return volumes
+def _volumes(
+    plan: LaunchPlan, node: Node, spec: ProcessSpec, mounts: Iterable[tuple[str, str]]
+) -> list[dict[str, Any]]:
+    wanted: dict[str, dict[str, Any]] = {_FILES: {"type": "bind", "source": ".", "target": _FILES}}
+    if spec.role in (*_WORKERS, Role.ROUTER, Role.PROXY):
+        cache = "/root/.cache/huggingface"
+        if plan.model.startswith("/"):
+            model = _literal(plan.model)
+            wanted[model] = {"type": "bind", "source": model, "target": model, "read_only": True}
+        else:
+            wanted[cache] = {"type": "bind", "source": "${HF_HOME:-${HOME}/.cache/huggingface}", "target": cache}
+    for source, target in mounts:
+        if target != _FILES:
+            wanted[target] = {"type": "bind", "source": _literal(source), "target": _literal(target)}
+    return list(wanted.values())
 
 
 def _labels(node: Node) -> tuple[str, ...]:

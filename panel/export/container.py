@@ -7,30 +7,44 @@ from dataclasses import dataclass, field
 
 from ..launch import ProcessSpec
 
-__all__ = ["InnerCommand", "inner_command"]
+__all__ = ["InnerCommand", "container_removal", "inner_command"]
 
 _RUNTIMES = ("docker", "podman")
+_LISTS = {
+    "--device": "devices",
+    "--cap-add": "cap_add",
+    "--security-opt": "security_opt",
+    "--group-add": "group_add",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class InnerCommand:
-    """What runs in the container; `mounts` are folders of the host and where they appear."""
+    """What runs in the container.
+
+    Attributes:
+        env: variables that it is given.
+        mounts: folders of the host and where they appear.
+        lists: further options by Compose's name for them, such as devices and cap_add.
+        privileged: True for a container that may do what the host may.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[tuple[str, str], ...] = ()
-    cwd: str = ""
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    privileged: bool = False
 
 
 def inner_command(spec: ProcessSpec, image: str) -> InnerCommand:
     """Returns the command of `spec` without the container around it; as it is when there is none."""
     argv = spec.argv
-    if argv[0].rsplit("/", 1)[-1] not in _RUNTIMES or argv[1:2] != ("run",) or image not in argv:
+    if not _is_container(spec) or image not in argv:
         return InnerCommand(argv)
     at = argv.index(image)
     env: dict[str, str] = {}
     mounts: list[tuple[str, str]] = []
-    cwd = entrypoint = ""
+    lists: dict[str, tuple[str, ...]] = {}
     for name, value in _options(argv[2:at]):
         if name in {"-e", "--env"} and "=" in value:
             key, _, text = value.partition("=")
@@ -38,11 +52,21 @@ def inner_command(spec: ProcessSpec, image: str) -> InnerCommand:
         elif name in {"-v", "--volume"} and ":" in value:
             source, target = value.split(":")[:2]
             mounts.append((source, target))
-        elif name in {"-w", "--workdir"}:
-            cwd = value
-        elif name == "--entrypoint":
-            entrypoint = value
-    return InnerCommand(((entrypoint,) if entrypoint else ()) + argv[at + 1 :], env, tuple(mounts), cwd)
+        elif name in _LISTS:
+            lists[_LISTS[name]] = (*lists.get(_LISTS[name], ()), value)
+    return InnerCommand(argv[at + 1 :], env, tuple(mounts), lists, "--privileged" in argv[2:at])
+
+
+def container_removal(spec: ProcessSpec) -> tuple[str, ...]:
+    """Returns the command that removes the container of `spec`; empty when it has none, or one without a name."""
+    if not _is_container(spec):
+        return ()
+    name = next((value for option, value in _options(spec.argv[2:]) if option == "--name"), "")
+    return (spec.argv[0], "rm", "--force", name) if name else ()
+
+
+def _is_container(spec: ProcessSpec) -> bool:
+    return spec.argv[0].rsplit("/", 1)[-1] in _RUNTIMES and spec.argv[1:2] == ("run",)
 
 
 def _options(words: tuple[str, ...]) -> list[tuple[str, str]]:

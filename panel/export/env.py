@@ -44,6 +44,7 @@ def _variables(spec: ProcessSpec) -> str:
 
 def _commands(plan: LaunchPlan, node: Node) -> Iterator[str]:
     yield "#!/usr/bin/env bash"
+    yield "# shellcheck disable=SC1003,SC2016"
     yield "# To paste from, top to bottom, each command in a shell of its own that is in this folder."
     for spec in node.processes:
         yield ""
@@ -52,12 +53,11 @@ def _commands(plan: LaunchPlan, node: Node) -> Iterator[str]:
             other = plan.process(name)
             if other is not None and other.ready.url:
                 yield f"# Once {one_line(name)} is ready: {one_line(ready_url(plan, other, node.name))}"
-        if spec.cwd:
-            yield f"cd -- {shlex.quote(spec.cwd)}"
         variables = [shlex.quote(f"{name}={value}") for name, value in environment(spec).items()]
         # Behind env, no program's name is a word of the shell.
         start = " ".join(["env", *(variables or ["--"])])
-        yield " \\\n  ".join([start, *option_lines(after_env(spec.argv))])
+        command = " \\\n  ".join([start, *option_lines(after_env(spec.argv))])
+        yield f"(cd -- {shlex.quote(spec.cwd)} && {command})" if spec.cwd else command
     for request in node.requests:
         yield ""
         yield "# Ask for an answer, once all are ready."

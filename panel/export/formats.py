@@ -9,6 +9,14 @@ from .exported import Format
 
 __all__ = ["FORMATS"]
 
-_ALL: tuple[Format, ...] = (sh.FORMAT, env.FORMAT, compose.FORMAT, systemd.FORMAT, slurm.FORMAT, k8s.FORMAT, notebook.FORMAT)
+_ALL: tuple[Format, ...] = (
+    sh.FORMAT,
+    env.FORMAT,
+    compose.FORMAT,
+    systemd.FORMAT,
+    slurm.FORMAT,
+    k8s.FORMAT,
+    notebook.FORMAT,
+)
 
 FORMATS: Mapping[str, Format] = {each.name: each for each in _ALL}

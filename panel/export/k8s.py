@@ -75,7 +75,11 @@ def _yaml(documents: Iterable[dict[str, Any]]) -> str:
     )
 
 
-class _Dumper(yaml.SafeDumper):
+# Both write the same values; without libyaml it takes several times as long.
+_SafeDumper: type[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Dumper(_SafeDumper):
     """Writes equal values twice; anchors would be right, and hard to read."""
 
     def ignore_aliases(self, data: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from ..deployment import Deployment
 from ..dialects.placement import url
 from ..launch import ProcessSpec, Request, Role
-from .k8s_pods import WORKERS, files_of, group_of, labels, pod_template
+from .k8s_pods import files_of, group_of, labels, pod_template
 from .k8s_services import Cluster
 from .k8s_text import literal
 from .nodes import file_labels
@@ -171,5 +171,3 @@ def _asked(word: str, entrance: ProcessSpec) -> str:
         if word == here or word.startswith(f"{here}/"):
             return url(entrance.node, port) + word[len(here) :]
     return word
-
-

@@ -140,7 +140,9 @@ def _command(specs: Sequence[ProcessSpec], marks: Sequence[Marks]) -> dict[str, 
     return {"command": words[:1], "args": words[1:]} if len(words) > 1 else {"command": words}
 
 
-def _variables(specs: Sequence[ProcessSpec], marks: Sequence[Marks], grouped: bool, worker: bool) -> list[dict[str, Any]]:
+def _variables(
+    specs: Sequence[ProcessSpec], marks: Sequence[Marks], grouped: bool, worker: bool
+) -> list[dict[str, Any]]:
     variables: list[dict[str, Any]] = []
     if grouped:
         variables.append({"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
@@ -228,5 +230,5 @@ def _marks(cluster: Cluster, spec: ProcessSpec) -> Marks:
             elif rank == 0:
                 found[mark] = ("$(LWS_LEADER_ADDRESS)", "$(LWS_LEADER_ADDRESS)")
             else:
-                found[mark] = (f"{worker}-0-{rank}.{worker}",) * 2
+                found[mark] = (f"{worker}-0-{rank}.{worker}", f"{worker}-0-{rank}.{worker}")
     return found

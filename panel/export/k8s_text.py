@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Mapping, Sequence
 
 from ...engine.errors import ConfigError
@@ -48,11 +47,12 @@ def _resolved(text: str, marks: Marks) -> str:
 def _common(texts: Sequence[str], field: str) -> str:
     if len(set(texts)) == 1:
         return texts[0]
-    before = os.path.commonprefix(list(texts))
-    after = os.path.commonprefix([text[len(before) :][::-1] for text in texts])[::-1]
-    if any(text != f"{before}{rank}{after}" for rank, text in enumerate(texts, 1)):
+    # The ranks are where the texts of ranks 1 and 2 differ, which is in one digit.
+    before = next((at for at, pair in enumerate(zip(texts[0], texts[1], strict=False)) if len(set(pair)) > 1), 0)
+    head, tail = texts[0][:before], texts[0][before + 1 :]
+    if any(text != f"{head}{rank}{tail}" for rank, text in enumerate(texts, 1)):
         raise _differs(field, texts[0])
-    return f"{before}{_INDEX}{after}"
+    return f"{head}{_INDEX}{tail}"
 
 
 def _differs(field: str, value: str) -> ConfigError:

@@ -126,14 +126,10 @@ await() {
   if [[ -z $address ]]; then
     # It answers nobody; that of another node cannot be seen from here.
     if [[ -n $elsewhere ]] || runs "$(file_of "$name")"; then return; fi
-    fail "$name ended; see $self logs $name"
+    ended "$name"
   fi
   until answers "$address"; do
-    if [[ -z $elsewhere ]] && ! runs "$(file_of "$name")"; then
-      describe "$name"
-      tail -n 20 -- "$logs/$log" >&2 || true
-      fail "$name ended before it was ready; its log is $logs/$log"
-    fi
+    if [[ -z $elsewhere ]] && ! runs "$(file_of "$name")"; then ended "$name"; fi
     if ((SECONDS >= deadline)); then
       if [[ -n $elsewhere ]]; then
         fail "$name did not answer $address within $seconds s; was $elsewhere start called on its node?"
@@ -146,6 +142,12 @@ await() {
     fi
     sleep 0.2
   done
+}
+
+ended() {
+  describe "$1"
+  tail -n 20 -- "$logs/$log" >&2 || true
+  fail "$1 ended before it was ready; its log is $logs/$log"
 }
 
 # Ends the script; what this call started is stopped first.
@@ -200,7 +202,7 @@ place_files() {
 
 spawn() {
   local name=$1 port place
-  local variables=() command=() ports=() waits=() file='' log='' directory='' ready='' ready_s=0 grace_s=0
+  local variables=() command=() ports=() waits=() cleanup=() file='' log='' directory='' ready='' ready_s=0 grace_s=0
   describe "$name"
   while ((${#waits[@]})); do
     await "${waits[@]:0:4}"
@@ -221,7 +223,7 @@ spawn() {
   ) </dev/null >>"$logs/$log" 2>&1 9>&- &
   pid=$!
   started+=("$name")
-  if ! look "$pid"; then fail "$name ended at once; its log is $logs/$log"; fi
+  if ! look "$pid"; then ticks=0; fi
   printf '%s %s %s %s\n' "$pid" "$ticks" "$boot" "$token" >"$run/$file.pid"
   say "started $name (process $pid)"
 }
@@ -237,7 +239,7 @@ start() {
   for name in "${chosen[@]}"; do
     if runs "$(file_of "$name")"; then say "$name runs already"; else spawn "$name"; fi
   done
-  local variables command ports waits file log directory ready ready_s grace_s
+  local variables command ports waits cleanup file log directory ready ready_s grace_s
   for name in "${chosen[@]}"; do
     describe "$name"
     await "$name" "$ready" "$ready_s" ''
@@ -252,34 +254,39 @@ start() {
   done
 }
 
-# Ends processes and all that they started: SIGTERM, the grace of each, SIGKILL; returns when their ports are free.
+# Ends processes and all that they started: SIGTERM, the grace of each, SIGKILL; returns when their ports are free. Who
+# needs another goes before it, so that it can still tell a metadata server that it leaves.
 end_processes() {
-  local name port begun=$SECONDS left=("$@") still=() status=0
-  local variables command ports waits file log directory ready ready_s grace_s
-  scan
-  for name in "$@"; do
-    describe "$name"
-    find_members "$file"
-    if ((${#members[@]})); then
-      kill -TERM -- "${members[@]}" 2>/dev/null || true
-    fi
-  done
+  local name port begun number left=("$@") still=() status=0
+  local variables command ports waits cleanup file log directory ready ready_s grace_s
+  local -A asked=() needed=()
   while ((${#left[@]})); do
     still=()
+    needed=()
+    for name in "${left[@]}"; do
+      describe "$name"
+      for ((number = 0; number < ${#waits[@]}; number += 4)); do needed[${waits[number]}]=1; done
+    done
     scan
     for name in "${left[@]}"; do
       describe "$name"
       find_members "$file"
+      begun=${asked[$name]-}
       if ((${#members[@]} == 0)); then
+        # A container goes on when the client that started it was killed.
+        if ((${#cleanup[@]})); then "${cleanup[@]}" >/dev/null 2>&1 || true; fi
         rm -f -- "$run/$file.pid"
         continue
-      fi
-      if ((SECONDS - begun > grace_s + 20)); then
+      elif [[ -n $begun ]] && ((SECONDS - begun > grace_s + 20)); then
         warn "$name does not end although it was killed: process ${members[*]}"
         status=1
         continue
+      elif [[ -n $begun ]] && ((SECONDS - begun > grace_s)); then
+        kill -KILL -- "${members[@]}" 2>/dev/null || true
+      elif [[ -z $begun && -z ${needed[$name]-} ]]; then
+        kill -TERM -- "${members[@]}" 2>/dev/null || true
+        asked[$name]=$SECONDS
       fi
-      if ((SECONDS - begun > grace_s)); then kill -KILL -- "${members[@]}" 2>/dev/null || true; fi
       still+=("$name")
     done
     left=(${still[@]+"${still[@]}"})
@@ -303,14 +310,19 @@ end_processes() {
 }
 
 stop() {
-  local name file running=()
+  local name running=()
+  local variables command ports waits cleanup file log directory ready ready_s grace_s
   choose "$@"
   lock stop
   scan
   for name in "${chosen[@]}"; do
-    file=$(file_of "$name")
+    describe "$name"
     find_members "$file"
-    if ((${#members[@]})); then running=("$name" ${running[@]+"${running[@]}"}); else rm -f -- "$run/$file.pid"; fi
+    if ((${#members[@]})) || [[ ${#cleanup[@]} -gt 0 && -e $run/$file.pid ]]; then
+      running=("$name" ${running[@]+"${running[@]}"})
+    else
+      rm -f -- "$run/$file.pid"
+    fi
   done
   if ((${#running[@]} == 0)); then
     say "nothing runs"
@@ -323,7 +335,7 @@ stop() {
 # 0: all are ready. 3: none runs. 1: what is between.
 status() {
   local name word alive=0 fine=0
-  local variables command ports waits file log directory ready ready_s grace_s
+  local variables command ports waits cleanup file log directory ready ready_s grace_s
   choose "$@"
   for name in "${chosen[@]}"; do
     describe "$name"
@@ -343,7 +355,7 @@ status() {
 
 show_logs() {
   local name paths=() options=(-n 100)
-  local variables command ports waits file log directory ready ready_s grace_s
+  local variables command ports waits cleanup file log directory ready ready_s grace_s
   if [[ ${1-} == -f ]]; then options+=(-F) && shift; fi
   choose "$@"
   for name in "${chosen[@]}"; do
@@ -422,7 +434,7 @@ choose() {
 }
 
 # Where `describe` puts what it knows; the functions above have their own.
-variables=() command=() ports=() waits=() file='' log='' directory='' ready='' ready_s=0 grace_s=0
+variables=() command=() ports=() waits=() cleanup=() file='' log='' directory='' ready='' ready_s=0 grace_s=0
 
 verb=${1-}
 if (($#)); then shift; fi

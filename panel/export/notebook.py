@@ -63,7 +63,7 @@ def _cells(plan: LaunchPlan, deployment: Deployment) -> Iterator[Cell]:
         "`pdpanel doctor` says what will go wrong."
     )
     yield _bash(f"pdpanel render {_FILE}")
-    yield _bash(f"pdpanel doctor --deployment {_FILE}")
+    yield _bash(f"pdpanel doctor --deployment {_FILE} || true")
     yield from _remote(nodes) if any(node.name for node in nodes) else _here(plan, deployment, nodes)
 
 
@@ -84,7 +84,7 @@ def _introduction(plan: LaunchPlan, deployment: Deployment, nodes: Sequence[Node
 
 
 def _here(plan: LaunchPlan, deployment: Deployment, nodes: Sequence[Node]) -> Iterator[Cell]:
-    run = f"--run {shlex.quote(deployment.name)}"
+    run = f"--run={shlex.quote(deployment.name)}"
     yield _text(
         "## Start\n\nThis returns when all processes are ready, and they go on when the notebook is closed. `--yes` "
         "says that you have read the commands above."
@@ -121,6 +121,7 @@ def _remote(nodes: Sequence[Node]) -> Iterator[Cell]:
         f"pdpanel export {_FILE} --format sh -o {_EXPORT} --force\n"
         f"for node in {pairs}; do\n"
         '  read -r address label <<<"$node"\n'
+        '  if [[ $address == *:* ]]; then address="[$address]"; fi\n'
         f'  scp -rq {_EXPORT} "$address:"\n'
         "done"
     )

@@ -9,18 +9,18 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
-from importlib.resources import files
 
 from ..deployment import Deployment
 from ..launch import LaunchPlan, ProcessSpec
 from ..runner.journal import one_line
 from .benchmark import benchmark_command
 from .command_words import option_lines
+from .container import container_removal
 from .exported import ExportedFile, Format
 from .firewall import firewall_files
 from .nodes import Node, config_files, environment, file_labels, nodes_of, ready_url
 from .readme import code, readme
+from .shell_texts import shell_text
 
 __all__ = ["FORMAT", "script", "write"]
 
@@ -57,8 +57,8 @@ def script(plan: LaunchPlan, deployment: Deployment, node: Node, nodes: dict[str
         f"readonly files=({_words(file.path for file in node.files)})",
         "",
         "# Sets what is known of process $1: its command and variables, its ports, and who goes first: name, URL,",
-        "# seconds and script of each.",
-        "# shellcheck disable=SC2034",
+        "# seconds and script of each; cleanup removes its container.",
+        "# shellcheck disable=SC1003,SC2016,SC2034",
         "describe() {",
         "  case $1 in",
         *_cases(plan, node, nodes),
@@ -66,7 +66,7 @@ def script(plan: LaunchPlan, deployment: Deployment, node: Node, nodes: dict[str
         "}",
         "",
         "# Sets command to request $1.",
-        "# shellcheck disable=SC2034",
+        "# shellcheck disable=SC1003,SC2016,SC2034",
         "request() {",
         "  case $1 in",
         *_requests(node),
@@ -74,13 +74,13 @@ def script(plan: LaunchPlan, deployment: Deployment, node: Node, nodes: dict[str
         "}",
         "",
         "# Sets command to the engine's program for measuring; without one it stays empty.",
-        "# shellcheck disable=SC2034",
+        "# shellcheck disable=SC1003,SC2016,SC2034",
         "bench_command() {",
         f"  command=({_words(benchmark_command(plan, deployment))})",
         "}",
         "",
     ]
-    return "\n".join(lines) + "\n" + _verbs()
+    return "\n".join(lines) + "\n" + shell_text("node")
 
 
 def _cases(plan: LaunchPlan, node: Node, nodes: dict[str, Node]) -> Iterator[str]:
@@ -92,6 +92,7 @@ def _cases(plan: LaunchPlan, node: Node, nodes: dict[str, Node]) -> Iterator[str
         yield f"    ready_s={_seconds(spec.ready.timeout_s)} grace_s={_seconds(spec.grace_s)}"
         yield f"    ports=({' '.join(str(port) for port in dict.fromkeys(spec.ports.values()))})"
         yield from _listed("waits", _waits(plan, spec, node, nodes))
+        yield f"    cleanup=({_words(container_removal(spec))})"
         variables = (shlex.quote(f"{name}={value}") for name, value in environment(spec).items())
         yield from _listed("variables", variables)
         yield from _listed("command", option_lines(spec.argv))
@@ -131,11 +132,6 @@ def _seconds(value: float) -> int:
     return max(1, math.ceil(value))
 
 
-@cache
-def _verbs() -> str:
-    return files(__package__).joinpath("node.bash").read_text("utf-8")
-
-
 def _steps(plan: LaunchPlan, nodes: Sequence[Node]) -> list[str]:
     asking = next((node for node in nodes if node.requests), nodes[-1])
     if len(nodes) == 1:
@@ -157,6 +153,7 @@ def _steps(plan: LaunchPlan, nodes: Sequence[Node]) -> list[str]:
         f"Measure: `./{asking.label}.sh bench`.",
         f"Look: `./{verbs}.sh status` (exit code 0: all ready, 3: nothing runs, 1: between) and "
         f"`./{verbs}.sh logs [-f] [PROCESS]`; logs are in the folder `{verbs}/logs`.",
-        f"Stop, on each node: `./{verbs}.sh stop`. It ends each process with its children and returns when their ports "
+        f"Stop{', on each node, the last one first' if len(nodes) > 1 else ''}: `./{verbs}.sh stop`. "
+        "It ends each process with its children and returns when their ports "
         "are free. `start --foreground` stays, and stops all when it is interrupted or a process ends.",
     ]

@@ -69,7 +69,7 @@ def _options(deployment: Deployment, hosts: JobHosts, nodes: Sequence[Node]) -> 
     # A node's ports and memory are the plan's: it is not shared with other jobs.
     yield "--exclusive"
     yield "--mem=0"
-    gres = slurm.gres or (f"gpu:{gpus}" if gpus else None)
+    gres = f"gpu:{gpus}" if slurm.gres is None and gpus else slurm.gres
     fields = {"gres": gres, "time": slurm.time, "partition": slurm.partition, "account": slurm.account}
     for name, value in fields.items():
         if value is not None:

@@ -10,8 +10,8 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ...engine.errors import ConfigError
 from ..deployment import Deployment
+from ..dialects.rocm_mad import submit_settings
 from ..launch import LaunchPlan
 from ..recipes.catalog import find_recipe, render_recipe
 from ..recipes.mad_layouts import LAYOUTS, Layout
@@ -38,38 +38,19 @@ def write(plan: LaunchPlan, deployment: Deployment) -> tuple[ExportedFile, ...]:
         ExportedFile("build.sh", build, executable=True),
         ExportedFile("submit.sh", _submit(deployment, "sbatch"), executable=True),
         ExportedFile("submit-salloc.sh", _submit(deployment, "salloc"), executable=True),
-        ExportedFile("results.sh", "\n".join(_results(deployment, layout)) + "\n", executable=True),
+        ExportedFile("results.sh", "\n".join(_results(plan, deployment, layout)) + "\n", executable=True),
     )
 
 
 def _image(deployment: Deployment) -> list[str]:
-    specs = (deployment.workers.run, deployment.prefill.run, deployment.decode.run, deployment.run)
-    image = next((spec.image for spec in specs if spec is not None and spec.image), None)
-    layout = f"layout={deployment.slurm.layout}"
+    layout, image = f"layout={deployment.slurm.layout}", deployment.run.image
     return [layout, f"image={image}"] if image else [layout]
 
 
 def _submit(deployment: Deployment, how: str) -> str:
-    slurm = deployment.slurm
-    nodes = slurm.nodes or [*(deployment.prefill.hosts or ()), *(deployment.decode.hosts or ())]
-    if not nodes:
-        raise ConfigError("slurm.nodes", "", "is empty, but MAD's job is told its nodes", "name them in slurm.nodes")
-    settings = [
-        *_image(deployment),
-        f"submit={how}",
-        f"xP={deployment.prefill.count}",
-        f"yD={deployment.decode.count}",
-        f"nodes={','.join(nodes)}",
-        f"model_name={deployment.model}",
-    ]
-    if slurm.layout == "colocated-router":
-        switches = {"run_mori": slurm.run_mori, "dp_mode": slurm.dp_mode, "use_cx7_nics": slurm.cx7}
-        settings += [f"{name}={int(value)}" for name, value in switches.items()]
-    if slurm.log_path is not None:
-        settings.append(f"log_path={slurm.log_path}")
     recipe = find_recipe("mad-submit")
-    rendered = render_recipe(recipe, settings)
-    # The script says where MAD is cloned; the smoke test belongs to the time after.
+    rendered = render_recipe(recipe, [*submit_settings(deployment), f"submit={how}"])
+    # The smoke test belongs to the time when the job runs.
     commands = tuple(_queued(command, deployment) for command in rendered.commands if command.role == "slurm-submit")
     return script_of(recipe, replace(rendered, commands=commands))
 
@@ -91,15 +72,16 @@ def _after(deployment: Deployment) -> Rendered:
     return render_recipe(find_recipe("mad-post-run"), [f"layout={deployment.slurm.layout}", *placeholder])
 
 
-def _results(deployment: Deployment, layout: Layout) -> Iterator[str]:
+def _results(plan: LaunchPlan, deployment: Deployment, layout: Layout) -> Iterator[str]:
     known = deployment.slurm.log_path
-    request = next(command for command in _after(deployment).commands if command.role == "smoke-test")
+    asked = next((command.argv for command in _after(deployment).commands if command.role == "smoke-test"), ())
+    asked = plan.requests[0].argv if plan.requests else asked
     yield "#!/usr/bin/env bash"
     yield "# Reads what a job measured, with MAD's own program: results.sh JOB. While it runs, `results.sh test` on the"
     yield "# router's node asks for an answer."
     yield "set -euo pipefail"
     yield "if [[ ${1-} == test ]]; then"
-    yield f"  exec {shlex.join(request.argv)}"
+    yield f"  exec {shlex.join(asked)}"
     yield "fi"
     yield "job=${1:?usage: results.sh JOB | test}"
     if known is None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
-from importlib.resources import files
 
 from ..deployment import Deployment
 from ..launch import LaunchPlan, ProcessSpec
@@ -20,6 +18,7 @@ from .exported import ExportedFile, Format
 from .firewall import firewall_files
 from .nodes import Node, config_files, environment, file_labels, nodes_of, ready_url
 from .readme import code, readme
+from .shell_texts import shell_text
 
 __all__ = ["FORMAT", "write"]
 
@@ -39,18 +38,12 @@ def write(plan: LaunchPlan, deployment: Deployment) -> tuple[ExportedFile, ...]:
         for spec in node.processes:
             text = "\n".join(_unit(plan, node, spec, units)) + "\n"
             exported.append(ExportedFile(f"{node.label}/{units[spec.name]}", text))
-        exported.append(ExportedFile(f"{node.label}/wait-for.sh", wait_for_script(), executable=True))
+        exported.append(ExportedFile(f"{node.label}/wait-for.sh", shell_text("wait-for"), executable=True))
         exported += config_files(node)
     return (*exported, *firewall_files(plan, nodes))
 
 
 FORMAT = Format("systemd", "systemd units", _ABOUT, write)
-
-
-@cache
-def wait_for_script() -> str:
-    """Returns the script that waits until a URL answers."""
-    return files(__package__).joinpath("wait-for.bash").read_text("utf-8")
 
 
 def _units(plan: LaunchPlan, node: Node) -> Iterator[tuple[ProcessSpec, str]]:

@@ -23,7 +23,8 @@ def named_configs(text: str) -> tuple[str, ...]:
 def config_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what a config says, as the fields of a deployment; empty fields are left out.
 
-    What a dialect writes into the file by itself, such as local_hostname, is not here.
+    What a dialect writes into the file by itself, such as local_hostname, is not here. `kv_places` is no field: it has
+    the host and the connector's port of each role.
     """
     dialects = mooncake_dialects(config)
     fields: dict[str, Any] = {}
@@ -41,9 +42,9 @@ def config_fields(config: Mapping[str, Any]) -> dict[str, Any]:
         fields["metadata"] = {"server": server, **({"backend": backend} if isinstance(backend, str) else {})}
     for role in ("prefill", "decode"):
         url = config.get(f"{role}_url")
-        port = url.rpartition(":")[2] if isinstance(url, str) else ""
-        if port.isdecimal():
-            fields.setdefault("kv_ports", {})[role] = int(port)
+        host, _, port = url.rpartition(":") if isinstance(url, str) else ("", "", "")
+        if port.isdecimal() and len(port) < 6:
+            fields.setdefault("kv_places", {})[role] = (host.strip("[]"), int(port))
     return fields
 
 

@@ -32,7 +32,12 @@ class DeploymentDraft:
 
     def __init__(self, dialect: Dialect) -> None:
         self.fields: dict[str, Any] = {}
+        self._dialect = dialect
         self.known = self._all_of(fields_of(dialect))
+
+    def is_of(self, dialect: Dialect) -> bool:
+        """Returns True when the draft is for this dialect."""
+        return self._dialect is dialect
 
     @staticmethod
     def _all_of(known: frozenset[str]) -> frozenset[str]:
@@ -74,7 +79,7 @@ class DeploymentDraft:
     def with_field(self, field: str, value: Any) -> DeploymentDraft:
         """Returns a copy in which one field is different; None takes it away."""
         other = object.__new__(DeploymentDraft)
-        other.known, other.fields = self.known, copy.deepcopy(self.fields)
+        other.known, other._dialect, other.fields = self.known, self._dialect, copy.deepcopy(self.fields)
         if value is None:
             other.drop(field)
         else:

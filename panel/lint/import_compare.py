@@ -17,7 +17,7 @@ from ..launch import LaunchPlan
 from ..plan import plan
 from .import_options import option_names
 
-__all__ = ["Difference", "differences", "planned_commands", "rendered"]
+__all__ = ["Difference", "config_differences", "differences", "planned_commands", "rendered"]
 
 _OWN = frozenset({"PYTHONUNBUFFERED", "OMP_NUM_THREADS", "PDPANEL_CACHE_DIR"})
 _BESIDE = frozenset({WorkerRole.METADATA, WorkerRole.STORE})
@@ -99,6 +99,18 @@ def differences(commands: Sequence[WrittenCommand], made: Iterable[WrittenComman
         for others in waiting.values()
         for rest in others
     ]
+    return found
+
+
+def config_differences(configs: Sequence[Mapping[str, object]], made: LaunchPlan) -> list[tuple[str, object]]:
+    """Returns what configs say and no file of the plan does, by key; a key that is empty says nothing."""
+    files = [value for file in made.files if (value := read_json(file.text)) is not None]
+    files = [value for value in files if isinstance(value, dict)]
+    found: list[tuple[str, object]] = []
+    for config in configs:
+        said = {key: value for key, value in config.items() if value not in (None, "", False)}
+        like = max(files, key=lambda file: sum(file.get(key) == value for key, value in said.items()), default={})
+        found += [(key, value) for key, value in said.items() if like.get(key) != value]
     return found
 
 

@@ -5,18 +5,19 @@ The thin shell in front of the pure planner: it alone opens dumps.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from ...engine.errors import ConfigError
-from ...nic_probe import probe_host, survey_topology
+from ...nic_probe import Host, probe_host, survey_topology, this_host_files
 from ...nic_probe.errors import SourceError
 from ...nic_probe.sources.capture import open_capture
 from ..deployment import Deployment
 from .hosts import HostTable
 from .node_facts import NodeFacts, Nodes, typed_facts
 
-__all__ = ["read_nodes"]
+__all__ = ["needs_this_host", "probe_this_host", "read_nodes"]
 
 
 def read_nodes(deployment: Deployment, folder: Path) -> Nodes:
@@ -36,6 +37,18 @@ def read_nodes(deployment: Deployment, folder: Path) -> Nodes:
             dumped[spec.dump] = _read(name, spec.dump, folder)
         facts[name] = _joined(typed, dumped[spec.dump])
     return facts
+
+
+def needs_this_host(deployment: Deployment) -> bool:
+    """Returns True when a plan for this host cannot be made without looking at its devices."""
+    parts = (deployment.workers, deployment.prefill, deployment.decode, deployment.unified, deployment.encoder)
+    choices = [deployment.nics, *(part.nics for part in parts)]
+    return deployment.gpu_selection == "uuid" or "affinity" in [each for each in choices if isinstance(each, str)]
+
+
+def probe_this_host(environ: Mapping[str, str]) -> NodeFacts:
+    """Returns the facts of this host, to be given to the planner under the empty name."""
+    return _facts_of(probe_host(this_host_files(environ), environ))
 
 
 def _read(name: str, dump: str, folder: Path) -> NodeFacts:
@@ -58,7 +71,10 @@ def _joined(typed: NodeFacts, dumped: NodeFacts) -> NodeFacts:
 
 
 def _dumped(path: Path) -> NodeFacts:
-    host = probe_host(open_capture(path), {})
+    return _facts_of(probe_host(open_capture(path), {}))
+
+
+def _facts_of(host: Host) -> NodeFacts:
     topology = survey_topology(host)
     return NodeFacts(
         gpus=len(host.gpus.devices),

@@ -25,7 +25,7 @@ from ..planning.read_nodes import read_nodes
 from .plan_form import FormField, knows
 from .plan_lines import REMOVED, from_shown, read_host_lines, to_shown
 from .plan_shell import nodes_of, plan_text
-from .plan_yaml import change_text, read_fields
+from .plan_yaml import Document, change, read_document, read_fields
 
 __all__ = ["Edit", "differences", "plan_of_text", "preview", "refuse_dumps"]
 
@@ -55,11 +55,11 @@ def preview(text: str, edits: Sequence[Edit], fields: Mapping[str, FormField]) -
     """
     answer: dict[str, Any] = {"text": text, "values": None, "dialect": None, "foreign": [], "error": None}
     try:
-        values = read_fields(text)
+        document = read_document(text)
         for edit in edits:
-            text = _edited(text, values, edit, fields)
-            values = read_fields(text)
-        answer |= {"text": text, "values": _shown_values(values, fields)}
+            document = _edited(document, edit, fields)
+        values = document.fields
+        answer |= {"text": document.text, "values": _shown_values(values, fields)}
         answer["dialect"] = _named_dialect(values)
         deployment = parse_deployment(values)
         dialect = dialect_of(deployment)
@@ -110,24 +110,25 @@ def _count(lines: Sequence[Mapping[str, str]], sign: str) -> int:
     return sum(line["sign"] == sign for line in lines)
 
 
-def _edited(text: str, values: Mapping[str, Any], edit: Edit, fields: Mapping[str, FormField]) -> str:
+def _edited(document: Document, edit: Edit, fields: Mapping[str, FormField]) -> Document:
     field = fields.get(edit.path)
+    path = edit.path.split(".")
     if field is None:
         # A field that the form does not have can only be taken out, such as one that another dialect left behind.
         if edit.shown == "" and edit.path:
-            return change_text(text, edit.path.split("."), None, remove=True)
+            return change(document, path, None, remove=True)
         raise ConfigError("field", edit.path, "is not in the form", "write it in the YAML")
-    path = edit.path.split(".")
-    if len(path) == 2 and path[0] == "metadata" and isinstance(values.get("metadata"), str):
+    metadata = document.fields.get("metadata")
+    if len(path) == 2 and path[0] == "metadata" and isinstance(metadata, str):
         # The text of the server may stand for the whole part; a further field needs the mapping.
-        text = change_text(text, ["metadata"], {"server": values["metadata"]})
+        document = change(document, ["metadata"], {"server": metadata})
     if field.kind == "part":
-        return change_text(text, path, {}, remove=edit.shown is not True)
+        return change(document, path, {}, remove=edit.shown is not True)
     if field.kind == "hosts":
-        value = read_host_lines(str(edit.shown), values.get("hosts")) or REMOVED
+        value = read_host_lines(str(edit.shown), document.fields.get("hosts")) or REMOVED
     else:
         value = from_shown(field.kind, edit.shown, field.default)
-    return change_text(text, path, None if value is REMOVED else value, remove=value is REMOVED)
+    return change(document, path, None if value is REMOVED else value, remove=value is REMOVED)
 
 
 def _shown_values(values: Mapping[str, Any], fields: Mapping[str, FormField]) -> dict[str, object]:

@@ -33,7 +33,8 @@ def command_text(argv: Iterable[str], env: Mapping[str, str] | None = None, cwd:
 
 def nodes_of(plan: LaunchPlan) -> list[dict[str, Any]]:
     """Returns every node with its entries: {kind, name, role, text, …}; kinds are command, file, program and test."""
-    names = list(dict.fromkeys([spec.node for spec in plan.processes] + [file.node for file in plan.files]))
+    own = [file.node for file in plan.files if not file.shared]
+    names = list(dict.fromkeys([*(spec.node for spec in plan.processes), *own]))
     entries: dict[str, list[dict[str, Any]]] = {name: [] for name in names or [""]}
     first = next(iter(entries))
     for file in plan.files:

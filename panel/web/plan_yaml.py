@@ -6,8 +6,8 @@ into the text; when the result does not read as the changed values, the whole is
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import yaml
@@ -15,7 +15,7 @@ import yaml
 from ...engine.errors import ConfigError
 from ..deployment import parse_deployment_text
 
-__all__ = ["change_text", "changed_fields", "dump_fields", "read_fields"]
+__all__ = ["Document", "change", "changed_fields", "dump_fields", "read_document", "read_fields"]
 
 _Loader = cast("type[yaml.SafeLoader]", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 _Dumper = cast("type[yaml.SafeDumper]", getattr(yaml, "CSafeDumper", yaml.SafeDumper))
@@ -66,14 +66,39 @@ def _refuse_traps(text: str) -> None:
             raise yaml.constructor.ConstructorError(None, None, trap or "is nested too deeply", event.start_mark)
 
 
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A deployment file that can be read.
+
+    Attributes:
+        text: as it was written.
+        fields: its values; nobody changes them.
+        root: the same with its places in the text.
+    """
+
+    text: str
+    fields: Mapping[str, Any]
+    root: yaml.Node
+
+
 def read_fields(text: str) -> dict[str, Any]:
     """Returns the mapping that `text` holds, whatever its values are.
 
     Raises:
         ConfigError: the text is no YAML, or no mapping.
     """
+    return dict(read_document(text).fields)
+
+
+def read_document(text: str) -> Document:
+    """Returns the deployment file with this text.
+
+    Raises:
+        ConfigError: the text is no YAML, or no mapping.
+    """
+    node = None
     try:
-        _, fields = _loaded(text)
+        node, fields = _loaded(text)
     except yaml.MarkedYAMLError as error:
         # What misses its end is missed in a line that is not there.
         last = max(1, len(text.splitlines()))
@@ -81,11 +106,11 @@ def read_fields(text: str) -> dict[str, Any]:
         raise ConfigError("deployment", "YAML", f"cannot be read{line}: {error.problem}", "correct it") from None
     except (yaml.YAMLError, ValueError, RecursionError, TypeError):
         fields = None
-    if not isinstance(fields, dict):
+    if node is None or not isinstance(fields, dict):
         # Its own words for it; a text that only this loader refuses is refused all the same.
         parse_deployment_text(text, "the YAML")
         raise ConfigError("deployment", "YAML", "cannot be read", "write a mapping of fields")
-    return {str(key): value for key, value in fields.items()}
+    return Document(text, {str(key): value for key, value in fields.items()}, node)
 
 
 def dump_fields(fields: Mapping[str, Any]) -> str:
@@ -108,15 +133,15 @@ def changed_fields(
 
     Something else than a mapping on the way is replaced by one.
     """
-    result = copy.deepcopy(dict(fields))
+    result = dict(fields)
     parents: list[dict[str, Any]] = [result]
     for name in path[:-1]:
         below = parents[-1].get(name)
-        if not isinstance(below, dict):
-            if remove:
-                return result
-            below = {}
-            parents[-1][name] = below
+        if not isinstance(below, dict) and remove:
+            return result
+        # What lies beside the path is shared with `fields`.
+        below = dict(below) if isinstance(below, dict) else {}
+        parents[-1][name] = below
         parents.append(below)
     if not remove:
         parents[-1][path[-1]] = value
@@ -130,23 +155,21 @@ def changed_fields(
     return result
 
 
-def change_text(text: str, path: Sequence[str], value: object, remove: bool = False) -> str:
-    """Returns `text` with the field at `path` set to `value`, or removed.
-
-    Raises:
-        ConfigError: the text is no YAML, or no mapping.
-    """
-    before = read_fields(text)
-    wanted = changed_fields(before, path, value, remove)
-    if _same_values(wanted, before):
-        return text
-    try:
-        cut = _cut(text, wanted, before, path)
-        if cut is not None and _same_values(read_fields(cut), wanted):
-            return cut
-    except ConfigError:
-        pass
-    return dump_fields(wanted)
+def change(document: Document, path: Sequence[str], value: object, remove: bool = False) -> Document:
+    """Returns `document` with the field at `path` set to `value`, or removed."""
+    wanted = changed_fields(document.fields, path, value, remove)
+    if _same_values(wanted, document.fields):
+        return document
+    cut = _cut(document, wanted, path)
+    if cut is not None:
+        try:
+            after = read_document(cut)
+        except ConfigError:
+            pass
+        else:
+            if _same_values(after.fields, wanted):
+                return after
+    return read_document(dump_fields(wanted))
 
 
 def _same_values(one: object, other: object) -> bool:
@@ -154,11 +177,11 @@ def _same_values(one: object, other: object) -> bool:
     return one == other and repr(one) == repr(other)
 
 
-def _cut(text: str, wanted: dict[str, Any], before: dict[str, Any], path: Sequence[str]) -> str | None:
-    root, _ = _loaded(text)
-    if not isinstance(root, yaml.MappingNode):
+def _cut(document: Document, wanted: Mapping[str, Any], path: Sequence[str]) -> str | None:
+    text, before = document.text, document.fields
+    if not isinstance(document.root, yaml.MappingNode):
         return None
-    node, depth = root, 0
+    node, depth = document.root, 0
     # The deepest mapping that stays: what differs is one of its entries.
     while True:
         entry = _entry(node, path[depth])

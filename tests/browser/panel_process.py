@@ -64,7 +64,8 @@ def main() -> None:
     """Serves until SIGTERM."""
     folder, port, token = sys.argv[1:]
     source = SimulatedSource(Path(folder), f"http://127.0.0.1:{start_router()}", ready_after_s=0.5)
-    serve(read_config(state_dir=Path(folder)), port=int(port), open_browser=False, source=source, token=token)
+    config = read_config(state_dir=Path(folder), config_dir=Path(folder) / "config")
+    serve(config, port=int(port), open_browser=False, source=source, token=token)
 
 
 if __name__ == "__main__":

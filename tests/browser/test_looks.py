@@ -10,7 +10,15 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 SCREENSHOTS = Path(__file__).parents[2] / "artifacts" / "screenshots"
-TABS = {"Deploy": "deploy", "Try it": "tryit", "Observe": "observe", "Logs": "logs", "Hardware": "hardware"}
+TABS = {
+    "Deploy": "deploy",
+    "Try it": "tryit",
+    "Observe": "observe",
+    "Logs": "logs",
+    "Hardware": "hardware",
+    "Plan": "plan",
+    "Export": "export",
+}
 SIZES = {"wide": (1440, 900), "narrow": (390, 844)}
 
 
@@ -27,6 +35,10 @@ def show(page: Page, tab: str) -> None:
         expect(page.get_by_test_id("log")).to_contain_text("request")
     if tab == "Hardware":
         expect(page.get_by_test_id("hardware")).to_contain_text("Processor")
+    if tab == "Plan":
+        expect(page.get_by_test_id("plan-commands")).to_contain_text("--disaggregation-mode")
+    if tab == "Export":
+        expect(page.get_by_test_id("export-files").locator("button").first).to_be_visible()
 
 
 @pytest.mark.timeout(180)

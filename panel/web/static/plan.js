@@ -30,13 +30,14 @@ export function planTab(island) {
   const outcome = el("section", { class: "pd-card pd-plan-outcome" },
     el("div", { class: "pd-cardhead" }, el("div", {}, title, facts), el("div", { class: "pd-actions" }, toExport, run.button)),
     error, picture.node, findings);
-  island.append(
-    el("div", { class: "pd-stack" }, trouble, start.node,
-      el("div", { class: "pd-plan-main" },
-        el("section", { class: "pd-card pd-plan-formcard", "aria-label": "Form" }, form.node),
-        el("div", { class: "pd-plan-right" }, outcome,
-          el("div", { class: "pd-plan-beside" }, yaml.node, preview.node))),
-      run.dialog));
+  const all = el("div", { class: "pd-stack" }, start.node,
+    el("div", { class: "pd-plan-main" },
+      el("section", { class: "pd-card pd-plan-formcard", "aria-label": "Form" }, form.node),
+      el("div", { class: "pd-plan-right" }, outcome, el("div", { class: "pd-plan-beside" }, yaml.node, preview.node))),
+    run.dialog);
+  // Nothing can be typed before there is something to type into.
+  all.inert = true;
+  island.append(el("div", { class: "pd-stack" }, trouble, all));
 
   let found = "";
 
@@ -71,6 +72,9 @@ export function planTab(island) {
 
   show.addEventListener("click", () => form.show(plan.answer.error.field));
   plan.on(["answer"], update);
+  plan.on(["form"], () => {
+    all.inert = false;
+  });
   plan.on(["trouble"], () => setText(trouble, plan.trouble));
   store.on(["live"], () => {
     // What could not be asked is asked once the panel is back.

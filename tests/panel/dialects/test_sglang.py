@@ -172,7 +172,7 @@ def test_without_a_router_decode_is_told_prefills_bootstrap_port() -> None:
 
 
 def test_a_persons_flags_come_last_and_in_the_versions_words() -> None:
-    flags = {"cuda-graph-bs": "1 2 4", "stream-output": True, "off": False}
+    flags = {"cuda-graph-bs": [1, 2, 4], "stream-output": True, "off": False}
     plan = made(engine_version="0.5.23", decode={"flags": flags})
     argv = process(plan, "decode-0").argv
     assert argv[-5:] == ("--cuda-graph-bs-decode", "1", "2", "4", "--incremental-streaming-output")

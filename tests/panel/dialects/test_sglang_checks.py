@@ -90,6 +90,14 @@ def test_notes() -> None:
     assert ids(made(decode={"flags": {"disaggregation-enable-kv-checksum": True}})) == {"sglang-pair-flags"}
     assert ids(made(workers={"flags": {"disaggregation-enable-kv-checksum": True}})) == set()
     assert ids(made(decode={"flags": {"max-queued-requests": 9}})) == {"sglang-ignored"}
+    assert ids(made(router={"flags": {"polcy": "random"}})) == {"flag-unknown"}
+
+
+@pytest.mark.parametrize(("host", "found"), [("10.0.0.1", False), ("p1", False), ("10.0.0.2", True)])
+def test_the_store_of_ascend_is_where_prefill_is(host: str, found: bool) -> None:
+    where = {"prefill": {"hosts": ["p1"]}, "decode": {"hosts": ["d1"]}, "hosts": {"p1": {"address": "10.0.0.1"}}}
+    plan = made(transport="ascend", ascend={"store_url": f"tcp://{host}:24669"}, **where)
+    assert ("sglang-ascend-store" in ids(plan)) is found
 
 
 @pytest.mark.parametrize("model", ["llava-hf/llava-1.5-7b-hf", "OpenGVLab/InternVL3-8B", "/models/intern-vl"])

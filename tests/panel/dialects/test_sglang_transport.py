@@ -96,11 +96,6 @@ def test_variables_for_all() -> None:
     }
 
 
-def test_a_map_that_misses_a_gpu_is_refused() -> None:
-    error = refused("decode.nics", "misses GPU 1", nics=["m0"], decode={"nics": {"0": ["m0"]}})
-    assert "'1'" in error.remedy
-
-
 def test_limits_reach_the_role_that_reads_them() -> None:
     plan = made(limits={"thread_pool": 8, "queue_size": 8, "bootstrap_timeout_s": 600, "waiting_timeout_s": 900})
     assert process(plan, "prefill-0").env == {

@@ -59,10 +59,25 @@ def test_experts_are_spread_over_all_ranks_or_not() -> None:
 
 
 def test_a_flag_that_the_plan_writes_is_refused() -> None:
-    with pytest.raises(ConfigError, match="tensor-parallel-size.*plan writes"):
+    with pytest.raises(ConfigError, match=r"tensor-parallel-size.*plan writes"):
         planned(**TWO_NODES, workers={"tp": 2, "flags": {"tensor-parallel-size": 4}})
     with pytest.raises(ConfigError, match="kv-transfer-config"):
         planned(**TWO_NODES, workers={"flags": {"kv-transfer-config": "{}"}})
+    with pytest.raises(ConfigError, match=r"data-parallel-size.*field dp"):
+        planned(**TWO_NODES, workers={"flags": {"data-parallel-size": 4}})
+
+
+def test_a_flag_of_another_version_is_translated_or_refused() -> None:
+    made = planned(**TWO_NODES, workers={"flags": {"disable-log-requests": True}})
+    assert "--no-enable-log-requests" in process(made, "prefill-0").argv
+    assert len([each for each in made.findings if "disable-log-requests" in each.subject + each.reason]) == 1
+    made = planned(**TWO_NODES, workers={"flags": {"no-such-option": 1}})
+    assert any("--no-such-option" in each.subject + each.reason for each in made.findings)
+
+
+def test_a_policy_that_the_router_does_not_know_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"router\.policy.*round_robin"):
+        planned(**TWO_NODES, router={"kind": "vllm-router", "policy": "round-robin"})
 
 
 def test_workers_that_share_a_node_are_told_their_gpus() -> None:
@@ -222,8 +237,8 @@ def test_data_parallel_ranks_are_spread_over_nodes() -> None:
         ("0.12.0", {}, "MooncakeConnector.*0.13.*vllm-v0"),
         ("0.13.0", {"transport": "mooncake_tcp"}, "mooncake_protocol.*0.16"),
         ("0.24.0", {"nics": ["mlx5_0"]}, "device_name.*0.28"),
-        ("0.20.2", {"store": {}}, "MooncakeStoreConnector.*0.21"),
-        ("0.22.0", {"store": {"offload": True}}, "enable_offload.*0.24"),
+        ("0.20.2", {"store": {"master": "10.0.0.1:50051"}}, "MooncakeStoreConnector.*0.21"),
+        ("0.22.0", {"store": {"master": "10.0.0.1:50051", "offload": True}}, "enable_offload.*0.24"),
         ("0.13.0", {"transport": "mori"}, "MoRIIOConnector.*0.16"),
     ],
 )

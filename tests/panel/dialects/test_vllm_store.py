@@ -83,7 +83,7 @@ def test_what_a_store_cannot_be(store: dict[str, object], field: str) -> None:
 
 def test_one_file_cannot_name_two_lists_of_nics() -> None:
     roles = {"prefill": {"count": 1, "nics": ["mlx5_0"]}, "decode": {"count": 1, "nics": ["mlx5_1"]}}
-    with pytest.raises(ConfigError, match="nics.*one for all"):
+    with pytest.raises(ConfigError, match=r"nics.*one for all"):
         planned(**roles, store={})
     assert config(planned(**roles, store={}, transport="mooncake_tcp"))["device_name"] == ""
 
@@ -123,7 +123,7 @@ def test_lmcache_has_a_file_for_each_worker_and_a_proxy_of_ours() -> None:
 
 
 def test_lmcache_goes_with_mooncake_alone() -> None:
-    with pytest.raises(ConfigError, match="^transport"):
+    with pytest.raises(ConfigError, match=r"^transport"):
         planned(**PAIR, transport="nixl", store={"kind": "lmcache"})
     with pytest.raises(ConfigError, match=r"^router\.kind"):
         planned(**PAIR, store={"kind": "lmcache"}, router={"kind": "vllm-router"})

@@ -64,7 +64,11 @@ def serving(worker: Worker) -> Iterator[Worker]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A proxy that is stopped breaks off what it has open."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     worker.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

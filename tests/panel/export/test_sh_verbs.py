@@ -277,3 +277,22 @@ def test_hostile_names_of_processes_and_folders(exported: Exported, tmp_path: Pa
 def test_wrong_words_get_an_explanation(exported: Exported, words: tuple[str, ...]) -> None:
     exported.write(plan_of(process("prefill-0")))
     assert "processes" in exported.call(*words, expect=2)
+
+
+def test_a_container_is_removed_when_its_client_was_killed(exported: Exported, tmp_path: Path) -> None:
+    """The client that `docker run` leaves in front of a container can die without it."""
+    programs, removed = tmp_path / "bin", tmp_path / "removed"
+    programs.mkdir()
+    (programs / "docker").write_text(
+        f'#!/bin/sh\nif [ "$1" = rm ]; then echo "$*" >> \'{removed}\'; else sleep 600; fi\n'
+    )
+    (programs / "docker").chmod(0o755)
+    exported.environ["PATH"] = f"{programs}:{exported.environ['PATH']}"
+    exported.write(
+        plan_of(process("prefill-0", ("docker", "run", "--rm", "--name", "pd-prefill-0", "image", "engine")))
+    )
+    exported.call("start")
+    os.kill(exported.pid("prefill-0"), signal.SIGKILL)
+    exported.call("stop")
+    assert removed.read_text() == "rm --force pd-prefill-0\n"
+    assert "nothing runs" in exported.call("stop")

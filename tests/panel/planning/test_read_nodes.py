@@ -6,7 +6,7 @@ import pytest
 from pdpanel.engine.errors import ConfigError
 from pdpanel.nic_probe.dump import write_dump
 from pdpanel.panel.deployment import parse_deployment
-from pdpanel.panel.planning.read_nodes import read_nodes
+from pdpanel.panel.planning.read_nodes import needs_this_host, probe_this_host, read_nodes
 from simulated_node import grow_node
 
 PAIR = {"model": "m", "unified": {"count": 1}}
@@ -37,3 +37,14 @@ def test_a_dump_says_what_is_there_and_typed_lines_go_first(tmp_path: Path) -> N
     assert probed.gpus == len(probed.host.gpus.devices)
     assert set(probed.nics or ()) == {fit.nic for fit in probed.topology.fitness if fit.fit}
     assert (typed.gpus, typed.nics, typed.host) == (2, ("typed",), probed.host)
+
+
+def test_this_host_is_looked_at_only_where_the_plan_needs_it() -> None:
+    assert not needs_this_host(parse_deployment(PAIR))
+    assert not needs_this_host(parse_deployment(PAIR | {"nics": ["mlx5_0"]}))
+    assert needs_this_host(parse_deployment(PAIR | {"nics": "affinity"}))
+    assert needs_this_host(parse_deployment(PAIR | {"decode": {"nics": "affinity"}}))
+    assert needs_this_host(parse_deployment(PAIR | {"gpu_selection": "uuid"}))
+    facts = probe_this_host({})
+    assert facts.host is not None
+    assert facts.gpus == len(facts.host.gpus.devices)

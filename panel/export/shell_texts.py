@@ -1,0 +1,16 @@
+"""The shell programs that exports bring along as they are, kept as files beside this one."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+__all__ = ["shell_text"]
+
+_PACKAGE = __name__.rpartition(".")[0]
+
+
+@cache
+def shell_text(name: str) -> str:
+    """Returns the text of `name`.bash."""
+    return files(_PACKAGE).joinpath(f"{name}.bash").read_text("utf-8")
