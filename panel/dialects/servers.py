@@ -125,6 +125,9 @@ def _master(placement: Placement, server: PlacedServer, form: MasterForm) -> Pro
     store = placement.deployment.store
     own = {name.replace("-", "_"): value for name, value in (store.flags if store else {}).items()}
     options |= {name: value for name, value in form.defaults.items() if name not in own} | own
+    told = options.get("metrics_port", metrics)
+    if isinstance(told, int):
+        metrics = ports["metrics"] = told
     argv = ["mooncake_master"]
     for name, value in options.items():
         text = str(value).lower() if isinstance(value, bool) else str(value)

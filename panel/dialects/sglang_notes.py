@@ -16,7 +16,7 @@ from . import sglang_rules as rules
 from .placement import Placement, flags
 from .sglang_epd import unfit_model
 from .sglang_limits import DEFAULT_QUEUES
-from .sglang_version import attention_ranks, has_mooncake_tcp, version
+from .sglang_version import has_mooncake_tcp, version
 from .sglang_worker import worker_arguments
 
 __all__ = ["notes"]
@@ -103,23 +103,16 @@ def _parallel(deployment: Deployment, settings: RoleSpec, role: Role) -> Iterato
 
 
 def _gpus(deployment: Deployment, settings: RoleSpec, role: Role) -> Iterator[Finding]:
-    tp, pp, dp = settings.tp or 1, settings.pp or 1, settings.dp or 1
-    shared = attention_ranks(settings) > 1
-    total = tp * pp * (1 if shared else dp)
-    if total // settings.nodes <= _MOST_GPUS:
+    """Looks at one copy of the model; copies by dp without DP attention are judged where commands are."""
+    tp, pp, nodes = settings.tp or 1, settings.pp or 1, settings.nodes
+    if tp * pp // nodes <= _MOST_GPUS:
         return
-    sizes = f"tp {tp} * pp {pp}" + ("" if shared else f" * dp {dp}")
-    copies = dp > 1 and not shared and tp * pp // settings.nodes <= _MOST_GPUS
-    remedy = f"Give the worker more nodes: {-(-total // 8)} of 8 GPUs."
-    if copies and tp % dp == 0:
-        remedy = f"Set dp_attention: true, so that the {dp} ranks share {tp * pp} GPUs."
     yield rules.GPUS.finding(
         Severity.ERROR,
-        _field(deployment, role, "dp" if copies else "tp"),
-        (Evidence(role.value, f"{sizes} = {total} GPUs on {settings.nodes} nodes"),),
-        f"A worker of {role.value} takes {total} GPUs, {total // settings.nodes} on each of its nodes.",
-        remedy,
-        f"--tp-size {tp} --dp-size {dp} --enable-dp-attention" if copies and tp % dp == 0 else None,
+        _field(deployment, role, "tp"),
+        (Evidence(role.value, f"tp {tp} * pp {pp} = {tp * pp} GPUs on {nodes} {'node' if nodes == 1 else 'nodes'}"),),
+        f"A worker of {role.value} takes {tp * pp // nodes} GPUs on each of its nodes.",
+        f"Give the worker more nodes, such as {-(-tp * pp // 8)} of 8 GPUs: {role.value}.nodes.",
     )
 
 

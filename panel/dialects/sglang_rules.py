@@ -29,9 +29,9 @@ _DOCUMENT = "SGLang's PD disaggregation document"
 GPUS = Rule(
     "sglang-gpus-of-a-node",
     "A worker that needs more GPUs than a node has",
-    "Without DP attention a worker takes tp * pp * dp GPUs, since each data parallel rank is a whole copy. With DP "
-    "attention the ranks share the GPUs of tp.",
-    ("Mooncake's SGLang document, whose EP example asks for 64 GPUs", _WHEEL),
+    "One copy of the model takes tp * pp GPUs, spread evenly over the worker's nodes. A node with more than 16 is not "
+    "known.",
+    (_WHEEL,),
 )
 FORCED_TCP = Rule(
     "sglang-forced-tcp",

@@ -24,7 +24,7 @@ from .vllm_arguments import (
     worker_env,
 )
 from .vllm_connector import connector_of
-from .vllm_encoder import EC_PORT, chat_request, check_encoders, encoder_arguments, has_encoders
+from .vllm_encoder import EC_PORT, chat_request, check_encoders, encoder_arguments, encoder_ports, has_encoders
 from .vllm_findings import listening_findings, program_findings, store_findings
 from .vllm_routers import kind_of, program_of, router_process
 from .vllm_store import master_form, store_files
@@ -78,7 +78,11 @@ def _worker(placement: Placement, placed: Placed, after: tuple[str, ...]) -> tup
         env={**worker_env(placement, placed, *visible), **connector.env},
         cwd="",
         gpus=placed.visible,
-        ports={**({"http": placed.port} if answers else {}), **connector.ports},
+        ports={
+            **({"http": placed.port} if answers else {}),
+            **connector.ports,
+            **encoder_ports(placement, placed),
+        },
         ready=Readiness(
             url(placed.address, placed.port, "/health") if answers else "",
             deployment.limits.ready_timeout_s or _READY_TIMEOUT_S,

@@ -16,7 +16,16 @@ from .smoke_request import asked_host
 from .vllm_arguments import model_name
 from .vllm_version import require
 
-__all__ = ["EC_PORT", "PROXY", "chat_request", "check_encoders", "encoder_arguments", "has_encoders", "proxy_arguments"]
+__all__ = [
+    "EC_PORT",
+    "PROXY",
+    "chat_request",
+    "check_encoders",
+    "encoder_arguments",
+    "encoder_ports",
+    "has_encoders",
+    "proxy_arguments",
+]
 
 EC_PORT = 14579
 PROXY = "examples/disaggregated/disaggregated_encoder/disagg_epd_proxy.py"
@@ -71,6 +80,12 @@ def encoder_arguments(placement: Placement, placed: Placed) -> tuple[str, ...]:
         "--no-enable-prefix-caching",
         *flag("ec-transfer-config", text),
     )
+
+
+def encoder_ports(placement: Placement, placed: Placed) -> dict[str, int]:
+    """Returns where a worker takes encoders' output."""
+    takes = has_encoders(placement.deployment) and placed.role is Role.UNIFIED and not placed.rank
+    return {"ec": _ec_port(placed)} if takes else {}
 
 
 def proxy_arguments(placement: Placement, router: PlacedRouter) -> list[str]:

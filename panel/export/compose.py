@@ -105,10 +105,15 @@ def _service(
 
 def _hardware(plan: LaunchPlan, spec: ProcessSpec, inner: InnerCommand) -> dict[str, Any]:
     """Returns what a process needs of the host's devices; GPUs are all passed in, as the command's indices want it."""
-    lists = {name: list(map(_literal, values)) for name, values in inner.lists.items()}
+    lists = {name: [_literal(value) for value in values] for name, values in inner.lists.items()}
     if spec.role not in _WORKERS or plan.dialect == "bundled":
         return lists
     own = {"devices": _devices(plan), "cap_add": ["IPC_LOCK"]}
+    # Compose wants both paths of a device, docker run one where they are the same.
+    lists["devices"] = [
+        f"{device}:{device}" if device.startswith("/") and ":" not in device else device
+        for device in lists.get("devices", [])
+    ]
     made: dict[str, Any] = {
         name: list(dict.fromkeys([*own.get(name, []), *lists.get(name, [])])) for name in {**own, **lists}
     }
@@ -173,7 +178,8 @@ def _accelerators(plan: LaunchPlan) -> tuple[str, ...]:
 
 
 def _devices(plan: LaunchPlan) -> list[str]:
-    return [*_accelerators(plan), *(("/dev/infiniband",) if plan.transport in _RDMA else ())]
+    devices = (*_accelerators(plan), *(("/dev/infiniband",) if plan.transport in _RDMA else ()))
+    return [f"{device}:{device}" for device in devices]
 
 
 def _volumes(

@@ -1,7 +1,7 @@
 """The format `sh`: one bash script per node, its config files in a folder beside it, and a README.
 
-Pure. A script is a head that is written here, all values of the plan in it quoted by `shlex`, and `node.bash`, which
-holds the verbs and is the same everywhere. Nothing of a plan is ever evaluated.
+Pure. A script is a head that is written here, all values of the plan in it quoted by `shlex`, and `*.bash`, which
+hold the verbs and are the same everywhere. Nothing of a plan is ever evaluated.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def script(plan: LaunchPlan, deployment: Deployment, node: Node, nodes: dict[str
         "}",
         "",
     ]
-    return "\n".join(lines) + "\n" + shell_text("node")
+    return "\n".join(lines) + "\n" + shell_text("processes", "answers", "verbs")
 
 
 def _cases(plan: LaunchPlan, node: Node, nodes: dict[str, Node]) -> Iterator[str]:

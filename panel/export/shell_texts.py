@@ -11,6 +11,7 @@ _PACKAGE = __name__.rpartition(".")[0]
 
 
 @cache
-def shell_text(name: str) -> str:
-    """Returns the text of `name`.bash."""
-    return files(_PACKAGE).joinpath(f"{name}.bash").read_text("utf-8")
+def shell_text(*names: str) -> str:
+    """Returns the texts of the files `name`.bash, one after the other."""
+    folder = files(_PACKAGE)
+    return "".join(folder.joinpath(f"{name}.bash").read_text("utf-8") for name in names)

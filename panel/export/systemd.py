@@ -23,6 +23,11 @@ from .shell_texts import shell_text
 __all__ = ["FORMAT", "write"]
 
 _ABOUT = "For hosts that start their share of a deployment at boot and start a process again when it fails."
+_WAIT_FOR = """#!/usr/bin/env bash
+# wait-for.sh NAME URL SECONDS: returns when a GET of URL is answered with 200, and fails when that takes longer.
+set -euo pipefail
+
+"""
 _ROOT = "/opt/pdpanel"
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r", "%": "%%"}
 
@@ -38,7 +43,7 @@ def write(plan: LaunchPlan, deployment: Deployment) -> tuple[ExportedFile, ...]:
         for spec in node.processes:
             text = "\n".join(_unit(plan, node, spec, units)) + "\n"
             exported.append(ExportedFile(f"{node.label}/{units[spec.name]}", text))
-        exported.append(ExportedFile(f"{node.label}/wait-for.sh", shell_text("wait-for"), executable=True))
+        exported.append(ExportedFile(f"{node.label}/wait-for.sh", _WAIT_FOR + shell_text("answers", "wait-for"), executable=True))
         exported += config_files(node)
     return (*exported, *firewall_files(plan, nodes))
 

@@ -16,9 +16,9 @@ from .machines import Machine, Machines
 from .node_ports import take_on_all
 from .seats import Seating
 
-__all__ = ["engines_of", "place_band", "wish_band"]
+__all__ = ["FIRST_RPC_PORT", "engines_of", "place_band", "wish_band"]
 
-_FIRST = 15000  # Mooncake's own MC_MIN_RPC_PORT.
+FIRST_RPC_PORT = 15000  # Mooncake's own MC_MIN_RPC_PORT.
 # Each engine opens two: the handshake's and the TCP data port.
 _PORTS_PER_ENGINE = 2
 # It picks at random and tries again when one is taken, so a band that is mostly free saves it the tries, and leaves
@@ -85,7 +85,7 @@ def place_band(counted: Mapping[int, tuple[Machine, int]]) -> Mapping[str, tuple
 
 
 def _band(machine: Machine, size: int) -> tuple[int, int]:
-    first = take_on_all((machine.ports,), _FIRST, "Mooncake's RPC ports", range(size))
+    first = take_on_all((machine.ports,), FIRST_RPC_PORT, "Mooncake's RPC ports", range(size))
     return first, first + size - 1
 
 

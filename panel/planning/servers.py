@@ -17,9 +17,11 @@ from .hosts import HostTable
 from .machines import Machines
 from .node_ports import take_on_all
 
-__all__ = ["Server", "place_servers", "wanted_servers"]
+__all__ = ["CHOSEN_PORTS", "Server", "place_servers", "wanted_servers"]
 
 _PEER_PORT, _METRICS_PORT, _HTTP_PORT = 2380, 9003, 8080
+CHOSEN_PORTS = (_PEER_PORT, _METRICS_PORT, _HTTP_PORT)
+"""Where the ports start that no address names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from fastapi.responses import Response
 from ...engine.errors import ConfigError
 from ..deployment import parse_deployment
 from ..dialects.registry import DIALECTS
-from ..own_presets import save_own_preset
+from ..own_presets import own_presets, save_own_preset
 from .plan_body import Body, Name, Text, answer, read_body
 from .plan_form import form_document, form_fields
 from .plan_lint import imported, linted
@@ -118,7 +118,12 @@ def plan_routes(source: Source, config_dir: Path | None) -> APIRouter:
                     "preset", body.name, "has no folder to be kept in", "start the panel with a config folder"
                 )
             deployment = parse_deployment(read_fields(body.text))
-            return {"path": str(save_own_preset(config_dir, body.name, deployment, replace=body.replace))}
+            if not body.replace and any(each.name == body.name for each in own_presets(config_dir)):
+                return {"path": "", "taken": True}
+            return {
+                "path": str(save_own_preset(config_dir, body.name, deployment, replace=body.replace)),
+                "taken": False,
+            }
 
         return await answer(work)
 

@@ -100,9 +100,8 @@ def test_a_preset_is_saved_listed_and_taken(client: TestClient, tmp_path: Path) 
     body = {"name": "mine", "text": default_text()}
     path = client.post("/api/plan/presets", json=body).json()["path"]
     assert path == str(tmp_path / "config" / "presets" / "mine.yaml")
-    again = client.post("/api/plan/presets", json=body)
-    assert again.status_code == 400
-    assert "is there already" in again.json()["error"]
+    other = client.post("/api/plan/presets", json={**body, "text": default_text().replace("SmolLM2", "Other")})
+    assert other.json() == {"path": "", "taken": True}
     assert client.post("/api/plan/presets", json={**body, "replace": True}).status_code == 200
     first = client.get("/api/plan/starts").json()["starts"][0]
     assert (first["name"], first["own"], first["model"]) == ("mine", True, "SmolLM2-135M-Instruct")

@@ -76,16 +76,13 @@ function saving(tell) {
       return;
     }
     try {
-      const { path } = await askJson("presets", { name: wanted, text: await plan.settled(), replace: asked === wanted });
-      asked = "";
-      setText(button, "Save as preset");
-      tell(`Saved as ${path}.`, "good");
-    } catch (error) {
+      const { path, taken } = await askJson("presets", { name: wanted, text: await plan.settled(), replace: asked === wanted });
       // A second press replaces what is there.
-      if (/is there already/.test(error.message)) {
-        asked = wanted;
-        setText(button, "Replace it");
-      }
+      asked = taken ? wanted : "";
+      setText(button, taken ? "Replace it" : "Save as preset");
+      if (taken) tell(`You have a preset ${wanted} already; choose another name, or replace it.`, "bad");
+      else tell(`Saved as ${path}.`, "good");
+    } catch (error) {
       tell(error.message, "bad");
     }
   });

@@ -101,6 +101,12 @@ def test_a_persons_flags_of_the_master_go_first() -> None:
     )
 
 
+def test_a_persons_port_of_metrics_is_where_the_master_is_asked() -> None:
+    made = placed(MASTER, engine="sglang", store={"flags": {"metrics-port": 9100}})
+    spec = server_process(made, MASTER)
+    assert (spec.ready.url, spec.ports["metrics"]) == ("http://127.0.0.1:9100/health", 9100)
+
+
 def test_an_unknown_server_is_refused() -> None:
     with pytest.raises(ConfigError, match="no server"):
         server_process(placed(), replace(ETCD, kind="zookeeper"))

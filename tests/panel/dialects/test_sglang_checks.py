@@ -108,23 +108,16 @@ def test_models_that_cannot_be_split(model: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "count"),
-    [
-        ({"tp": 8, "dp": 8}, 64),
-        ({"tp": 16, "pp": 2}, 32),
-        ({"tp": 8, "dp": 8, "dp_attention": True}, 0),
-        ({"tp": 16}, 0),
-    ],
+    ("fields", "count"), [({"tp": 24}, 24), ({"tp": 16, "pp": 2}, 32), ({"tp": 8, "dp": 8}, 0), ({"tp": 16}, 0)]
 )
 def test_more_gpus_than_a_node_has(fields: dict[str, object], count: int) -> None:
-    plan = made(workers=fields)
-    found = [finding for finding in plan.findings if finding.id == "sglang-gpus-of-a-node"]
+    found = [finding for finding in made(workers=fields).findings if finding.id == "sglang-gpus-of-a-node"]
     assert bool(found) is bool(count)
     for finding in found:
         assert f"{count} GPUs" in finding.reason
-        assert ("dp_attention" in finding.remedy) is ("dp" in fields)
+        assert f"{count // 8} of 8 GPUs" in finding.remedy
 
 
 def test_gpus_are_those_of_each_node() -> None:
     hosts = {"hosts": ["n[1-8]"], "nodes": 8}
-    assert ids(made(workers={"tp": 8, "dp": 8}, prefill=hosts, decode={**hosts, "hosts": ["m[1-8]"]})) == set()
+    assert ids(made(workers={"tp": 64}, prefill=hosts, decode={**hosts, "hosts": ["m[1-8]"]})) == set()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pdpanel.engine.errors import ConfigError
 from pdpanel.panel.deployment import Deployment, parse_deployment
@@ -180,34 +178,44 @@ SHELL = st.sampled_from(
 HOSTILE = st.lists(SHELL | TEXT, min_size=1, max_size=6).map("".join)
 
 
-@settings(deadline=None, max_examples=3)
-@example(model="'; touch pwned #$(touch pwned)`touch pwned`", served='"\\ ~*', value="- $X ${IFS}&")
-@given(
-    model=HOSTILE.filter(lambda text: bool(text.strip()) and text[0] != "-"), served=HOSTILE.filter(bool), value=HOSTILE
-)
-def test_each_host_gets_the_commands_of_the_plan(model: str, served: str, value: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        run = {"python": str(root / "bin" / "en gine")}
-        fields = bundled() | {"model": model, "served_model_name": served}
-        deployment = parse_deployment(fields | {"run": run, "env": {"X": value}})
-        hosts = job_hosts(plan(deployment, elsewhere(), None), deployment)
-        addresses = {mark(number): f"127.0.0.{11 + number}" for number in range(len(hosts.names))}
-        expected = []
-        for spec in hosts.plan.processes:
-            words = json.dumps([spec.env["X"], *spec.argv[1:]])
-            for text, address in addresses.items():
-                words = words.replace(text, address)
-            expected.append(json.loads(words))
-        with job(deployment, root) as (process, records, logs):
-            assert recorded(records, len(expected), process) == sorted(expected)
-            assert [line.split()[0] for line in (logs / "hosts").read_text().splitlines()] == ["h11", "h12"]
-            wait_for(lambda: len(list(logs.glob("*_NODE?.log"))) == len(expected), "logs are not linked")
-            (logs / "stop").touch()
-            assert process.wait(30) == 1, "it was not ready yet"
-        assert not list(root.rglob("pwned"))
-        for number in map(int, (path.name for path in records.iterdir())):
-            assert not Path(f"/proc/{number}").exists()
+def filled(text: str, count: int) -> str:
+    """`text` as the job has it, whose nodes are h11, h12 and so on."""
+    for number in range(count):
+        text = text.replace(mark(number), f"127.0.0.{11 + number}")
+    return text
+
+
+def test_each_host_gets_the_commands_of_the_plan(tmp_path: Path) -> None:
+    nasty = {"model": "'; touch pwned #$(touch pwned)`touch pwned`", "served_model_name": '"\\ ~*\U0001f600'}
+    more = {"run": {"python": str(tmp_path / "bin" / "en gine")}, "env": {"X": "- $X ${IFS}&"}}
+    deployment = parse_deployment(bundled() | nasty | more)
+    hosts = job_hosts(plan(deployment, elsewhere(), None), deployment)
+    expected = [[spec.env["X"], *(filled(word, 2) for word in spec.argv[1:])] for spec in hosts.plan.processes]
+    with job(deployment, tmp_path) as (process, records, logs):
+        assert recorded(records, len(expected), process) == sorted(expected)
+        assert [line.split()[0] for line in (logs / "hosts").read_text().splitlines()] == ["h11", "h12"]
+        wait_for(lambda: len(list(logs.glob("*_NODE?.log"))) == len(expected), "logs are not linked")
+        (logs / "stop").touch()
+        assert process.wait(30) == 1, "it was not ready yet"
+    assert not list(tmp_path.rglob("pwned"))
+    for number in (path.name for path in records.iterdir()):
+        assert not Path(f"/proc/{number}").exists()
+
+
+@settings(deadline=None, max_examples=20)
+@given(model=HOSTILE.filter(lambda text: bool(text.strip()) and text[0] != "-"), served=HOSTILE, value=HOSTILE)
+def test_hostile_names_are_arguments(model: str, served: str, value: str) -> None:
+    deployment = parse_deployment({**PAIR, "model": model, "served_model_name": served, "env": {"X": value}})
+    hosts = job_hosts(plan(deployment, elsewhere(), None), deployment)
+    scripts = exported(deployment)
+    for spec in hosts.plan.processes:
+        # What is the plan's in a script; below it are the verbs.
+        head = filled(scripts[f"nodes/{spec.node}.sh"].text, 2).partition("# The verbs.")[0]
+        asked = f"describe {spec.name}; printf '%s\\0' \"${{command[@]}}\""
+        done = subprocess.run(["bash", "-s"], input=(head + asked).encode(), capture_output=True, check=True)
+        words = done.stdout.decode().split("\0")[:-1]
+        assert words[-len(spec.argv) :] == [filled(word, 2) for word in spec.argv]
+        assert f"X={value}" in words[: -len(spec.argv)]
 
 
 def test_a_job_that_is_ended_ends_its_processes(tmp_path: Path) -> None:

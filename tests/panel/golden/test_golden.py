@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pdpanel.nic_probe.finding import Severity
 from pdpanel.panel.deployment import parse_deployment
+from pdpanel.panel.doctor.deployment import check_plan
 from pdpanel.panel.host_facts import elsewhere
 from pdpanel.panel.plan import plan
 from pdpanel.panel.render import render
@@ -57,15 +59,20 @@ def test_every_other_case_is_a_recipe_or_a_lint(cases: dict[str, dict[str, Any]]
     assert roles <= _RECIPES | {"router-expected"}
 
 
+def errors(inputs: Mapping[str, Any]) -> list[str]:
+    """Returns the reasons of the errors that `pdpanel render` prints."""
+    found = check_plan(plan(parse_deployment(deployment_of(inputs)), elsewhere(), None))
+    return [finding.reason for finding in found if finding.severity is Severity.ERROR]
+
+
 def test_the_literal_experts_case_is_an_error(cases: dict[str, dict[str, Any]]) -> None:
-    found = rendered(cases["s003-ep-mooncake-seed-literal"]["inputs"])["findings"]
-    errors = [finding for finding in found if finding["severity"] == "error"]
-    assert any("64 GPUs" in finding["reason"] for finding in errors)
-    assert not [
-        one
-        for one in rendered(cases["s003-ep-mooncake-dp-attention"]["inputs"])["findings"]
-        if one["severity"] == "error"
-    ]
+    found = errors(cases["s003-ep-mooncake-seed-literal"]["inputs"])
+    assert found and all("64 GPUs" in reason for reason in found)
+
+
+@pytest.mark.parametrize("name", ["s003-ep-mooncake-dp-attention", "s003-ep-mooncake-attn-dp", "s003-1p2d"])
+def test_a_case_that_is_right_is_no_error(cases: dict[str, dict[str, Any]], name: str) -> None:
+    assert errors(cases[name]["inputs"]) == []
 
 
 def test_an_unknown_input_is_no_field() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from pdpanel.nic_probe.finding import Severity
 from pdpanel.panel.deployment import dump_deployment, parse_deployment, parse_deployment_text
+from pdpanel.panel.doctor.deployment import check_plan
 from pdpanel.panel.host_facts import elsewhere
 from pdpanel.panel.plan import plan
 from pdpanel.panel.render import render
@@ -20,6 +22,15 @@ def test_an_own_case_is_reproduced(name: str) -> None:
     assert_same(render(plan(deployment, elsewhere(), None)), case)
     # Its file says the same.
     assert parse_deployment_text(dump_deployment(deployment)) == deployment
+
+
+def test_experts_without_dp_attention_ask_for_a_copy_per_rank() -> None:
+    inputs = {"engine": "sglang", "model": "org/moe", "tp": 4, "dp": 8, "ep_backend": "mooncake"}
+    made = plan(parse_deployment(deployment_of(inputs)), elsewhere(), None)
+    argv = made.processes[0].argv
+    assert "--enable-dp-attention" not in argv and argv[argv.index("--dp-size") + 1] == "8"
+    errors = [finding.reason for finding in check_plan(made) if finding.severity is Severity.ERROR]
+    assert errors and all("32 GPUs" in reason for reason in errors)
 
 
 def test_the_order_of_options_is_no_difference_and_their_words_are() -> None:
