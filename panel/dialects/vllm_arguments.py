@@ -12,7 +12,7 @@ from ...engine.errors import ConfigError
 from ..deployment import Deployment
 from ..launch import Role
 from .placement import Placed, Placement, flag, flags
-from .vllm_version import require
+from .vllm_version import require, version
 
 __all__ = [
     "address_arguments",
@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 _MASTER_PORT = 29501
+_BAND_SPELLINGS = ("RPC", "PRC")
+_SPELLED_RIGHT = (0, 21)
 # Options whose meaning the plan has to know, and the field that says it.
 _PLANNED = {
     "tensor-parallel-size": "tp",
@@ -197,5 +199,15 @@ def worker_env(placement: Placement, placed: Placed, *variables: str) -> dict[st
             env["MC_TE_METRIC"] = "1"
         band = placement.rpc_ports.get(placed.node)
         if band is not None:
-            env |= {"MC_MIN_RPC_PORT": str(band[0]), "MC_MAX_RPC_PORT": str(band[1])}
+            for spelling in _BAND_SPELLINGS if _may_misspell(deployment) else _BAND_SPELLINGS[:1]:
+                env |= {f"MC_MIN_{spelling}_PORT": str(band[0]), f"MC_MAX_{spelling}_PORT": str(band[1])}
     return env
+
+
+def _may_misspell(deployment: Deployment) -> bool:
+    """Returns True for engines from before Mooncake 0.3.11 (May 2026), which knew the band by another spelling alone.
+
+    Source: Mooncake#2037; newer ones read both.
+    """
+    numbers = version(deployment)
+    return deployment.dialect == "vllm-v0" or bool(numbers) and numbers < _SPELLED_RIGHT

@@ -108,7 +108,7 @@ def _calls(tree: ast.Module, types: Mapping[str, str]) -> Iterator[Declared]:
             continue
         if node.func.attr != "add_argument":
             continue
-        names = tuple(text for argument in node.args if (text := _text(argument)) and text.startswith("-"))
+        names = tuple(text for argument in node.args if (text := _text(argument)) and re.match(r"--?\w", text))
         if not names:
             continue
         words = {word.arg: word.value for word in node.keywords if word.arg}

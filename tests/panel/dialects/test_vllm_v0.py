@@ -133,6 +133,14 @@ def test_any_size_of_the_buffer_is_read_back_as_it_was(value: float) -> None:
     assert kv(process(made, "prefill-0"))["kv_buffer_size"] == value
 
 
+def test_the_band_of_ports_is_said_in_the_spelling_of_its_mooncake_too() -> None:
+    env = process(v0(rpc_ports=[15000, 15100]), "decode-0").env
+    assert (env["MC_MIN_RPC_PORT"], env["MC_MAX_PRC_PORT"]) == ("15000", "15100")
+    assert not any("PRC" in name for name in process(planned(**PAIR, rpc_ports="auto"), "decode-0").env)
+    old = process(planned(**PAIR, rpc_ports="auto", engine_version="0.16.0"), "decode-0").env
+    assert old["MC_MIN_PRC_PORT"] == old["MC_MIN_RPC_PORT"]
+
+
 def test_a_version_that_has_no_such_engine_is_an_error() -> None:
     def found(version: str) -> dict[str, Severity]:
         return {each.id: each.severity for each in v0(engine_version=version).findings}

@@ -19,7 +19,7 @@ class ServerArgs:
         parser.add_argument("--model-path", "--model", type=str, required=True)
         parser.add_argument("--trust-remote-code", action="store_true")
         parser.add_argument("--cuda-graph-bs", type=int, nargs="+", help="Set the list.")
-        parser.add_argument("--old", action=DeprecatedAction, help="Note: --old is deprecated now. Please use --new instead.")
+        parser.add_argument("--old", action=DeprecatedAction, help="Note: --old is deprecated. Use --new.")
         parser.add_argument("--older", action=DeprecatedAliasStoreAction, new_flag="--newer", type=int, nargs="+")
         parser.add_argument("--refused", action=DeprecatedAction, error_message="gone")
         parser.add_argument("--mode", nargs="?", const="x")
