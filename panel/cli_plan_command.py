@@ -56,6 +56,10 @@ def plan_command(
     mem_fraction: Annotated[
         float, typer.Option(metavar="SHARE", help="Of its memory, for the engine.", rich_help_panel=_DEVICE)
     ] = 0.9,
+    cores: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="With speeds of one core: cores to share.", rich_help_panel=_DEVICE),
+    ] = None,
     tflops: Annotated[
         float | None, typer.Option(metavar="N", help="Dense 16-bit peak.", rich_help_panel=_DEVICE)
     ] = None,
@@ -100,7 +104,7 @@ def plan_command(
         suggest,
         gpus or 0,
         Load(prompt or 0, output or 0, rate, ttft, itl),
-        cli_sizing.DeviceOptions(gpu, tflops, memory_gbps, memory_gib, link_gbps, measured, mem_fraction),
+        cli_sizing.DeviceOptions(gpu, tflops, memory_gbps, memory_gib, link_gbps, measured, mem_fraction, cores),
         cli_sizing.LinkOptions(nic_gbps, transport, nic_efficiency),
         tp=tp,
         quantization=quantization,

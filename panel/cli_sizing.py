@@ -43,6 +43,7 @@ class DeviceOptions:
         link_gbps: gigabytes per second between GPUs of its node, in one direction.
         measured: a JSON file of measured speeds, or `bundled`.
         mem_fraction: share of its memory that the engine may take.
+        cores: with measured speeds of one core, the cores that the workers share.
     """
 
     gpu: str | None = None
@@ -52,6 +53,7 @@ class DeviceOptions:
     link_gbps: float = 32.0
     measured: str | None = None
     mem_fraction: float = 0.9
+    cores: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +91,13 @@ def suggest(
     """
     facts = read_model(model, quantization)
     measured = _measured(device, facts)
+    if device.cores is not None and measured is None:
+        raise ConfigError("--cores", device.cores, "goes with measured speeds", "give --measured, or leave it out")
     gpu = _gpu(device, measured)
     suggestion = suggest_splits(
         facts,
         load,
-        Fleet(gpus, _sizes(tp, measured), _links(links, gpu)),
+        Fleet(gpus, _sizes(tp, measured), _links(links, gpu), device.cores),
         gpu,
         kv_dtype=kv_dtype,
         precision=precision_named(quantization) if quantization else None,

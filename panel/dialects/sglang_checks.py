@@ -44,8 +44,6 @@ def check_placement(placement: Placement) -> None:
             continue
         if role in (Role.PREFILL, Role.DECODE):
             _check_pair_role(deployment, settings, role)
-        elif settings.npu_phy_id is not None:
-            _refuse(f"{role.value}.npu_phy_id", settings.npu_phy_id, "is read by prefill and decode alone", "remove it")
         if settings.encoder_transfer is not None and not deployment.encoder.count:
             problem = "has no encoders to take images from"
             _refuse(f"{role.value}.encoder_transfer", settings.encoder_transfer, problem, "set encoder.count")

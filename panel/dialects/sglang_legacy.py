@@ -153,9 +153,6 @@ def _metadata(placement: Placement) -> str:
 
 def _check(placement: Placement) -> None:
     deployment = placement.deployment
-    if not deployment.prefill.count:
-        remedy = "use prefill and decode workers, or the dialect sglang"
-        raise ConfigError("unified.count", deployment.unified.count, "has no KV to send by a mooncake.json", remedy)
     _check_metadata(deployment)
     for role in (Role.PREFILL, Role.DECODE):
         _check_one_of_a_node(placement, role)

@@ -49,9 +49,10 @@ def router_process(placement: Placement, placed: PlacedRouter) -> ProcessSpec:
         metrics_port = placed.metrics_port or METRICS_PORT[placed.kind]
         if deployment.router.metrics_port is not None or metrics_port != METRICS_PORT[placed.kind]:
             argv += flag("prometheus-port", metrics_port)
-        if _is_loopback(placed.listen) and "prometheus-host" not in deployment.router.flags:
+        loopback = _loopback(placed.listen)
+        if loopback and "prometheus-host" not in deployment.router.flags:
             # Its metrics would else be open on all addresses.
-            argv += flag("prometheus-host", placed.listen)
+            argv += flag("prometheus-host", loopback)
         ports["metrics"] = metrics_port
         metrics_url = url(asked_host(placed.listen), ports["metrics"], "/metrics")
     argv += flags(deployment.router.flags)
@@ -92,8 +93,11 @@ def _workers(placement: Placement, kind: str) -> list[str]:
     return words
 
 
-def _is_loopback(host: str) -> bool:
+def _loopback(host: str) -> str:
+    """Returns the loopback address that `host` means; empty when others can reach it."""
+    if host == "localhost":
+        return "127.0.0.1"
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return host if ipaddress.ip_address(host).is_loopback else ""
     except ValueError:
-        return host == "localhost"
+        return ""

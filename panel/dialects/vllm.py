@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from ...nic_probe.finding import Finding
 from ..flags.translate import translate
-from ..launch import ProcessSpec, Readiness, Request, Role
+from ..launch import ProcessSpec, Request, Role
 from .dialect import Dialect, Draft, PortDefaults
-from .placement import Placed, PlacedRouter, Placement, flag, url
+from .placement import Placed, PlacedRouter, Placement, flag
 from .proxy_program import PROGRAM, proxy_file
 from .servers import server_processes
 from .smoke_request import completions_request
@@ -26,12 +26,12 @@ from .vllm_arguments import (
 from .vllm_connector import connector_of
 from .vllm_encoder import EC_PORT, chat_request, check_encoders, encoder_arguments, encoder_ports, has_encoders
 from .vllm_findings import listening_findings, program_findings, store_findings
+from .vllm_process import process_of
 from .vllm_routers import kind_of, program_of, router_process
 from .vllm_store import master_form, store_files
 
 __all__ = ["DIALECT", "build"]
 
-_READY_TIMEOUT_S = 900.0
 _PROMPT = "San Francisco is a"
 _MAX_TOKENS = 7
 
@@ -69,29 +69,10 @@ def _worker(placement: Placement, placed: Placed, after: tuple[str, ...]) -> tup
     argv += extra_arguments(placed, argv)
     told = translate("vllm", deployment.engine_version, argv)
     visible = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES") if deployment.transport == "mori" else ()
-    answers = not placed.rank
-    spec = ProcessSpec(
-        name=placed.name,
-        role=placed.role,
-        node=placed.node or placement.local_name,
-        argv=("vllm", "serve", deployment.model, *told.arguments),
-        env={**worker_env(placement, placed, *visible), **connector.env},
-        cwd="",
-        gpus=placed.visible,
-        ports={
-            **({"http": placed.port} if answers else {}),
-            **connector.ports,
-            **encoder_ports(placement, placed),
-        },
-        ready=Readiness(
-            url(placed.address, placed.port, "/health") if answers else "",
-            deployment.limits.ready_timeout_s or _READY_TIMEOUT_S,
-        ),
-        after=after,
-        log=f"{placed.name}.log",
-        metrics_url=url(placed.address, placed.port, "/metrics") if answers else "",
-        rank=placed.rank,
-    )
+    command = ("vllm", "serve", deployment.model, *told.arguments)
+    env = {**worker_env(placement, placed, *visible), **connector.env}
+    ports = {**connector.ports, **encoder_ports(placement, placed)}
+    spec = process_of(placement, placed, command, env, ports, after)
     return spec, told.findings
 
 

@@ -210,4 +210,4 @@ def _may_misspell(deployment: Deployment) -> bool:
     Source: Mooncake#2037; newer ones read both.
     """
     numbers = version(deployment)
-    return deployment.dialect == "vllm-v0" or bool(numbers) and numbers < _SPELLED_RIGHT
+    return deployment.dialect == "vllm-v0" or (bool(numbers) and numbers < _SPELLED_RIGHT)

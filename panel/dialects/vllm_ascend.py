@@ -25,12 +25,12 @@ from .vllm_arguments import (
     worker_env,
 )
 from .vllm_findings import listening_findings
+from .vllm_process import READY_TIMEOUT_S, process_of
 from .vllm_routers import check_proxy
 
 __all__ = ["DIALECT", "build", "first_free_kv_port"]
 
 _PROXY = "load_balance_proxy_server_example.py"
-_READY_TIMEOUT_S = 900.0
 _PROMPT = "San Francisco is a"
 _MAX_TOKENS = 7
 _RESERVED_FIRST, _RESERVED_EACH = 20000, 1000
@@ -69,21 +69,9 @@ def _worker(placement: Placement, placed: Placed) -> tuple[ProcessSpec, tuple[Fi
     argv += flag("kv-transfer-config", _kv_config(placement, placed))
     argv += extra_arguments(placed, argv)
     told = translate("vllm", deployment.engine_version, argv)
-    spec = ProcessSpec(
-        name=placed.name,
-        role=placed.role,
-        node=placed.node or placement.local_name,
-        argv=("vllm", "serve", deployment.model, *told.arguments),
-        env={**_network(placement, placed), **worker_env(placement, placed, "ASCEND_RT_VISIBLE_DEVICES")},
-        cwd="",
-        gpus=placed.visible,
-        ports={"http": placed.port, "kv": _kv_port(placement, placed)},
-        ready=Readiness(
-            url(placed.address, placed.port, "/health"), deployment.limits.ready_timeout_s or _READY_TIMEOUT_S
-        ),
-        log=f"{placed.name}.log",
-        metrics_url=url(placed.address, placed.port, "/metrics"),
-    )
+    command = ("vllm", "serve", deployment.model, *told.arguments)
+    env = {**_network(placement, placed), **worker_env(placement, placed, "ASCEND_RT_VISIBLE_DEVICES")}
+    spec = process_of(placement, placed, command, env, {"kv": _kv_port(placement, placed)})
     return spec, told.findings
 
 
@@ -155,7 +143,7 @@ def _proxy(placement: Placement, router: PlacedRouter) -> ProcessSpec:
         # Its framework describes the API there as soon as it listens.
         ready=Readiness(
             url(asked_host(router.listen), router.port, "/openapi.json"),
-            placement.deployment.limits.ready_timeout_s or _READY_TIMEOUT_S,
+            placement.deployment.limits.ready_timeout_s or READY_TIMEOUT_S,
         ),
         log="router.log",
     )

@@ -27,7 +27,7 @@ _LISTENS = Rule(
     "vLLM listens on all addresses unless it is told one",
     "vllm serve without --host binds 0.0.0.0, and answers without a key to everybody who reaches the host. Its "
     "documents leave the option out, and so does a plan in which the deployment's host is not written.",
-    ("vLLM's documentation: MooncakeConnector", "vLLM 0.32: api_server binds all addresses without --host"),
+    ("vLLM's document of MooncakeConnector", "vLLM 0.32: api_server binds all addresses without --host"),
 )
 _LOOPBACK = Rule(
     "vllm-proxy-loopback",
@@ -47,7 +47,7 @@ _CLIENT = Rule(
     "A standalone store needs a mooncake_client that owns the memory",
     "In mode standalone-store the workers lend nothing; memory and SSD space are those of mooncake_client processes "
     "that somebody starts. Without one the store holds nothing.",
-    ("vLLM's documentation: MooncakeStoreConnector",),
+    ("vLLM's document of MooncakeStoreConnector",),
 )
 _ENGINE = Rule(
     "vllm-v0-engine",

@@ -11,10 +11,10 @@ import re
 
 from ...engine.errors import ConfigError
 from ..deployment import Deployment
-from ..launch import PlannedFile, ProcessSpec, Readiness, Request, Role
+from ..launch import PlannedFile, ProcessSpec, Request, Role
 from ..metadata.address import MetadataServer, Scheme, parse_metadata_server
 from .dialect import Dialect, Draft, PortDefaults
-from .placement import Placed, Placement, flag, url
+from .placement import Placed, Placement, flag
 from .proxy_program import proxy_file, proxy_process
 from .servers import server_processes
 from .smoke_request import completions_request
@@ -28,13 +28,13 @@ from .vllm_arguments import (
 )
 from .vllm_connector import device_names
 from .vllm_findings import listening_findings, v0_findings
+from .vllm_process import process_of
 from .vllm_routers import check_proxy
 
 __all__ = ["DIALECT", "build"]
 
 _CONFIG = "mooncake.json"
 _MODULE = "vllm.entrypoints.openai.api_server"
-_READY_TIMEOUT_S = 900.0
 _PROMPT = "San Francisco is a"
 _MAX_TOKENS = 1000
 _DISTANCE = 50
@@ -77,22 +77,8 @@ def _worker(placement: Placement, placed: Placed, after: tuple[str, ...]) -> Pro
     argv += [*parallel_arguments(placed), *size_arguments(placed)]
     argv += flag("kv-transfer-config", _kv_config(placed))
     argv += extra_arguments(placed, argv, frozenset({_BUFFER_FLAG}))
-    return ProcessSpec(
-        name=placed.name,
-        role=placed.role,
-        node=placed.node or placement.local_name,
-        argv=tuple(argv),
-        env={"MOONCAKE_CONFIG_PATH": f"./{_CONFIG}", **worker_env(placement, placed)},
-        cwd="",
-        gpus=placed.visible,
-        ports={"http": placed.port, "kv": _kv_port(placed)},
-        ready=Readiness(
-            url(placed.address, placed.port, "/health"), deployment.limits.ready_timeout_s or _READY_TIMEOUT_S
-        ),
-        after=after,
-        log=f"{placed.name}.log",
-        metrics_url=url(placed.address, placed.port, "/metrics"),
-    )
+    env = {"MOONCAKE_CONFIG_PATH": f"./{_CONFIG}", **worker_env(placement, placed)}
+    return process_of(placement, placed, argv, env, {"kv": _kv_port(placed)}, after)
 
 
 def _kv_config(placed: Placed) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 
 from ...nic_probe.checks.check import Check, Rule
@@ -109,12 +109,25 @@ def gpus_of(worker: WorkerArguments) -> tuple[str, ...]:
     return tuple(names[number] if number < len(names) else f">{number}" for number in numbers)
 
 
+def _neighbours(group: Group) -> Iterator[tuple[WorkerArguments, WorkerArguments]]:
+    """Yields the pairs of processes that may share a host, without looking at every pair of a large deployment."""
+    by_node: dict[str, list[WorkerArguments]] = {}
+    for worker in group.processes:
+        by_node.setdefault(worker.node, []).append(worker)
+    if len(by_node) == 1 or not group.several_nodes:
+        yield from combinations(group.processes, 2)
+        return
+    for workers in by_node.values():
+        yield from combinations(workers, 2)
+
+
 def gpu_shared(group: Group) -> list[Finding]:
     """Finds GPUs that two workers of one host use."""
     found: list[Finding] = []
-    for one, other in combinations(group.processes, 2):
+    gpus = {id(worker): gpus_of(worker) for worker in group.processes}
+    for one, other in _neighbours(group):
         together = group.on_one_host(one, other)
-        shared = set(gpus_of(one)) & set(gpus_of(other))
+        shared = set(gpus[id(one)]) & set(gpus[id(other)])
         if together is False or not shared or any(name.startswith(">") for name in shared):
             continue
         if together is None and group.several_nodes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ...nic_probe.checks.check import Check, Rule
 from ...nic_probe.finding import Evidence, Finding, Severity
@@ -122,9 +122,18 @@ def page_size(group: Group) -> list[Finding]:
     return _differs(group, _PAGE_SIZE, "page_size", Severity.ERROR, reason, remedy)
 
 
+def _unlike(workers: Iterable[WorkerArguments]) -> list[WorkerArguments]:
+    """Returns the first of each kind of worker that `tensor_parallel` tells apart."""
+    kinds: dict[tuple[int, str, str], WorkerArguments] = {}
+    for worker in workers:
+        key = (attention_tp(worker), worker.get("model_path"), said(worker, "disaggregation_transfer_backend"))
+        kinds.setdefault(key, worker)
+    return list(kinds.values())
+
+
 def tensor_parallel(group: Group) -> list[Finding]:
     """Finds different tensor parallel sizes where they matter."""
-    prefills, decodes = group.of_role(WorkerRole.PREFILL), group.of_role(WorkerRole.DECODE)
+    prefills, decodes = _unlike(group.of_role(WorkerRole.PREFILL)), _unlike(group.of_role(WorkerRole.DECODE))
     for prefill in prefills:
         for decode in decodes:
             left, right = attention_tp(prefill), attention_tp(decode)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -121,10 +121,11 @@ def bootstrap_port_clash(group: Group) -> list[Finding]:
 def bootstrap_port_mismatch(group: Group) -> list[Finding]:
     """Finds a router, or a decode worker, that expects prefill's bootstrap server on another port."""
     found: list[Finding] = []
+    by_port = _by_port(group)
     for target in group.targets:
         if target.role is not WorkerRole.PREFILL:
             continue
-        worker = _worker_of(group, target)
+        worker = _worker_of(by_port, target)
         if worker is None or worker.engine is Engine.OTHER:
             continue
         port = said(worker, "disaggregation_bootstrap_port")
@@ -212,8 +213,9 @@ def router_workers(group: Group) -> list[Finding]:
     found: list[Finding] = []
     if not group.servers:
         return found
+    by_port = _by_port(group)
     for target in group.targets:
-        worker = _worker_of(group, target)
+        worker = _worker_of(by_port, target)
         named = Evidence(target.router.source, f"--{target.role.value} {target.url}")
         if worker is None:
             if "$" in target.url or any("$" in said(server, "port") for server in group.servers):
@@ -231,8 +233,15 @@ def router_workers(group: Group) -> list[Finding]:
     return found
 
 
-def _worker_of(group: Group, target: Target) -> WorkerArguments | None:
-    on_port = [worker for worker in group.servers if said(worker, "port") == str(target.port)]
+def _by_port(group: Group) -> dict[str, list[WorkerArguments]]:
+    by_port: dict[str, list[WorkerArguments]] = {}
+    for server in group.servers:
+        by_port.setdefault(said(server, "port"), []).append(server)
+    return by_port
+
+
+def _worker_of(by_port: Mapping[str, Sequence[WorkerArguments]], target: Target) -> WorkerArguments | None:
+    on_port = by_port.get(str(target.port), ())
     on_host = [worker for worker in on_port if not worker.node or worker.node == target.host]
     fitting = [worker for worker in on_host or on_port if worker.role is target.role]
     return next(iter(fitting or on_host), None)

@@ -99,8 +99,10 @@ def flag_abbreviated(group: Group) -> list[Finding]:
             continue
         version = table.nearest(version_of(worker))
         for flag in worker.flags:
+            if f"--{flag.name}" in table.options:
+                continue
             longer = table.completions(f"--{flag.name}", version)
-            if f"--{flag.name}" in table.options or len(longer) != 1:
+            if len(longer) != 1:
                 continue
             whole = longer[0].removeprefix("--")
             evidence = (Evidence(worker.source, f"{worker.name}: --{flag.name} {' '.join(flag.values)}".rstrip()),)

@@ -159,7 +159,7 @@ def _written(
     depth: int,
 ) -> Iterator[WrittenCommand]:
     """Yields what one command starts: itself, or the commands of the script that it runs."""
-    words = list(command.words)
+    words = list(command.words[:_MOST_WORDS])
     start, program, arguments = find_program(words)
     inner = {**env, **command.env, **_assigned(words[:start])}
     node = _remote_node(words[:start]) or node

@@ -7,7 +7,7 @@ worker that listens on all addresses, the defaults of each engine.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -198,16 +198,19 @@ def make_group(
     targets = [target for worker in workers if worker.role is WorkerRole.ROUTER for target in _router_targets(worker)]
     if ephemeral is None and host is not None:
         ephemeral = host.state.network.ephemeral_ports.value
-    processes = tuple(_completed(worker, targets) for worker in workers)
+    by_port: dict[str, list[Target]] = {}
+    for target in targets:
+        by_port.setdefault(str(target.port), []).append(target)
+    processes = tuple(_completed(worker, by_port) for worker in workers)
     return Group(processes, host, topology, ephemeral or _DEFAULT_EPHEMERAL)
 
 
-def _completed(worker: WorkerArguments, targets: Sequence[Target]) -> WorkerArguments:
+def _completed(worker: WorkerArguments, targets: Mapping[str, Sequence[Target]]) -> WorkerArguments:
     if not worker.serves:
         return worker
-    named = [target for target in targets if str(target.port) == said(worker, "port")]
+    named = targets.get(said(worker, "port"), ())
     if worker.node:
-        named = [target for target in named if _specific(target.host) in {"", worker.node}]
+        named = [target for target in named if target.host == worker.node or not _specific(target.host)]
     role, node = worker.role, worker.node
     if role is WorkerRole.UNKNOWN and len({target.role for target in named}) == 1:
         role = named[0].role

@@ -109,37 +109,38 @@ def fragment_program(options: Sequence[str]) -> str:
 def find_program(words: list[str]) -> tuple[int, str, list[str]]:
     """Returns where the program begins, its name and its arguments."""
     for place, word in enumerate(words):
-        rest = words[place + 1 :]
+        following = words[place + 1] if place + 1 < len(words) else ""
         if _PYTHON.match(word):
-            module, after = _python_program(rest)
-            for known in (module, f"{module} {after[0]}" if after else ""):
+            module, after = _python_program(words, place + 1)
+            subcommand = words[after] if after < len(words) else ""
+            for known, start in ((module, after), (f"{module} {subcommand}", after + 1)):
                 if known in PROGRAMS:
-                    return place, known, after[len(known.split()) - 1 :]
+                    return place, known, words[start:]
         base = word.rpartition("/")[2]
-        if rest and f"{base} {rest[0]}" in PROGRAMS:
-            return place, f"{base} {rest[0]}", rest[1:]
+        if f"{base} {following}" in PROGRAMS:
+            return place, f"{base} {following}", words[place + 2 :]
         # A word of prose, or the name that pkill or docker is given, has no option behind it.
         if base in PROGRAMS and "." not in base and (not place or words[place - 1] not in _NAMING):
-            if not rest or rest[0].startswith("-"):
-                return place, base, rest
+            if not following or following.startswith("-"):
+                return place, base, words[place + 1 :]
         if base.endswith(".py") and base in PROGRAMS:
-            return place, base, rest
+            return place, base, words[place + 1 :]
         for image, program in _IMAGES:
-            if word.split(":")[0].endswith(image) and rest and rest[0].startswith("-"):
-                return place + 1, program, rest
+            if following.startswith("-") and word.split(":")[0].endswith(image):
+                return place + 1, program, words[place + 1 :]
     return len(words), "", []
 
 
-def _python_program(rest: list[str]) -> tuple[str, list[str]]:
-    place = 0
-    while place < len(rest):
-        word = rest[place]
-        if word == "-m" and place + 1 < len(rest):
-            return rest[place + 1], rest[place + 2 :]
+def _python_program(words: list[str], place: int) -> tuple[str, int]:
+    """Returns what an interpreter runs, and the place of its first argument; `place` is behind the interpreter."""
+    while place < len(words):
+        word = words[place]
+        if word == "-m" and place + 1 < len(words):
+            return words[place + 1], place + 2
         if word in {"-X", "-W"}:
             place += 2
         elif word.startswith("-") and word != "-":
             place += 1
         else:
-            return word.rpartition("/")[2], rest[place + 1 :]
-    return "", []
+            return word.rpartition("/")[2], place + 1
+    return "", len(words)

@@ -12,8 +12,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from ..deployment import Deployment
 from ..launch import LaunchPlan, ProcessSpec, Role
 from .command_words import request_script
@@ -23,6 +21,7 @@ from .firewall import firewall_files
 from .nodes import Node, config_files, environment, file_labels, nodes_of, ready_url
 from .readme import code, readme
 from .run_of import image_of
+from .yaml_text import yaml_text
 
 __all__ = ["FORMAT", "compose_document", "write"]
 
@@ -51,8 +50,7 @@ def write(plan: LaunchPlan, deployment: Deployment) -> tuple[ExportedFile, ...]:
     exported = [ExportedFile("README.md", readme(plan, deployment, nodes, _steps(plan, deployment, nodes)))]
     for node in nodes:
         document = compose_document(plan, deployment, node)
-        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1 << 20)
-        exported.append(ExportedFile(f"{node.label}/compose.yaml", text))
+        exported.append(ExportedFile(f"{node.label}/compose.yaml", yaml_text(document)))
         if node.requests:
             exported.append(ExportedFile(f"{node.label}/request.sh", request_script(node), executable=True))
         exported += config_files(node)

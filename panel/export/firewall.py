@@ -16,8 +16,8 @@ from .nodes import Node
 
 __all__ = ["firewall_files", "table_name"]
 
-# SGLang takes about six ports from that of --dist-init-addr; the planner keeps eight free.
-_DIST_PORTS = 8
+# What SGLang takes from the port of --dist-init-addr on; see `panel.planning.derived_ports`.
+_DIST_PORTS = 14
 
 
 def firewall_files(plan: LaunchPlan, nodes: Sequence[Node]) -> tuple[ExportedFile, ...]:
@@ -25,12 +25,17 @@ def firewall_files(plan: LaunchPlan, nodes: Sequence[Node]) -> tuple[ExportedFil
     if len(nodes) < 2:
         return ()
     peers = sorted({node.address for node in nodes}, key=_order)
-    shown = "\n".join(_sets(peers))
+    families = {
+        "ip": ("hosts4", "ipv4_addr", [peer for peer in peers if _version(peer) != 6]),
+        "ip6": ("hosts6", "ipv6_addr", [peer for peer in peers if _version(peer) == 6]),
+    }
+    sets = "\n".join(_set(*family) for family in families.values() if family[2])
+    sources = [f"{family} saddr @{name}" for family, (name, _, members) in families.items() if members]
     fronts = (Role.ROUTER, Role.PROXY)
     if not any(spec.role in fronts for spec in plan.processes):
         fronts = (Role.UNIFIED,)
     return tuple(
-        ExportedFile(f"{node.label}/firewall.nft", _rules(table_name(plan), shown, peers, node, fronts))
+        ExportedFile(f"{node.label}/firewall.nft", _rules(table_name(plan), sets, sources, node, fronts))
         for node in nodes
     )
 
@@ -40,8 +45,9 @@ def table_name(plan: LaunchPlan) -> str:
     return f"pdpanel_{plan.run_name.replace('-', '_')}"
 
 
-def _rules(table: str, sets: str, peers: Sequence[str], node: Node, fronts: tuple[Role, ...]) -> str:
-    everybody = {(spec.ports["http"],) * 2 for spec in node.processes if spec.role in fronts and "http" in spec.ports}
+def _rules(table: str, sets: str, sources: Sequence[str], node: Node, fronts: tuple[Role, ...]) -> str:
+    open_ports = [spec.ports["http"] for spec in node.processes if spec.role in fronts and "http" in spec.ports]
+    everybody = {(port, port) for port in open_ports}
     own = {ports for spec in node.processes for ports in _ranges(spec)} - everybody
     lines = [
         "#!/usr/sbin/nft -f",
@@ -59,25 +65,14 @@ def _rules(table: str, sets: str, peers: Sequence[str], node: Node, fronts: tupl
         lines.append(f"    tcp dport {_ports(everybody)} accept")
     if own:
         ports = _ports(own)
-        if any(_version(peer) != 6 for peer in peers):
-            lines.append(f"    ip saddr @hosts4 tcp dport {ports} accept")
-        if any(_version(peer) == 6 for peer in peers):
-            lines.append(f"    ip6 saddr @hosts6 tcp dport {ports} accept")
+        lines += [f"    {source} tcp dport {ports} accept" for source in sources]
         lines.append(f"    tcp dport {ports} drop")
     return "\n".join([*lines, "  }", "}"]) + "\n"
 
 
-def _sets(peers: Sequence[str]) -> Iterator[str]:
+def _set(name: str, kind: str, members: Sequence[str]) -> str:
     # A name is looked up when the rules are loaded.
-    for name, kind, members in (
-        ("hosts4", "ipv4_addr", [peer for peer in peers if _version(peer) != 6]),
-        ("hosts6", "ipv6_addr", [peer for peer in peers if _version(peer) == 6]),
-    ):
-        if members:
-            yield f"  set {name} {{"
-            yield f"    type {kind}"
-            yield f"    elements = {{ {', '.join(members)} }}"
-            yield "  }"
+    return f"  set {name} {{\n    type {kind}\n    elements = {{ {', '.join(members)} }}\n  }}"
 
 
 def _ranges(spec: ProcessSpec) -> Iterator[tuple[int, int]]:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from functools import cache
-from importlib.resources import files
 
 from ...engine.errors import ConfigError
 from ..deployment import Deployment
 from ..runner.journal import one_line
 from .nodes import Node
+from .shell_texts import shell_text
 from .slurm_hosts import MARK, JobHosts
 
 __all__ = ["job_script", "task_script"]
@@ -51,12 +50,12 @@ def job_script(deployment: Deployment, hosts: JobHosts, nodes: Sequence[Node], t
         f"router={shlex.quote(plan.router_url)}",
         "",
     ]
-    return "\n".join(lines) + "\n" + _text("slurm_job.bash")
+    return "\n".join(lines) + "\n" + shell_text("slurm_job")
 
 
 def task_script() -> str:
     """Returns the script that srun runs once on each node of the job."""
-    return _text("slurm_task.bash")
+    return shell_text("slurm_task")
 
 
 def _options(deployment: Deployment, hosts: JobHosts, nodes: Sequence[Node]) -> Iterator[str]:
@@ -83,8 +82,3 @@ def _plain(name: str, value: str) -> str:
         remedy = "use letters, digits and punctuation, without spaces and quotes"
         raise ConfigError(f"slurm.{name}", value, "is nothing that an #SBATCH line can hold", remedy)
     return value
-
-
-@cache
-def _text(name: str) -> str:
-    return files(__package__ or __name__).joinpath(name).read_text("utf-8")

@@ -43,7 +43,8 @@ def write(plan: LaunchPlan, deployment: Deployment) -> tuple[ExportedFile, ...]:
         for spec in node.processes:
             text = "\n".join(_unit(plan, node, spec, units)) + "\n"
             exported.append(ExportedFile(f"{node.label}/{units[spec.name]}", text))
-        exported.append(ExportedFile(f"{node.label}/wait-for.sh", _WAIT_FOR + shell_text("answers", "wait-for"), executable=True))
+        wait = _WAIT_FOR + shell_text("answers", "wait-for")
+        exported.append(ExportedFile(f"{node.label}/wait-for.sh", wait, executable=True))
         exported += config_files(node)
     return (*exported, *firewall_files(plan, nodes))
 

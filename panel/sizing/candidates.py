@@ -26,6 +26,7 @@ class Candidate:
 
     Attributes:
         prefill_rate, decode_rate, transfer_rate: what each part carries within the goals.
+        core_rate: what the cores carry that workers share; infinite where each has its own.
         served: what of the wanted rate it serves; all of its capacity when no rate is wanted.
         most_batch, batch: sequences of a decode worker at capacity and as served.
         ttft_s, itl_s: infinite for a queue that grows; `itl_s` is 0 without a second token.
@@ -46,11 +47,12 @@ class Candidate:
     ttft_s: float
     itl_s: float
     meets: bool
+    core_rate: float = inf
 
     @property
     def capacity(self) -> float:
         """Requests per second that it serves within the goals."""
-        return min(self.prefill_rate, self.decode_rate, self.transfer_rate)
+        return min(self.prefill_rate, self.decode_rate, self.transfer_rate, self.core_rate)
 
     @property
     def bound(self) -> Bound:
@@ -61,6 +63,7 @@ class Candidate:
             Bound.TRANSFER: self.transfer_rate,
             Bound.PREFILL: self.prefill_rate,
             Bound.DECODE: self.decode_rate,
+            Bound.CORES: self.core_rate,
         }
         return min(rates, key=lambda bound: rates[bound])
 
@@ -109,7 +112,10 @@ def all_candidates(
     decode_roles: Mapping[int, DecodeRole],
     kv_dtype: str,
 ) -> Iterator[Candidate]:
-    """Yields each way to use the GPUs: for each number of prefill workers, as many decode workers as fit."""
+    """Yields each way to use the GPUs: for each number of prefill workers, as many decode workers as fit.
+
+    Where workers share cores, more of them are not always better, so fewer are tried as well.
+    """
     for prefill_tp, prefill in prefill_roles.items():
         for decode_tp, decode in decode_roles.items():
             size = prompt_bytes(facts, load.prompt, kv_dtype, decode.parallel).value
@@ -119,11 +125,11 @@ def all_candidates(
             one_prefill = prefill.capacity(transfer_s)
             most = decode.most_batch
             one_decode = decode.capacity_at(most)
-            for count in range(1, (fleet.gpus - decode_tp) // prefill_tp + 1):
-                others = (fleet.gpus - count * prefill_tp) // decode_tp
+            cores = _core_rate(fleet, prefill, decode, most)
+            for count, others in _counts(fleet, prefill_tp, decode_tp):
                 transfer = min(count * sending, others * receiving) / size
                 rates = (count * one_prefill, others * one_decode, transfer)
-                capacity = min(rates)
+                capacity = min(*rates, cores)
                 yield Candidate(
                     count,
                     others,
@@ -138,7 +144,23 @@ def all_candidates(
                     ttft_s=0.0,
                     itl_s=0.0,
                     meets=capacity > 0 if load.rate is None else capacity >= load.rate,
+                    core_rate=cores,
                 )
+
+
+def _counts(fleet: Fleet, prefill_tp: int, decode_tp: int) -> Iterator[tuple[int, int]]:
+    for prefill in range(1, (fleet.gpus - decode_tp) // prefill_tp + 1):
+        most = (fleet.gpus - prefill * prefill_tp) // decode_tp
+        for decode in range(most if fleet.cores is None else 1, most + 1):
+            yield prefill, decode
+
+
+def _core_rate(fleet: Fleet, prefill: PrefillRole, decode: DecodeRole, batch: int) -> float:
+    """Returns what shared cores carry: each request takes so many seconds of one."""
+    if fleet.cores is None:
+        return inf
+    decoding = 1 / decode.capacity_at(batch) if decode.steps and batch else 0.0
+    return fleet.cores / (prefill.service_s + decoding)
 
 
 def best_unified(
@@ -152,7 +174,7 @@ def best_unified(
             continue
         role = UnifiedRole(prefill_roles[tp], decode_roles[tp])
         most = role.most_batch
-        rate = workers * role.capacity(most)
+        rate = min(workers, fleet.cores or workers) * role.capacity(most)
         served = rate if load.rate is None else min(load.rate, rate)
         batch = role.batch_at(served / workers, most)
         queue = load.rate is not None or load.ttft_ms is not None

@@ -24,6 +24,8 @@ def split_of(facts: ModelFacts, load: Load, fleet: Fleet, way: Candidate, budget
         assumes.append("The client keeps all workers busy; time spent waiting for a free worker is not counted.")
     if way.prefill and fleet.links is None:
         assumes.append("The transfer is not counted: no link is given.")
+    if fleet.cores is not None:
+        assumes.append(f"The workers share {fleet.cores} cores, of which each uses one at most.")
     assumes.append("No prefix cache hits, no speculative decoding, no pipeline or wide expert parallelism.")
     return Split(
         prefill=way.prefill,
@@ -51,8 +53,11 @@ def _capacity(way: Candidate) -> Figure:
     formula = (
         f"min({way.prefill} prefill x {amount(way.prefill_rate / way.prefill)}, "
         f"{way.decode} decode x {amount(way.decode_rate / way.decode)}, "
-        f"transfer {amount(way.transfer_rate)}) requests/s"
+        f"transfer {amount(way.transfer_rate)}"
     )
+    if not isinf(way.core_rate):
+        formula += f", shared cores {amount(way.core_rate)}"
+    formula += ") requests/s"
     return Figure(way.capacity, "requests/s", formula)
 
 

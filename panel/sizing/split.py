@@ -52,13 +52,18 @@ class Fleet:
         gpus: how many; with measured speeds, how many workers of the measured kind.
         tp_sizes: GPUs that a worker may have.
         links: the NICs of one GPU; None when the transfer shall not count.
+        cores: CPU cores that workers measured on one core each share; None when each has what it was measured with.
+            Then splits of fewer workers are looked at as well.
     """
 
     gpus: int
     tp_sizes: tuple[int, ...] = (1, 2, 4, 8)
     links: Links | None = None
+    cores: int | None = None
 
     def __post_init__(self) -> None:
+        if self.cores is not None and self.cores < 1:
+            raise ConfigError("--cores", self.cores, "is less than 1", "give the cores that the workers share")
         if not 1 <= self.gpus <= _MOST_GPUS:
             raise ConfigError("--gpus", self.gpus, "is no number of GPUs", f"use 1 to {_MOST_GPUS}")
         if not self.tp_sizes or min(self.tp_sizes) < 1:
@@ -71,6 +76,7 @@ class Bound(StrEnum):
     PREFILL = "prefill-bound"
     DECODE = "decode-bound"
     TRANSFER = "transfer-bound"
+    CORES = "core-bound"
     WORKERS = "worker-bound"
 
 

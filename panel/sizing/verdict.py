@@ -23,11 +23,12 @@ def verdict_of(way: Candidate, load: Load) -> str:
         Bound.PREFILL: (way.prefill_rate, "prefill workers", "more prefill workers, or fewer decode workers"),
         Bound.DECODE: (way.decode_rate, "decode workers", "more decode workers, or fewer prefill workers"),
         Bound.TRANSFER: (way.transfer_rate, "links", "more or faster NICs, or KV in fp8"),
+        Bound.CORES: (way.core_rate, "shared cores", "more cores"),
     }
     rate, name, remedy = rates[way.bound]
     others = {bound: value for bound, value in rates.items() if bound is not way.bound}
     next_bound, (next_rate, next_name, _) = min(others.items(), key=lambda item: item[1][0])
-    if rate and next_rate / rate < 1 + 5 * TIE and Bound.TRANSFER not in {way.bound, next_bound}:
+    if rate and next_rate / rate < 1 + 5 * TIE and not {Bound.TRANSFER, Bound.CORES} & {way.bound, next_bound}:
         return f"{head}Balanced: prefill and decode run out together, at {amount(rate)} requests/s."
     spare = "the rest is without limit" if isinf(next_rate) else f"the {next_name} could take {amount(next_rate)}"
     word = way.bound.capitalize()

@@ -41,6 +41,10 @@ async def read_body(request: Request, model: type[BodyType]) -> BodyType:
         ConfigError: it has more than 1 MiB.
         RequestError: it is not what the route takes.
     """
+    kind = request.headers.get("content-type", "")
+    if kind.partition(";")[0].strip().lower() != "application/json":
+        # The guard lets raw bytes pass, for files.
+        raise RequestError("Content-Type", kind, "is not JSON", "send application/json")
     data = bytearray()
     async for chunk in request.stream():
         data += chunk

@@ -41,6 +41,8 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("run", "How it is run", ("run", "env", "observe", "smoke_test")),
     ("slurm", "Slurm", ("slurm",)),
 )
+# Parts that share a section with other fields.
+_PARTS = {"nixl": "NIXL", "ascend": "Ascend", "smoke_test": "Smoke test"}
 _OPEN = frozenset({"what", "engine", "prefill", "decode", "transfer"})
 _WORDS = {
     "kv": "KV", "tp": "TP", "pp": "PP", "dp": "DP", "ep": "EP", "nics": "RDMA NICs", "gpu": "GPU", "gpus": "GPUs",
@@ -170,6 +172,14 @@ def _kind(path: str, options: list[Mapping[str, Any]], nullable: bool) -> str:
 
 
 def _label(path: str) -> str:
+    head = _PARTS.get(path.partition(".")[0]) if "." in path else None
+    label = _words(path)
+    if head is None:
+        return label
+    return f"{head} {label if label[1:2].isupper() else label[:1].lower() + label[1:]}"
+
+
+def _words(path: str) -> str:
     words = [_WORDS.get(word, word) for word in path.rpartition(".")[2].split("_")]
     text = " ".join(words)
     return text[:1].upper() + text[1:]

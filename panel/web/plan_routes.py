@@ -6,6 +6,7 @@ deployment names is refused. The guard has already checked who asks. Called by `
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -71,6 +72,7 @@ def plan_routes(source: Source, config_dir: Path | None) -> APIRouter:
     """
     routes = APIRouter(prefix="/api/plan")
     fields = {field.path: field for field in form_fields()}
+    turn = asyncio.Lock()
 
     @routes.get("/form")
     async def form() -> Response:
@@ -91,7 +93,11 @@ def plan_routes(source: Source, config_dir: Path | None) -> APIRouter:
     async def previewed(request: Request) -> Response:
         body = await read_body(request, _PreviewBody)
         edits = [Edit(edit.path, edit.shown) for edit in body.edits]
-        return await answer(lambda: preview(body.text, edits, fields))
+        async with turn:
+            # Who typed on meanwhile waits for the answer to a newer text.
+            if await request.is_disconnected():
+                return Response(status_code=204)
+            return await answer(lambda: preview(body.text, edits, fields))
 
     @routes.post("/diff")
     async def diff(request: Request) -> Response:

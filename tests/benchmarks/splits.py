@@ -4,7 +4,8 @@
 
 Workers have one thread each. One worker pair is measured first (prompt speed, decode speed by batch); from that the
 four splits 1P1D, 1P2D, 2P1D and 2P2D are predicted, and then each is put under load. Where workers are more than cores,
-they share them: a split then serves no more than cores / (core seconds of a request). The last line is JSON; `within`
+they share them: a split serves no more than cores / (core seconds of a request). Each split is measured in two rounds,
+and the better one counts, since other work on the host only ever slows a round down. The last line is JSON; `within`
 is the measured rate of the predicted best over that of the measured best.
 """
 
@@ -78,7 +79,7 @@ def measure(folder: Path, prompt: int) -> Measured:
         seconds(url, prompt, 2, 2, 1)
         prefill = prompt * 6 / seconds(url, prompt, 1, 6, 1)
         decode = []
-        for batch in (1, 4, 8):
+        for batch in (1, 4, 8, AT_ONCE):
             short, long = (seconds(url, 16, output, batch, batch) for output in (2, 42))
             decode.append((batch, batch * 40 / max(1e-3, long - short)))
     return Measured(prefill, tuple(decode), "one thread of this host")
@@ -86,13 +87,10 @@ def measure(folder: Path, prompt: int) -> Measured:
 
 def predict(measured: Measured, load: Load, cores: int) -> dict[str, float]:
     """Returns the requests per second that each split is expected to serve."""
-    facts, found = facts_of_config(SHAPE), {}
-    each = load.prompt / measured.prefill_tokens_per_s + (load.output - 1) / measured.decode_tokens_per_s[-1][1]
-    for prefill, decode in SPLITS:
-        answer = suggest(facts, load, Fleet(prefill + decode, (1,)), measured=measured, keep=50)
-        split = next(split for split in answer.splits if (split.prefill, split.decode) == (prefill, decode))
-        found[split.name] = min(split.capacity.value, cores / each)
-    return found
+    fleet = Fleet(4, (1,), cores=cores)
+    answer = suggest(facts_of_config(SHAPE), load, fleet, measured=measured, keep=50)
+    names = {f"{prefill}P{decode}D" for prefill, decode in SPLITS}
+    return {split.name: split.capacity.value for split in answer.splits if split.name in names}
 
 
 def main(prompt: int = 128, output: int = 32, requests: int = 32) -> int:
@@ -104,13 +102,13 @@ def main(prompt: int = 128, output: int = 32, requests: int = 32) -> int:
         print(f"prefill {measured.prefill_tokens_per_s:.0f} tokens/s, decode {dict(measured.decode_tokens_per_s)}")
         expected = predict(measured, Load(prompt, output), cores)
         seen: dict[str, float] = {}
-        for prefill, decode in SPLITS:
+        for prefill, decode in SPLITS * 2:
             with running(prefill, decode, folder) as url:
                 seconds(url, prompt, 2, 4, 4)
                 split = f"{prefill}P{decode}D"
-                seen[split] = requests / seconds(url, prompt, output, requests, AT_ONCE)
+                seen[split] = max(requests / seconds(url, prompt, output, requests, AT_ONCE), seen.get(split, 0.0))
             print(f"{split}: expected {expected[split]:.2f} requests/s, measured {seen[split]:.2f}")
-    best, measured_best = max(expected, key=lambda split: expected[split]), max(seen, key=lambda split: seen[split])
+    best, measured_best = next(iter(expected)), max(seen, key=lambda split: seen[split])
     result = {
         "suite": "splits", "cores": cores, "load": [prompt, output, requests], "expected": expected, "measured": seen,
         "best": best, "measured_best": measured_best, "within": round(seen[best] / seen[measured_best], 3),

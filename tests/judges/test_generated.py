@@ -16,7 +16,7 @@ from pdpanel.panel.flags.table import load_table
 from plan_variety import Command, commands_of, planned, preset_fields, sglang_variety
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "golden" / "launch_commands.json"
-VARIETY = 300
+VARIETY = 150
 # Old releases whose options differ most, and every one that a document or preset names.
 RELEASES = ("0.4.5.post1", "0.4.10", "0.5.2", "0.5.9", "0.5.12", "0.5.14", "0.5.15.post1", "0.5.18", "0.5.20", "0.5.22")
 

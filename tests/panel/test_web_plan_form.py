@@ -67,6 +67,8 @@ def test_labels_and_help_are_for_people() -> None:
         assert "_" not in field.label
     without = {path for path, field in FIELDS.items() if not field.help}
     assert len(without) < 12, without
+    assert FIELDS["nixl.backend"].label == "NIXL backend"
+    assert FIELDS["ascend.store_url"].label == "Ascend store URL"
     assert FIELDS["workers.tp"].help == "Tensor parallel size."
     assert FIELDS["prefill.tp"].help == "Tensor parallel size."
     assert FIELDS["prefill.nics"].help == FIELDS["nics"].help

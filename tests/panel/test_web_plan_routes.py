@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
 import zipfile
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from pdpanel.panel.export.formats import FORMATS
 from pdpanel.panel.own_presets import own_presets
 from pdpanel.panel.web.app import build_api
 from pdpanel.panel.web.guard import Access, Guard
 from pdpanel.panel.web.plan_body import MOST_BYTES
+from pdpanel.panel.web.plan_routes import plan_routes
 from pdpanel.panel.web.plan_starts import default_text
 from pdpanel.presets import preset_names
 from simulated_source import SimulatedSource
@@ -50,6 +53,7 @@ def test_the_guard_and_the_body_are_checked(client: TestClient, source: Simulate
     assert client.post(url, json={}, headers={"Authorization": "Bearer x"}).status_code == 401
     assert client.post(url, json={}, headers={"Origin": "http://evil.test"}).status_code == 403
     assert client.post(url, content=b"{}", headers={"Content-Type": "text/plain"}).status_code == 415
+    assert client.post(url, content=b"{}", headers={"Content-Type": "application/octet-stream"}).status_code == 400
     for body in (b"{", b"[]", b'{"text": 1}', b'{"nothing": "of this"}', b"\xff", b"[" * 100_000):
         answer = client.post(url, content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code == 400, body[:20]
@@ -74,6 +78,24 @@ def test_a_preview_tells_how_long_it_took(client: TestClient) -> None:
     assert answer.json()["error"] is None
     assert re.fullmatch(r"plan;dur=[0-9.]+", answer.headers["Server-Timing"])
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_an_answer_that_nobody_waits_for_is_not_worked_out(source: SimulatedSource) -> None:
+    app = FastAPI()
+    app.include_router(plan_routes(source, None))
+    body = [{"type": "http.request", "body": b'{"text": "model: m"}', "more_body": False}]
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/api/plan/preview", "query_string": b"", "headers": headers}
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return body.pop() if body else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 204
 
 
 def test_a_lone_surrogate_is_no_accident(client: TestClient) -> None:

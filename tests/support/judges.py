@@ -8,8 +8,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +17,39 @@ from pdpanel.panel.config import read_config
 from pdpanel.panel.file_lock import locked
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "judges" / "programs"
-__all__ = ["PROGRAMS", "SGLANG", "VLLM", "Judge", "judge_python"]
+__all__ = ["SGLANG", "VLLM", "Judge", "judge_python", "running_judge"]
 
 SGLANG = "0.5.23"
 VLLM = "0.32.0"
 
 
-@dataclass(frozen=True)
 class Judge:
-    """An interpreter and the program that it judges with."""
+    """A program that reads a batch a line and answers each with a line; it starts once for all batches."""
 
-    python: Path
-    program: Path
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
 
     def ask(self, batch: Sequence[Any]) -> dict[str, Any]:
         """Returns what the program says of a batch; `errors` has one text per entry, empty for a good one."""
-        command = [str(self.python), str(self.program)]
-        done = subprocess.run(
-            command, input=json.dumps(batch), capture_output=True, text=True, timeout=250, check=False
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        return json.loads(done.stdout)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(batch) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, f"the judge ended with {self._process.wait()}; its last words are in the test's output"
+        return json.loads(answer)
 
     def errors(self, batch: Sequence[Any]) -> list[str]:
         """Returns one text per entry of the batch, empty for one that is taken."""
         return self.ask(batch)["errors"]
+
+
+@contextmanager
+def running_judge(python: Path, program: str) -> Iterator[Judge]:
+    """Starts a program of tests/judges/programs and ends it by the end of its input."""
+    command = [str(python), str(PROGRAMS / program)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Judge(process)
 
 
 def judge_python(name: str, requirements: Sequence[str]) -> Path:

@@ -1,6 +1,7 @@
 // The picture of a plan: hosts as boxes with their GPUs, workers on them, and which pairs KV travels between.
 
 import { el, setAttribute, svg } from "./dom.js";
+import { gpuWords } from "./plan-preview.js";
 
 const NARROW_PX = 560;
 const WIDE = { worker: 168, high: 40, pad: 12, head: 38, gap: 10, lane: 76, column: 124, cell: 15 };
@@ -28,14 +29,16 @@ function hostsOf(answer) {
 
 function facts(worker) {
   const parts = [];
-  if (worker.gpus.length > 0) parts.push(worker.gpus.length === 1 ? `GPU ${worker.gpus[0]}` : `GPU ${worker.gpus[0]}–${worker.gpus.at(-1)}`);
+  if (worker.gpus.length > 0) parts.push(gpuWords(worker.gpus));
   if (worker.ports.http) parts.push(`:${worker.ports.http}`);
   else if (worker.rank > 0) parts.push(`rank ${worker.rank}`);
   return parts.join("  ");
 }
 
-const fits = (text, width) => {
-  const most = Math.floor(width / 7.4);
+const NAME_PX = 7.6;
+const SMALL_PX = 6.2;
+const fits = (text, width, letter = SMALL_PX) => {
+  const most = Math.floor(width / letter);
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
 };
 
@@ -60,7 +63,7 @@ function drawWorker(worker, x, y, size) {
   const state = svg("text", { x: 12, y: 32, class: "pd-plan-small" });
   state.textContent = fits(facts(worker), size.worker - 16);
   const name = svg("text", { x: 12, y: 17, class: "pd-plan-name" });
-  name.textContent = fits(worker.name, size.worker - 16);
+  name.textContent = fits(worker.name, size.worker - 16, NAME_PX);
   return svg("g", { transform: `translate(${x} ${y})`, class: "pd-plan-worker", "data-role": worker.role },
     svg("rect", { width: size.worker, height: size.high, rx: 6 }),
     svg("rect", { width: 4, height: size.high - 12, y: 6, rx: 2, class: "pd-plan-bar" }), name, state);
@@ -69,7 +72,7 @@ function drawWorker(worker, x, y, size) {
 function drawHost(host, x, y, size, spots) {
   const plan = measure(host, size);
   const title = svg("text", { x: size.pad, y: 18, class: "pd-plan-host-name" });
-  title.textContent = fits(host.name, plan.width - size.pad * 2);
+  title.textContent = fits(host.name, plan.width - size.pad * 2, NAME_PX);
   const under = svg("text", { x: size.pad, y: 32, class: "pd-plan-small" });
   const gpus = host.gpus > 0 ? `${host.gpus} × ${host.gpu || "GPU"}` : "";
   under.textContent = fits([host.address !== host.name ? host.address : "", gpus].filter(Boolean).join("  "), plan.width - size.pad * 2);
@@ -106,7 +109,7 @@ function drawTiles(hosts, x, y, size) {
   hosts.forEach((host, index) => {
     const role = host.mixed ? "mixed" : (host.workers[0]?.role ?? "none");
     const name = svg("text", { x: 11, y: 17, class: "pd-plan-tile-name" });
-    name.textContent = fits(host.name, TILE.width - 14);
+    name.textContent = fits(host.name, TILE.width - 14, 7);
     const at = `translate(${(index % across) * (TILE.width + TILE.gap)} ${Math.floor(index / across) * (TILE.height + TILE.gap)})`;
     group.append(svg("g", { transform: at, class: "pd-plan-worker", "data-role": role },
       svg("rect", { width: TILE.width, height: TILE.height, rx: 5 }),

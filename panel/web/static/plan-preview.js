@@ -16,10 +16,17 @@ function codeNodes(text) {
   });
 }
 
+/** GPUs in short: 0–7 where they follow each other. */
+export function gpuWords(gpus) {
+  const numbers = gpus.map(Number);
+  const follows = gpus.length > 1 && numbers.every((gpu, index) => gpu === numbers[0] + index);
+  return `GPU ${follows ? `${gpus[0]}–${gpus.at(-1)}` : gpus.join(", ")}`;
+}
+
 function entryFacts(entry) {
   if (entry.kind !== "command") return "";
   const ports = Object.entries(entry.ports).map(([purpose, port]) => `${purpose} ${port}`);
-  const gpus = entry.gpus.length > 0 ? [`GPU ${entry.gpus.join(", ")}`] : [];
+  const gpus = entry.gpus.length > 0 ? [gpuWords(entry.gpus)] : [];
   const nics = entry.nics.length > 0 ? [entry.nics.join(", ")] : [];
   return [...gpus, ...nics, ...ports].join("  ·  ");
 }

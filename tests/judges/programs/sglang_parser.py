@@ -1,4 +1,4 @@
-"""Judges argument lists by the installed SGLang's own parser: JSON lists in, one JSON list of errors out.
+"""Judges argument lists by the installed SGLang's own parser: a JSON list of them a line, one line of errors each.
 
 Run by the interpreter of the judge's venv. SGLang's package is entered past its __init__, which imports a client and
 IPython; triton, which its kernels need and its parser does not, is replaced by an empty module of its name.
@@ -13,7 +13,7 @@ import json
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 
 class Anything:
@@ -29,8 +29,11 @@ class Anything:
 
 
 class Empty(ModuleType):
-    __path__: ClassVar[list[str]] = []
     __version__ = "3.0.0"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__ = []
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -65,21 +68,24 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def error_of(made: argparse.ArgumentParser, argv: list[str]) -> str:
+    """Returns what the parser says against these arguments; empty when it takes them."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        try:
+            made.parse_args(argv)
+        except SystemExit:
+            return said.getvalue().strip().splitlines()[-1]
+    return ""
+
+
 def main() -> None:
-    batch = json.load(sys.stdin)
     with contextlib.redirect_stdout(sys.stderr):
         made = parser()
-    errors: list[str] = []
-    for argv in batch:
-        said = io.StringIO()
-        with contextlib.redirect_stderr(said):
-            try:
-                made.parse_args(argv)
-                errors.append("")
-            except SystemExit:
-                errors.append(said.getvalue().strip().splitlines()[-1])
     names = sorted({name for action in made._actions for name in action.option_strings})
-    json.dump({"errors": errors, "options": names}, sys.stdout)
+    for line in sys.stdin:
+        errors = [error_of(made, argv) for argv in json.loads(line)]
+        print(json.dumps({"errors": errors, "options": names}), flush=True)
 
 
 main()

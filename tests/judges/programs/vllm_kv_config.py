@@ -1,4 +1,4 @@
-"""Judges KV transfer configurations, as JSON texts, by vLLM's own class: a JSON list in, one list of errors out."""
+"""Judges KV transfer configurations, as JSON texts, by vLLM's own class: a list of them a line, one line of errors."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import sys
 from pydantic import TypeAdapter, ValidationError
 from vllm.config.kv_transfer import KVTransferConfig  # pyright: ignore[reportMissingImports]
 
-
-def main() -> None:
-    config = TypeAdapter(KVTransferConfig)
-    errors: list[str] = []
-    for text in json.load(sys.stdin):
-        try:
-            config.validate_json(text)
-            errors.append("")
-        except ValidationError as error:
-            errors.append(" ".join(str(error).split()))
-    json.dump({"errors": errors}, sys.stdout)
+CONFIG = TypeAdapter(KVTransferConfig)
 
 
-main()
+def error_of(text: str) -> str:
+    """Returns what the class says against this text; empty when it takes it."""
+    try:
+        CONFIG.validate_json(text)
+    except ValidationError as error:
+        return " ".join(str(error).split())
+    return ""
+
+
+for line in sys.stdin:
+    print(json.dumps({"errors": [error_of(text) for text in json.loads(line)]}), flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pdpanel.engine.errors import ConfigError
 from pdpanel.panel.deployment import parse_deployment
@@ -27,6 +27,7 @@ def build(**fields: object) -> LaunchPlan:
     return plan(parse_deployment({**QUIET, **roles, **fields}), elsewhere(), None)
 
 
+@settings(deadline=None, max_examples=50)
 @given(WORDS.filter(lambda text: bool(text.strip()) and not text.startswith("-")), WORDS, VERSIONS)
 def test_a_models_name_is_one_argument(model: str, served: str, version: str) -> None:
     made = build(model=model, served_model_name=served, engine_version=version)
@@ -40,6 +41,7 @@ def test_a_models_name_is_one_argument(model: str, served: str, version: str) ->
         assert option(argv, "disaggregation-mode") == [name.partition("-")[0]]
 
 
+@settings(deadline=None, max_examples=50)
 @given(WORDS, VERSIONS)
 def test_a_flags_value_stays_one_value(value: str, version: str) -> None:
     made = build(decode={"count": 1, "flags": {"chat-template": value}}, engine_version=version)
@@ -49,6 +51,7 @@ def test_a_flags_value_stays_one_value(value: str, version: str) -> None:
         assert last[1] == f"--chat-template={value}"
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(1, 512), min_size=1, max_size=6), VERSIONS)
 def test_a_list_is_as_many_words(sizes: list[int], version: str) -> None:
     made = build(decode={"count": 1, "flags": {"cuda-graph-bs": sizes}}, engine_version=version)
@@ -57,6 +60,7 @@ def test_a_list_is_as_many_words(sizes: list[int], version: str) -> None:
     assert argv[-len(sizes) - 1].startswith("--cuda-graph-bs")
 
 
+@settings(deadline=None, max_examples=50)
 @given(WORDS)
 def test_the_smoke_test_asks_what_a_person_wrote(prompt: str) -> None:
     request = build(smoke_test={"prompt": prompt}).requests[0]
@@ -64,6 +68,7 @@ def test_the_smoke_test_asks_what_a_person_wrote(prompt: str) -> None:
     assert json.loads(request.argv[-1])["text"] == prompt
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(1, 4), st.integers(1, 4), st.booleans(), VERSIONS)
 def test_every_worker_is_named_to_the_router_once(prefills: int, decodes: int, hosts: bool, version: str) -> None:
     where = {"hosts": ["n[1-3]"]} if hosts else {}
@@ -75,6 +80,7 @@ def test_every_worker_is_named_to_the_router_once(prefills: int, decodes: int, h
     assert sorted(named) == sorted(urls) and len(named) == prefills + decodes
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text(max_size=20))
 def test_a_name_is_an_argument_or_a_plain_error(model: str) -> None:
     try:

@@ -46,6 +46,7 @@ def test_roles_that_switch_and_what_they_cannot_do() -> None:
         ({"ep": 2}, "expert parallelism"),
         ({"moe_a2a": "deepep"}, "moe_a2a deepep"),
         ({"pp": 2}, "pipeline"),
+        ({"flags": {"enable-pd-role-switch": True, "dcp-size": 2}}, "decode context"),
         ({"flags": {"enable-pd-role-switch": True, "speculative-algorithm": "EAGLE"}}, "speculative"),
     ):
         refused(field, words, decode={"flags": {"enable-pd-role-switch": True}, **fields})

@@ -81,6 +81,14 @@ def test_tcp_empties_the_devices() -> None:
     assert config(legacy(transport="mooncake_tcp", nics="auto"))["device_name"] == ""
 
 
+def test_watching_and_the_band_of_rpc_ports() -> None:
+    plan = legacy(observe=True, rpc_ports=[15000, 15099], decode={"flags": {"enable-metrics": True}})
+    decode = process(plan, "decode-0")
+    assert decode.argv.count("--enable-metrics") == 1
+    assert decode.env["MC_TE_METRIC"] == "1"
+    assert (decode.env["MC_MIN_RPC_PORT"], decode.env["MC_MAX_RPC_PORT"]) == ("15000", "15099")
+
+
 def test_what_this_version_cannot_do() -> None:
     refused("nics", "names no device", dialect="sglang-legacy")
     many = {"dialect": "sglang-legacy", "nics": NICS}

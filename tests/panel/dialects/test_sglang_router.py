@@ -42,6 +42,10 @@ def test_metrics_stay_where_the_router_is() -> None:
     assert option(opened.argv, "prometheus-host") is None and option(opened.argv, "prometheus-port") is None
     assert opened.metrics_url == "http://127.0.0.1:29000/metrics"
     assert process(made(router={"kind": "mini_lb"}), "router").metrics_url == ""
+    named = process(made(router={"host": "localhost"}), "router")
+    assert option(named.argv, "prometheus-host") == ["127.0.0.1"]
+    elsewhere = process(made(router={"host": "gateway"}), "router")
+    assert option(elsewhere.argv, "prometheus-host") is None
 
 
 def test_policies_and_flags() -> None:

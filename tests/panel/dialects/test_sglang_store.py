@@ -44,6 +44,8 @@ def test_a_master_elsewhere_is_not_started() -> None:
     config = json.loads(plan.files[0].text)
     assert config["master_server_address"] == "10.0.0.9:50051"
     assert config["metadata_server"] == "P2PHANDSHAKE"
+    silent = made(unified={"count": 1}, store={"master": "10.0.0.9:50051", "start": False})
+    assert json.loads(silent.files[0].text)["metadata_server"] == "http://10.0.0.9:8080/metadata"
 
 
 def test_a_master_serves_metadata_unless_another_does() -> None:

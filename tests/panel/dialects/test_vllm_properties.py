@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pdpanel.engine.errors import PdpanelError
 from pdpanel.panel.deployment import parse_deployment
+from pdpanel.panel.flags.table import load_table
 from pdpanel.panel.host_facts import elsewhere
 from pdpanel.panel.launch import LaunchPlan, Role, decode_plan, encode_plan
 from pdpanel.panel.plan import plan
@@ -131,3 +132,18 @@ def test_workers_are_in_the_router_and_wait_for_servers_alone(fields: dict[str, 
         return
     text = " ".join(router.argv)
     assert all(str(spec.ports["http"]) in text for spec in found.processes if spec.role in WORKERS and not spec.rank)
+
+
+@given(wanted())
+def test_every_option_is_one_of_todays_vllm(fields: dict[str, Any]) -> None:
+    table = load_table("vllm")
+    found = made(fields)
+    assert table is not None
+    if found is None:
+        return
+    for spec in found.processes:
+        if spec.role not in WORKERS:
+            continue
+        start = spec.argv.index(fields["model"])
+        words = [word.partition("=")[0] for word in spec.argv[start + 1 :] if word.startswith("--")]
+        assert [word for word in words if word not in table.options] == []

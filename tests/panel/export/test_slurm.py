@@ -20,6 +20,7 @@ from pdpanel.engine.errors import ConfigError
 from pdpanel.panel.deployment import Deployment, parse_deployment
 from pdpanel.panel.export.export import export_files
 from pdpanel.panel.export.exported import ExportedFile
+from pdpanel.panel.export.shell_texts import shell_text
 from pdpanel.panel.export.slurm_hosts import job_hosts, mark
 from pdpanel.panel.export.writing import write_folder
 from pdpanel.panel.host_facts import elsewhere
@@ -202,16 +203,15 @@ def test_each_host_gets_the_commands_of_the_plan(tmp_path: Path) -> None:
         assert not Path(f"/proc/{number}").exists()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=10)
 @given(model=HOSTILE.filter(lambda text: bool(text.strip()) and text[0] != "-"), served=HOSTILE, value=HOSTILE)
 def test_hostile_names_are_arguments(model: str, served: str, value: str) -> None:
     deployment = parse_deployment({**PAIR, "model": model, "served_model_name": served, "env": {"X": value}})
     hosts = job_hosts(plan(deployment, elsewhere(), None), deployment)
-    scripts = exported(deployment)
+    scripts, verbs = exported(deployment), shell_text("processes", "answers", "verbs")
     for spec in hosts.plan.processes:
-        # What is the plan's in a script; below it are the verbs.
-        head = filled(scripts[f"nodes/{spec.node}.sh"].text, 2).partition("# The verbs.")[0]
-        asked = f"describe {spec.name}; printf '%s\\0' \"${{command[@]}}\""
+        head = filled(scripts[f"nodes/{spec.node}.sh"].text, 2).removesuffix(verbs)
+        asked = f'describe {spec.name}; printf \'%s\\0\' "${{variables[@]}}" "${{command[@]}}"'
         done = subprocess.run(["bash", "-s"], input=(head + asked).encode(), capture_output=True, check=True)
         words = done.stdout.decode().split("\0")[:-1]
         assert words[-len(spec.argv) :] == [filled(word, 2) for word in spec.argv]

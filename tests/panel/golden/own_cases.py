@@ -11,6 +11,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from .own_vllm_cases import OWN_VLLM_CASES
+
 __all__ = ["OWN_CASES", "case_of"]
 
 _SGLANG = "python -m sglang.launch_server"
@@ -33,6 +35,7 @@ def _smoke(port: int, prompt: str) -> str:
 Case = tuple[Mapping[str, Any], tuple[str, ...], Mapping[str, Any], Mapping[str, str]]
 
 OWN_CASES: Mapping[str, Case] = {
+    **OWN_VLLM_CASES,
     "legacy-2p2d-on-two-nodes": (
         {
             **_LEGACY,

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pdpanel.panel.planning.gpu_pool import GpuPool
 
 pools = st.tuples(st.integers(0, 16), st.frozensets(st.integers(0, 15), max_size=12), st.integers(1, 9))
 
 
+@settings(deadline=None)
 @given(pools)
 def test_the_first_free_neighbours_are_found_where_there_are_any(case: tuple[int, frozenset[int], int]) -> None:
     total, given_out, count = case
@@ -19,6 +20,7 @@ def test_the_first_free_neighbours_are_found_where_there_are_any(case: tuple[int
     assert pool.any_free(count) == (tuple(left[:count]) if len(left) >= count else None)
 
 
+@settings(deadline=None)
 @given(st.frozensets(st.integers(0, 15)), st.integers(1, 9))
 def test_a_machine_of_unknown_size_always_has_some(given_out: frozenset[int], count: int) -> None:
     pool = GpuPool(None)
@@ -29,6 +31,7 @@ def test_a_machine_of_unknown_size_always_has_some(given_out: frozenset[int], co
     assert pool.left is None and pool.exists([10**6])
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), unique=True), st.frozensets(st.integers(0, 9)), st.integers(1, 4))
 def test_listed_gpus_come_in_their_order_or_side_by_side(
     allowed: list[int], given_out: frozenset[int], count: int

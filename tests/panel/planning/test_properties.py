@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pdpanel.engine.errors import PdpanelError
 from pdpanel.panel.deployment import parse_deployment
@@ -108,6 +108,7 @@ def machine_of(placement: Placement, node: str) -> str:
     return "" if node in {"", placement.local_name} or address == "127.0.0.1" else address
 
 
+@settings(deadline=None)
 @given(deployments, locals_)
 def test_nothing_is_given_twice(fields: dict[str, Any], local: HostFacts) -> None:
     try:
@@ -157,6 +158,7 @@ def test_nothing_is_given_twice(fields: dict[str, Any], local: HostFacts) -> Non
         assert not {(machine, port) for port in range(low, high + 1)} & ports
 
 
+@settings(deadline=None)
 @given(deployments, locals_, st.sampled_from(["bundled", "sglang", "vllm"]))
 def test_a_plan_is_made_or_refused_in_one_sentence(fields: dict[str, Any], local: HostFacts, engine: str) -> None:
     used = {"model", "prefill", "decode", "hosts", "host", "router", "rpc_ports"}

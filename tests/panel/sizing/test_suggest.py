@@ -203,6 +203,26 @@ def test_the_bundled_engine_on_a_cpu(models: Mapping[str, Any]) -> None:
     assert "1.61 prefill to 1 decode" in answer.balance
 
 
+def test_workers_that_share_cores(models: Mapping[str, Any]) -> None:
+    """A prompt of 100 tokens takes 1 s of a core, 11 - 1 tokens 1 s more: two cores serve one request a second."""
+    facts, speeds = facts_of_config(models["SmolLM2-135M"].config), measured(100, 10)
+    load = Load(100, 11)
+    answer = suggest(facts, load, Fleet(4, (1,), cores=2), measured=speeds, keep=50)
+    rates = {split.name: split.capacity.value for split in answer.splits}
+    assert rates == pytest.approx({"1P1D": 1, "1P2D": 1, "2P1D": 1, "2P2D": 1, "1P3D": 1, "3P1D": 1})
+    assert answer.unified.capacity.value == pytest.approx(1)
+    one = suggest(facts, load, Fleet(4, (1,), cores=1), measured=speeds, keep=50)
+    assert {split.bound for split in one.splits} == {Bound.CORES}
+    assert {split.capacity.value for split in one.splits} == {0.5}
+    assert "shared cores 0.5" in one.splits[0].capacity.formula
+    assert "The workers share 1 cores" in " ".join(one.splits[0].assumes)
+    many = suggest(facts, load, Fleet(4, (1,), cores=64), measured=speeds, keep=50)
+    alone = suggest(facts, load, Fleet(4, (1,)), measured=speeds, keep=50)
+    assert many.splits[0].name == alone.splits[0].name == "2P2D"
+    with pytest.raises(ConfigError, match="--cores"):
+        Fleet(4, cores=0)
+
+
 def test_workers_must_divide_the_heads_and_hold_the_model(models: Mapping[str, Any]) -> None:
     facts = facts_of_config(models["Llama-3.1-70B"].config)
     sizes = {split.decode_tp for split in suggest(facts, Load(1000, 100), Fleet(16), GPUS["h100"], keep=99).splits}

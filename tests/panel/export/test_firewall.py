@@ -1,0 +1,66 @@
+"""The exported nftables rules: which ports, for whom."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from export_plans import deployment, plan_of, process, two_nodes
+from pdpanel.panel.export.export import export_files
+from pdpanel.panel.export.firewall import firewall_files
+from pdpanel.panel.export.nodes import nodes_of
+from pdpanel.panel.launch import Role
+
+
+def rules(plan=None) -> dict[str, str]:
+    plan = plan or two_nodes()
+    return {file.path: file.text for file in firewall_files(plan, nodes_of(plan))}
+
+
+def accepted(text: str) -> tuple[list[str], list[str]]:
+    """Ports for everybody, and for hosts of the deployment."""
+    lines = [line.strip() for line in text.splitlines()]
+    everybody = [line for line in lines if re.match(r"tcp dport .* accept", line)]
+    hosts = [line for line in lines if line.startswith("ip")]
+    return everybody, hosts
+
+
+def test_each_node_admits_the_deployment_to_its_own_ports_and_everybody_to_the_router() -> None:
+    files = rules()
+    assert list(files) == ["a/firewall.nft", "b/firewall.nft", "c/firewall.nft"]
+    everybody, hosts = accepted(files["a/firewall.nft"])
+    assert everybody == ["tcp dport { 8000 } accept"]
+    ports = "{ 2379-2380, 8998, 15000-15031, 30000 }"
+    assert hosts[0] == f"ip saddr @hosts4 tcp dport {ports} accept"
+    assert f"    tcp dport {ports} drop" in files["a/firewall.nft"]
+    assert "elements = { 10.7.0.1, 10.7.0.2 }" in files["a/firewall.nft"]
+    assert "elements = { fd00::3 }" in files["a/firewall.nft"]
+    everybody, hosts = accepted(files["b/firewall.nft"])
+    assert everybody == []
+    assert "5000-5013" in hosts[0], "a group's start takes more than the port that is named"
+
+
+def test_no_port_is_both_for_everybody_and_dropped() -> None:
+    for text in rules().values():
+        dropped = re.findall(r"tcp dport \{ (.*) \} drop", text)
+        assert not any("8000" in ports for ports in dropped)
+
+
+def test_without_a_router_everybody_reaches_unified_workers() -> None:
+    worker = {"role": Role.UNIFIED, "ports": {"http": 30000}}
+    plan = plan_of(process("u-0", node="a", **worker), process("u-1", node="b", **worker))
+    for text in rules(plan).values():
+        assert accepted(text) == (["tcp dport { 30000 } accept"], [])
+
+
+def test_one_host_needs_no_rules() -> None:
+    alone = plan_of(process("p", node="a", ports={"http": 30000}))
+    assert rules(alone) == {}
+    assert not any(file.path.endswith(".nft") for file in export_files(alone, deployment(), "sh"))
+
+
+def test_a_band_that_is_none_is_left_out() -> None:
+    plan = two_nodes()
+    odd = {"MC_MIN_RPC_PORT": "9; drop", "MC_MAX_RPC_PORT": "10"}
+    plan = replace(plan, processes=tuple(replace(spec, env=odd) for spec in plan.processes))
+    assert "9; drop" not in "".join(rules(plan).values())
