@@ -41,9 +41,13 @@ PROGRAMS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
     "etcd": ("etcd",),
     "slurm": ("sbatch",),
+    # A person's own PATH often lacks /usr/sbin.
+    "iproute": ("ip", "/usr/sbin/ip", "/sbin/ip"),
+    "nft": ("nft", "/usr/sbin/nft", "/sbin/nft"),
+    "systemd": ("systemd-analyze",),
 }
-# Tests skip without it, so that it is left out where the package manager has none.
-OPTIONAL = frozenset({"slurm"})
+# Tests skip without these, so that they are left out where the package manager has none.
+OPTIONAL = frozenset({"slurm", "iproute", "nft", "systemd"})
 INSTALL = {
     "apt-get": "apt-get install -y --no-install-recommends",
     "dnf": "dnf install -y",
@@ -59,6 +63,9 @@ NAMES = {
     "chromium": ("chromium", "chromium", "chromium", "chromium"),
     "etcd": ("etcd-server", "etcd", "etcd", "etcd"),
     "slurm": ("slurmctld slurmd slurm-client munge", "", "", ""),
+    "iproute": ("iproute2", "iproute", "iproute2", "iproute2"),
+    "nft": ("nftables", "nftables", "nftables", "nftables"),
+    "systemd": ("systemd", "systemd", "systemd", "systemd"),
 }
 # How pip and the distributions' package managers say that there is no network, and how they begin an error.
 _NO_NETWORK = (

@@ -326,7 +326,7 @@ class SlurmSpec(Part):
     """What a Slurm job of ROCm's MAD scripts takes, and what exports for Slurm ask for.
 
     Attributes:
-        nodes: the node list; None leaves the choice to Slurm.
+        nodes: the node list; None takes the hosts that roles name, and an empty list leaves the choice to Slurm.
         partition: where the job is queued; None is the cluster's own.
         account: who pays; None is the person's own.
         time: the limit, such as 24:00:00.

@@ -21,6 +21,7 @@ MOST_LINES = 400
 ENVIRONMENT = {
     "engine/config.py": "the engine's settings",
     "panel/config.py": "the panel's settings, and what its processes inherit",
+    "panel/dialects/programs/proxy_server.py": "a program of its own, which plans carry to other hosts",
 }
 
 # Modules whose start-up time and memory are budgeted, and what they must not bring.

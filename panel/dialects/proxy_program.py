@@ -22,7 +22,7 @@ _READY_TIMEOUT_S = 900.0
 
 def proxy_file(placement: Placement, router: PlacedRouter) -> PlannedFile:
     """Returns the program with the addresses of the plan's workers."""
-    text = files(__name__.rpartition(".")[0]).joinpath("programs", PROGRAM).read_text("utf-8")
+    text = files(__package__ or "").joinpath("programs", PROGRAM).read_text("utf-8")
     for name, value in (
         ("PREFILL: list[str]", _bases(placement, router, Role.PREFILL)),
         ("DECODE: list[str]", _bases(placement, router, Role.DECODE)),

@@ -57,7 +57,10 @@ def _check_unified(deployment: Deployment) -> None:
     for field in set_fields(deployment):
         if field.startswith(_PAIR_FIELDS) and field not in _ANY_FIELDS:
             problem = "is about the way from prefill to decode, and unified workers do both"
-            raise ConfigError(field, "set", problem, "remove it, or use prefill and decode workers")
+            value: object = deployment
+            for name in field.split("."):
+                value = getattr(value, name)
+            raise ConfigError(field, value, problem, "remove it, or use prefill and decode workers")
 
 
 def _check_pair_role(deployment: Deployment, settings: RoleSpec, role: Role) -> None:

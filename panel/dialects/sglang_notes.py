@@ -26,14 +26,6 @@ _PAIR = (Role.PREFILL, Role.DECODE)
 _FIRST_VERSION = (0, 4, 5, 2)
 # No host has more: 8 GPUs are usual, 16 NPUs an Atlas A3.
 _MOST_GPUS = 16
-_CHOICES = {
-    "moe_a2a": (
-        *("none", "deepep", "mooncake", "nixl", "mori", "ascend_fuseep", "flashinfer", "megamoe", "deepep_v2", "pplx"),
-        *("ascend_tp", "flashinfer_megamoe"),
-    ),
-    "elastic_ep": ("none", "mooncake", "nixl"),
-    "encoder_transfer": ("auto", "zmq_to_scheduler", "zmq_to_tokenizer", "mooncake"),
-}
 _BOTH_SIDES = ("disaggregation-decode-allocation-policy", "disaggregation-enable-kv-checksum")
 
 
@@ -90,16 +82,6 @@ def _parallel(deployment: Deployment, settings: RoleSpec, role: Role) -> Iterato
             f"Write {tp}, or leave it out.",
             str(tp),
         )
-    for name, choices in _CHOICES.items():
-        value = getattr(settings, name)
-        if value is not None and value not in choices:
-            yield rules.CHOICE.finding(
-                Severity.WARNING,
-                _field(deployment, role, name),
-                (Evidence(name, value),),
-                f"SGLang 0.5.23 knows {', '.join(choices)}.",
-                "Write one of them, unless your version has this one.",
-            )
 
 
 def _gpus(deployment: Deployment, settings: RoleSpec, role: Role) -> Iterator[Finding]:
@@ -126,7 +108,7 @@ def _transport(deployment: Deployment) -> Iterator[Finding]:
             "transport",
             (Evidence("engine_version", deployment.engine_version),),
             "This version has no backend mooncake_tcp, so it gets MC_FORCE_TCP=1 and no list of NICs.",
-            "Nothing has to be done.",
+            "",
             "MC_FORCE_TCP=1",
         )
     for field, choice in _nics(deployment):

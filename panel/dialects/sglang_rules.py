@@ -9,7 +9,6 @@ from ...nic_probe.checks.check import Rule
 
 __all__ = [
     "ASCEND_STORE",
-    "CHOICE",
     "ELASTIC_EP",
     "ENCODER_MODEL",
     "EXPERT_PARALLEL",
@@ -68,12 +67,6 @@ ASCEND_STORE = Rule(
     "has to be one of that rank's own host.",
     (_DOCUMENT,),
 )
-CHOICE = Rule(
-    "sglang-choice",
-    "A value that SGLang 0.5.23 does not know",
-    "An option with a list of choices ends the server at its start when the value is not one of them.",
-    (_WHEEL,),
-)
 IGNORED = Rule(
     "sglang-ignored",
     "A setting that the chosen transport or role does not read",
@@ -115,7 +108,6 @@ RULES = (
     ELASTIC_EP,
     EXPERT_PARALLEL,
     ENCODER_MODEL,
-    CHOICE,
     IGNORED,
     QUEUES,
     PAIR_FLAGS,

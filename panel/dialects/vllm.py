@@ -39,7 +39,7 @@ _MAX_TOKENS = 7
 def build(placement: Placement) -> Draft:
     """Returns servers, workers and router; a worker waits for the servers beside it, and the router for nobody."""
     deployment, router = placement.deployment, placement.router
-    check_encoders(deployment)
+    check_encoders(placement)
     servers = server_processes(placement, master_form(deployment.store) if deployment.store else None)
     after = tuple(server.name for server in servers)
     workers = [_worker(placement, placed, after) for placed in placement.workers]

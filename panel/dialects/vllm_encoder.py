@@ -37,8 +37,9 @@ def has_encoders(deployment: Deployment) -> bool:
     return deployment.encoder.count > 0
 
 
-def check_encoders(deployment: Deployment) -> None:
+def check_encoders(placement: Placement) -> None:
     """Raises ConfigError when vLLM cannot have encoders in this way."""
+    deployment = placement.deployment
     if not has_encoders(deployment):
         return
     require(deployment, "ECMooncakeConnector", "set encoder.count to 0")
@@ -56,6 +57,19 @@ def check_encoders(deployment: Deployment) -> None:
     for name, size in (("tp", settings.tp), ("pp", settings.pp), ("dp", settings.dp)):
         if (size or 1) > 1:
             raise ConfigError(f"encoder.{name}", size, "is more than an encoder can have", f"set encoder.{name} to 1")
+    _check_ports(placement)
+
+
+def _check_ports(placement: Placement) -> None:
+    """Raises ConfigError where workers of one node would take each other's ports: each rank has one."""
+    taken: dict[str, int] = {}
+    for worker in sorted(placement.first_ranks(Role.UNIFIED), key=_ec_port):
+        port = _ec_port(worker)
+        if port < taken.get(worker.node, 0):
+            problem = f"has {worker.name}'s port {port} among those of another worker's ranks"
+            remedy = "name a host for each worker in unified.hosts"
+            raise ConfigError("unified.count", placement.deployment.unified.count, problem, remedy)
+        taken[worker.node] = port + (worker.settings.tp or 1) * (worker.settings.dp or 1)
 
 
 def encoder_arguments(placement: Placement, placed: Placed) -> tuple[str, ...]:

@@ -115,6 +115,10 @@ def check_deployment_file(path: Path, host: Host, topology: Topology) -> tuple[F
     if len(data) > _MOST_BYTES:
         raise ConfigError("--deployment", str(path), "is larger than 1 MiB", "name a deployment or a script")
     text = data.decode("utf-8", "replace")
+    others = _other_kind(text, str(path))
+    if others is not None:
+        workers, findings = others
+        return sorted_findings((*findings, *check_commands(workers, host, topology)))
     workers = parse_script(text, str(path))
     if not workers:
         # A script is no YAML mapping, and a deployment starts no process: what has no command is judged as YAML.
@@ -125,6 +129,25 @@ def check_deployment_file(path: Path, host: Host, topology: Topology) -> tuple[F
             return (_NOTHING.finding(Severity.WARNING, str(path), evidence, reason, remedy),)
         return check_deployment(parse_deployment_text(_without_note(text), str(path)), host, topology)
     return check_commands(workers, host, topology)
+
+
+def _other_kind(text: str, source: str) -> tuple[tuple[WorkerArguments, ...], tuple[Finding, ...]] | None:
+    """Returns the workers and findings of a file that is neither a script nor a deployment; None when it is one.
+
+    A manifest's workers are judged as commands; a config has none, and is judged by its own rules.
+    """
+    # Lint itself asks this module about commands.
+    from ..lint.kind import Kind, recognise
+    from ..lint.lint import lint_text
+    from ..lint.manifests import manifest_commands
+
+    pasted = recognise(text)
+    if pasted.kind in {Kind.COMPOSE, Kind.MANIFEST}:
+        found = tuple(one.worker for one in manifest_commands(pasted, source))
+        return (found, ()) if found else None
+    if pasted.kind in {Kind.MOONCAKE, Kind.IB_MAP, Kind.KV_CONFIG, Kind.BROKEN_JSON}:
+        return (), lint_text(text, source).findings
+    return None
 
 
 def check_deployment(

@@ -28,6 +28,7 @@ _FENCE = re.compile(r"```|~~~")
 # A quote that begins JSON, or a script of its own at the end of a line, and may end lines later.
 _OPENING = re.compile(r"(?:\A|(?<=[\s=]))(['\"])(?=\s*\Z|\s*[\[{])")
 _MOST_QUOTED_LINES = 400
+_MOST_WORDS = 8192
 _PROMPT = re.compile(r"\A(?:[$%>]|[\w.@:~/-]{1,60}[$#]) (?=\S)")
 _OPERATORS = frozenset(";&|()\n")
 _DECLARING = frozenset({"export", "declare", "typeset", "readonly", "local"})
@@ -225,7 +226,7 @@ class _Words:
                 word = self._word()
                 if self._at < len(self._line) and self._line[self._at] in "<>" and word.isdigit():
                     continue  # the 2 of 2>&1
-                if not skip_next:
+                if not skip_next and len(words) < _MOST_WORDS:
                     end = min(self._at, len(self._line))
                     words.extend(_Word(part, start, end) for part in self._split(self._line[start:end], word))
                 skip_next = False

@@ -16,8 +16,9 @@ from ..launch import LaunchPlan, ProcessSpec
 from .benchmark import trial_requests
 from .exported import ExportedFile, Format
 from .k8s_documents import config_maps, network_policies, smoke_test, workload
-from .k8s_pods import WORKERS, gpu_resource
+from .k8s_pods import WORKERS, gpu_resource, group_of, marks_of
 from .k8s_services import Cluster, cluster_of
+from .k8s_text import with_addresses
 from .nodes import nodes_of
 from .readme import code, readme
 
@@ -49,8 +50,7 @@ def write(plan: LaunchPlan, deployment: Deployment) -> tuple[ExportedFile, ...]:
     options = _options(cluster, deployment)
     steps = _steps(cluster, deployment, bool(tests), bool(options))
     text = readme(cluster.plan, deployment, nodes_of(cluster.plan), steps, firewall=False)
-    for worker, marks in cluster.groups.items():
-        text = text.replace(marks[0], f"{worker}-leader")
+    text = with_addresses(text, marks_of(cluster))
     exported = [
         ExportedFile("README.md", text),
         ExportedFile("kustomization.yaml", _yaml([listed])),
@@ -109,7 +109,7 @@ def _component(cluster: Cluster, patch: list[dict[str, Any]]) -> dict[str, Any]:
         "LeaderWorkerSet": tuple(f"/spec/leaderWorkerTemplate/{kind}Template/spec" for kind in ("leader", "worker")),
     }
     used = ["LeaderWorkerSet"] if cluster.groups else []
-    if any(not _grouped(cluster, spec) for spec in cluster.plan.processes if spec.role in WORKERS):
+    if any(not group_of(cluster, spec) for spec in cluster.plan.processes if spec.role in WORKERS):
         used.insert(0, "Deployment")
     return {
         "apiVersion": "kustomize.config.k8s.io/v1alpha1",
@@ -125,10 +125,6 @@ def _component(cluster: Cluster, patch: list[dict[str, Any]]) -> dict[str, Any]:
             for kind in used
         ],
     }
-
-
-def _grouped(cluster: Cluster, spec: ProcessSpec) -> bool:
-    return f"{cluster.name}-{spec.name.partition('-rank')[0]}" in cluster.groups
 
 
 def _steps(cluster: Cluster, deployment: Deployment, tested: bool, optional: bool) -> list[str]:

@@ -12,9 +12,9 @@ from typing import Any
 from ..deployment import Deployment
 from ..dialects.placement import url
 from ..launch import ProcessSpec, Request, Role
-from .k8s_pods import files_of, group_of, labels, pod_template
+from .k8s_pods import files_of, group_of, labels, marks_of, pod_template
 from .k8s_services import Cluster
-from .k8s_text import literal
+from .k8s_text import literal, with_addresses
 from .nodes import file_labels
 from .run_of import image_of
 
@@ -96,13 +96,9 @@ def config_maps(cluster: Cluster, spec: ProcessSpec) -> Iterator[Document]:
     files = files_of(cluster.plan, spec)
     if not files:
         return
-    data = {}
-    for file, key in zip(files, file_labels(file.path for file in files), strict=True):
-        text = file.text
-        for worker, marks in cluster.groups.items():
-            for rank, mark in enumerate(marks):
-                text = text.replace(mark, f"{worker}-leader" if rank == 0 else f"{worker}-0-{rank}.{worker}")
-        data[key] = text
+    keys = file_labels(file.path for file in files)
+    # Nothing is expanded in a file: it has the names that DNS knows.
+    data = {key: with_addresses(file.text, marks_of(cluster)) for file, key in zip(files, keys, strict=True)}
     yield {
         "apiVersion": "v1",
         "kind": "ConfigMap",

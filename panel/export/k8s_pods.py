@@ -19,7 +19,7 @@ from .k8s_text import Marks, literal, member_texts
 from .nodes import environment, file_labels, ready_url
 from .run_of import image_of
 
-__all__ = ["WORKERS", "files_of", "gpu_resource", "group_of", "labels", "pod_template"]
+__all__ = ["WORKERS", "files_of", "gpu_resource", "group_of", "labels", "marks_of", "pod_template"]
 
 WORKERS = (Role.PREFILL, Role.DECODE, Role.UNIFIED, Role.ENCODER)
 _FOLDER = "/deployment"
@@ -84,7 +84,7 @@ def pod_template(cluster: Cluster, deployment: Deployment, specs: Sequence[Proce
         ConfigError: `specs` do not fit into one template.
     """
     spec = specs[0]
-    marks = [_marks(cluster, each) for each in specs]
+    marks = [marks_of(cluster, each) for each in specs]
     grouped = bool(group_of(cluster, spec))
     worker = spec.role in WORKERS
     accelerated = worker and bool(gpu_resource(deployment))
@@ -177,7 +177,7 @@ def _probes(spec: ProcessSpec) -> dict[str, Any]:
 def _wait(
     cluster: Cluster, deployment: Deployment, spec: ProcessSpec, awaited: Sequence[ProcessSpec]
 ) -> dict[str, Any]:
-    marks = _marks(cluster, spec)
+    marks = marks_of(cluster, spec)
     urls = member_texts([[ready_url(cluster.plan, other, spec.node) for other in awaited]], [marks], spec.name)
     seconds = math.ceil(max(other.ready.timeout_s for other in awaited))
     return {
@@ -215,20 +215,16 @@ def _volumes(
     return volumes, mounts
 
 
-def _marks(cluster: Cluster, spec: ProcessSpec) -> Marks:
-    """Returns what stands for addresses of groups in the texts of `spec`."""
-    found: dict[str, tuple[str, str]] = {}
-    group = group_of(cluster, spec)
-    for worker, marks in cluster.groups.items():
-        mine = worker == group
-        for rank, mark in enumerate(marks):
-            if not mine:
-                service = f"{worker}-leader" if rank == 0 else f"{worker}-0-{rank}.{worker}"
-                found[mark] = (service, service)
-            elif rank == spec.rank:
-                found[mark] = ("$(POD_IP)", "$(LWS_LEADER_ADDRESS)" if rank == 0 else "$(POD_IP)")
-            elif rank == 0:
-                found[mark] = ("$(LWS_LEADER_ADDRESS)", "$(LWS_LEADER_ADDRESS)")
-            else:
-                found[mark] = (f"{worker}-0-{rank}.{worker}", f"{worker}-0-{rank}.{worker}")
-    return found
+def marks_of(cluster: Cluster, spec: ProcessSpec | None = None) -> Marks:
+    """Returns what stands for addresses in the texts of `spec`; without one, for everybody outside of a group."""
+    group = group_of(cluster, spec) if spec is not None else ""
+
+    def stands_for(worker: str, rank: int, alone: bool) -> str:
+        name = f"{cluster.name}-{worker}"
+        if name == group and spec is not None and rank == spec.rank and (alone or rank):
+            return "$(POD_IP)"
+        if rank == 0:
+            return "$(LWS_LEADER_ADDRESS)" if name == group else f"{name}-leader"
+        return f"{name}-0-{rank}.{name}"
+
+    return stands_for

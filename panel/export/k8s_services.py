@@ -8,10 +8,10 @@ in the plan, since only Kubernetes knows them, and `k8s_text` replaces them by v
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from ...engine.errors import ConfigError
 from ..deployment import Deployment
 from ..deployment_parts import HostSpec, MetadataSpec, RouterSpec, RunSpec, StoreSpec
 from ..dialects.registry import dialect_of
@@ -19,6 +19,7 @@ from ..host_facts import elsewhere
 from ..launch import LaunchPlan
 from ..metadata.address import Endpoint, Scheme, parse_endpoint, parse_metadata_server
 from ..plan import plan as plan_of
+from .k8s_text import mark
 
 __all__ = ["Cluster", "cluster_of", "plain_name"]
 
@@ -32,12 +33,12 @@ class Cluster:
     Attributes:
         name: what the names of all objects begin with.
         plan: nodes of it are the names of Services, or of pods of a group.
-        groups: by the name of a worker over several nodes, the marks of its pods' addresses, the leader's first.
+        groups: the names of workers over several nodes; addresses of their pods are marks in the plan.
     """
 
     name: str
     plan: LaunchPlan
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    groups: frozenset[str] = frozenset()
 
 
 def plain_name(text: str) -> str:
@@ -55,9 +56,12 @@ def cluster_of(deployment: Deployment) -> Cluster:
     Raises:
         ConfigError: the deployment cannot be planned so.
     """
+    if dialect_of(deployment).name == "rocm-mad":
+        problem = "is a job of Slurm's, which Kubernetes does not start"
+        raise ConfigError("dialect", "rocm-mad", problem, "export it as slurm, or use the dialect sglang")
     name = plain_name(deployment.name)
     hosts: dict[str, HostSpec] = {}
-    groups: dict[str, tuple[str, ...]] = {}
+    groups: list[str] = []
     update: dict[str, object] = {"run": RunSpec(), "gpu_selection": "none"}
     for role in _ROLES:
         spec = deployment.settings(role)
@@ -70,9 +74,9 @@ def cluster_of(deployment: Deployment) -> Cluster:
                 names.append(worker)
                 continue
             members = [f"{worker}-leader", *(f"{worker}-rank{rank}" for rank in range(1, spec.nodes))]
-            marks = tuple(f"pdpanel-k8s-{role}-{index}-{rank}-address" for rank in range(spec.nodes))
-            hosts |= {member: HostSpec(address=mark) for member, mark in zip(members, marks, strict=True)}
-            groups[worker] = marks
+            marks = [mark(f"{role}-{index}", rank) for rank in range(spec.nodes)]
+            hosts |= {member: HostSpec(address=own) for member, own in zip(members, marks, strict=True)}
+            groups.append(worker)
             names += members
         own = getattr(deployment, role)
         changes: dict[str, object] = {"hosts": names, "run": None, "base_gpu_id": None, "gpus": None}
@@ -83,11 +87,12 @@ def cluster_of(deployment: Deployment) -> Cluster:
     update |= _without_affinity(deployment.nics) | {"hosts": hosts, "router": _router(deployment, name)}
     update |= _servers(deployment, name)
     if deployment.ascend.store_url:
-        first = next(iter(groups.get(f"{name}-prefill-0", (f"{name}-prefill-0",))))
+        first = f"{name}-prefill-0"
+        first = mark("prefill-0", 0) if first in groups else first
         port = urlsplit(deployment.ascend.store_url).port
         changed = f"tcp://{first}:{port}" if port else f"tcp://{first}"
         update["ascend"] = deployment.ascend.model_copy(update={"store_url": changed})
-    return Cluster(name, plan_of(deployment.model_copy(update=update), elsewhere(), None), groups)
+    return Cluster(name, plan_of(deployment.model_copy(update=update), elsewhere(), None), frozenset(groups))
 
 
 def _without_affinity(nics: object) -> dict[str, object]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
 
 from ...engine.errors import ConfigError
 
-__all__ = ["Marks", "literal", "member_texts"]
+__all__ = ["Marks", "literal", "mark", "member_texts", "with_addresses"]
 
 _INDEX = "$(LWS_WORKER_INDEX)"
-Marks = Mapping[str, tuple[str, str]]
-"""What stands for each mark: where a text is the mark alone, and where it is a part of a text."""
+_MARK = re.compile(r"pdpanel-k8s-([a-z]+-[0-9]+)-([0-9]+)-address")
+Marks = Callable[[str, int, bool], str]
+"""Says what stands for the address of a pod: by its worker's name, such as prefill-0, its rank in it, and whether a
+text is that address alone or holds it among others."""
 
 
 def literal(text: str) -> str:
@@ -18,30 +21,32 @@ def literal(text: str) -> str:
     return text.replace("$", "$$")
 
 
+def mark(worker: str, rank: int) -> str:
+    """Returns what stands in a plan for the address of a pod, by its worker's name and its rank in it."""
+    return f"pdpanel-k8s-{worker}-{rank}-address"
+
+
+def with_addresses(text: str, marks: Marks) -> str:
+    """Returns `text` with addresses for marks, and all else as it is."""
+    alone = _MARK.fullmatch(text) is not None
+    return _MARK.sub(lambda found: marks(found[1], int(found[2]), alone), text)
+
+
 def member_texts(lists: Sequence[Sequence[str]], marks: Sequence[Marks], field: str) -> list[str]:
     """Returns the one list of texts that stands for those of all pods of a template.
 
     Args:
         lists: the texts of each pod, at the same places; several are those of ranks 1, 2 and so on.
-        marks: those of each pod.
+        marks: what stands for addresses in the texts of each pod.
         field: what an error names.
 
     Raises:
         ConfigError: the pods differ by more than their addresses and ranks.
     """
-    resolved = [[_resolved(text, own) for text in texts] for texts, own in zip(lists, marks, strict=True)]
+    resolved = [[with_addresses(literal(text), own) for text in texts] for texts, own in zip(lists, marks, strict=True)]
     if len({len(texts) for texts in resolved}) > 1:
         raise _differs(field, f"{len(resolved[0])} arguments")
     return [_common(texts, field) for texts in zip(*resolved, strict=True)]
-
-
-def _resolved(text: str, marks: Marks) -> str:
-    if text in marks:
-        return marks[text][0]
-    escaped = literal(text)
-    for mark, (_, within) in marks.items():
-        escaped = escaped.replace(mark, within)
-    return escaped
 
 
 def _common(texts: Sequence[str], field: str) -> str:

@@ -6,8 +6,9 @@ readonly home
 readonly folder=$home/$label
 readonly run=$folder/run
 readonly logs=$folder/logs
-boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || true)
-readonly boot=${boot:-unknown}
+boot=unknown
+if [[ -r /proc/sys/kernel/random/boot_id ]]; then read -r boot </proc/sys/kernel/random/boot_id; fi
+readonly boot
 setsid=$(command -v setsid)
 readonly setsid
 started=()

@@ -5,11 +5,11 @@ await() {
   deadline=$((SECONDS + seconds))
   if [[ -z $address ]]; then
     # It answers nobody; that of another node cannot be seen from here.
-    if [[ -n $elsewhere ]] || runs "$(file_of "$name")"; then return; fi
+    if [[ -n $elsewhere ]] || lives "$name"; then return; fi
     ended "$name"
   fi
   until answers "$address"; do
-    if [[ -z $elsewhere ]] && ! runs "$(file_of "$name")"; then ended "$name"; fi
+    if [[ -z $elsewhere ]] && ! lives "$name"; then ended "$name"; fi
     if ((SECONDS >= deadline)); then
       if [[ -n $elsewhere ]]; then
         fail "$name did not answer $address within $seconds s; was $elsewhere start called on its node?"
@@ -44,10 +44,11 @@ interrupted() {
   exit "$1"
 }
 
-file_of() {
-  local file
+# Fails unless process $1, by its name in the plan, runs.
+lives() {
+  local variables command ports waits cleanup file log directory ready ready_s grace_s
   describe "$1"
-  printf '%s' "$file"
+  runs "$file"
 }
 
 # Only one start or stop at a time; children do not inherit the lock. A stop ends a start that still waits.
@@ -93,7 +94,7 @@ spawn() {
   done
   place=$(cd -- "$folder" && cd -- "${directory:-.}" && pwd) || fail "$name cannot start in $directory: no such folder"
   place_files "$place"
-  token=$(cat /proc/sys/kernel/random/uuid)
+  read -r token </proc/sys/kernel/random/uuid
   (
     cd -- "$place"
     # A background job of a script ignores these two; the engine shall not.
@@ -117,7 +118,7 @@ start() {
   trap 'interrupted 143' TERM
   trap 'interrupted 129' HUP
   for name in "${chosen[@]}"; do
-    if runs "$(file_of "$name")"; then say "$name runs already"; else spawn "$name"; fi
+    if lives "$name"; then say "$name runs already"; else spawn "$name"; fi
   done
   local variables command ports waits cleanup file log directory ready ready_s grace_s
   for name in "${chosen[@]}"; do
@@ -129,7 +130,7 @@ start() {
   if ((!foreground)); then return; fi
   while sleep 1; do
     for name in "${chosen[@]}"; do
-      if ! runs "$(file_of "$name")"; then fail "$name ended; see $self logs $name"; fi
+      if ! lives "$name"; then fail "$name ended; see $self logs $name"; fi
     done
   done
 }

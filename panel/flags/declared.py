@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from .choices import Lists, constant_lists, values_of
 from .sources import Sources
 from .table import Kind
 
@@ -25,23 +26,26 @@ _INSTEAD = re.compile(r"use '?(--[a-z0-9{},=-]+)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """One option of one release: its names, the first being its own, and what it says about its end."""
+    """One option of one release: its names, the first being its own, its values, and what it says about its end.
+
+    No `choices` means that any value goes, or that the source computes them.
+    """
 
     names: tuple[str, ...]
     kind: Kind
     deprecated: bool = False
     instead: str = ""
+    choices: tuple[str, ...] = ()
 
 
 def declared_options(sources: Sources) -> tuple[Declared, ...]:
     """Returns every option of a release, in the order of the source; later declarations of a name win."""
     found: dict[str, Declared] = {}
     types = _types(sources) if sources.engine == "vllm" else {}
-    for inner, text in sources.files.items():
-        if inner.startswith("config"):
-            continue
-        tree = ast.parse(text)
-        for option in (*_annotated(tree), *_calls(tree, types), *_frontend(tree)):
+    trees = [ast.parse(text) for inner, text in sources.files.items() if not inner.startswith("config")]
+    lists = constant_lists(trees)
+    for tree in trees:
+        for option in (*_annotated(tree, lists), *_calls(tree, types, lists), *_frontend(tree)):
             for name in option.names:
                 found[name] = option
     unique = {id(option): option for option in found.values()}
@@ -64,7 +68,7 @@ def declared_keys(sources: Sources, config: str = "KVTransferConfig") -> tuple[D
     return ()
 
 
-def _annotated(tree: ast.Module) -> Iterator[Declared]:
+def _annotated(tree: ast.Module, lists: Lists) -> Iterator[Declared]:
     """SGLang's `field: A[T, "help"]` and `field: A[T, Arg(...)]`."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
@@ -77,12 +81,14 @@ def _annotated(tree: ast.Module) -> Iterator[Declared]:
         kept, *metadata = annotation.slice.elts
         for entry in metadata:
             if isinstance(entry, ast.Call) and ast.unparse(entry.func) == "Arg":
-                option = _of_field(node.target.id, kept, {word.arg or "": word.value for word in entry.keywords})
+                words = {word.arg or "": word.value for word in entry.keywords}
+                option = _of_field(node.target.id, kept, words)
                 if option:
-                    yield option
+                    yield replace(option, choices=values_of(words.get("choices", kept), lists))
                 break
             if (help_text := _text(entry)) is not None:
-                yield _of_help((_dashed(node.target.id),), _kind_of_type(ast.unparse(kept)), help_text)
+                option = _of_help((_dashed(node.target.id),), _kind_of_type(ast.unparse(kept)), help_text)
+                yield replace(option, choices=values_of(kept, lists))
                 break
 
 
@@ -101,7 +107,7 @@ def _of_field(name: str, kept: ast.expr, words: Mapping[str, ast.expr]) -> Decla
     return _extended(_of_help(names, _kind_of_call(words, kind), _text(words.get("help")) or ""), words)
 
 
-def _calls(tree: ast.Module, types: Mapping[str, str]) -> Iterator[Declared]:
+def _calls(tree: ast.Module, types: Mapping[str, str], lists: Lists) -> Iterator[Declared]:
     """`parser.add_argument("--name", ...)`; of an f-string, its constant parts."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
@@ -118,6 +124,7 @@ def _calls(tree: ast.Module, types: Mapping[str, str]) -> Iterator[Declared]:
         if any(word.arg is None for word in node.keywords):
             kind = _kind_of_type(types.get(names[0].lstrip("-").replace("-", "_"), ""))
         option = _of_help(names, _kind_of_call(words, kind), _text(words.get("help")) or "")
+        option = replace(option, choices=values_of(words.get("choices"), lists))
         yield _extended(option, words, boolean=kind is Kind.SWITCH and "action" not in words)
 
 

@@ -45,22 +45,28 @@ def merged(engine: str, releases: Sequence[tuple[str, Sequence[Declared]]]) -> T
 
 
 def _option(name: str, seen: Sequence[tuple[int, Declared]], versions: Sequence[str]) -> Option:
-    numbers = [number for number, _ in seen]
-    starts = [number for number in numbers if number - 1 not in numbers]
-    ends = [number for number in numbers if number + 1 not in numbers]
-    lives = tuple(
-        Life(versions[start], versions[end + 1] if end + 1 < len(versions) else "")
-        for start, end in zip(starts, ends, strict=True)
-    )
     last = seen[-1][1]
     deprecated = [(number, option) for number, option in seen if option.deprecated] if last.deprecated else []
+    values = dict.fromkeys(value for _, option in reversed(seen) for value in option.choices)
     return Option(
         name,
         last.kind,
-        lives,
+        _lives([number for number, _ in seen], versions),
         alias_of=last.names[0] if last.names[0] != name else "",
         deprecated=versions[deprecated[0][0]] if deprecated else "",
         instead=next((option.instead for _, option in reversed(deprecated) if option.instead), ""),
+        values={value: _lives([number for number, one in seen if value in one.choices], versions) for value in values},
+        open=_lives([number for number, option in seen if not option.choices], versions) if values else (),
+    )
+
+
+def _lives(numbers: Sequence[int], versions: Sequence[str]) -> tuple[Life, ...]:
+    """Returns the spans of versions that these places among them make."""
+    starts = [number for number in numbers if number - 1 not in numbers]
+    ends = [number for number in numbers if number + 1 not in numbers]
+    return tuple(
+        Life(versions[start], versions[end + 1] if end + 1 < len(versions) else "")
+        for start, end in zip(starts, ends, strict=True)
     )
 
 

@@ -9,6 +9,7 @@ from .installed import KnownEngine
 from .rules import NOT_IN_ENGINE
 from .table import Kind, Table
 from .translate import translate
+from .values import judge_values
 from .words import Written, join_words, split_words
 
 __all__ = ["unknown_options"]
@@ -24,6 +25,8 @@ def unknown_options(engine: KnownEngine, process: str, arguments: Sequence[str])
 
     for option in split_words(arguments, is_switch):
         if _takes(table, version, option.name):
+            subject = f"{process}: {option.name}"
+            yield from judge_values(table, version, engine.title, option, sure=True, subject=subject)
             continue
         corrected = _corrected(engine, option)
         known = len(table.completions(option.name, version))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...nic_probe.checks.check import Rule
 
-__all__ = ["DROPPED", "KV_KEY", "NOT_IN_ENGINE", "REFUSED", "RULES", "TRANSLATED", "UNKNOWN"]
+__all__ = ["DROPPED", "KV_KEY", "NOT_IN_ENGINE", "REFUSED", "RULES", "TRANSLATED", "UNKNOWN", "VALUE"]
 
 _READ = ("SGLang release wheels 0.4.5 to 0.5.23", "vLLM release wheels 0.8.5 to 0.32.0", "sglang-router 0.3.2")
 
@@ -44,6 +44,13 @@ KV_KEY = Rule(
     _READ,
 )
 
+VALUE = Rule(
+    "flag-value-refused",
+    "A value that an option does not take in the engine's version",
+    "Options with a fixed list of values get new ones and lose old ones from release to release. argparse ends the "
+    "server at once on a value that is not in the list.",
+    _READ,
+)
 NOT_IN_ENGINE = Rule(
     "flag-not-in-engine",
     "A generated option that the engine at hand does not know",
@@ -51,4 +58,4 @@ NOT_IN_ENGINE = Rule(
     "that is not among them, so the engine would end at once.",
 )
 
-RULES: tuple[Rule, ...] = (TRANSLATED, DROPPED, REFUSED, UNKNOWN, KV_KEY, NOT_IN_ENGINE)
+RULES: tuple[Rule, ...] = (TRANSLATED, DROPPED, REFUSED, UNKNOWN, VALUE, KV_KEY, NOT_IN_ENGINE)

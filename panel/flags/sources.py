@@ -16,7 +16,7 @@ from ...engine.errors import ConfigError
 __all__ = ["PACKAGES", "Sources", "read_sources"]
 
 PACKAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "sglang": ("sglang", (r"srt/server_args\.py", r"srt/arg_groups/fields/\w+\.py")),
+    "sglang": ("sglang", (r"srt/server_args\.py", r"srt/arg_groups/choices\.py", r"srt/arg_groups/fields/\w+\.py")),
     "sglang-router": ("sglang_router", (r"router_args\.py",)),
     "vllm": (
         "vllm",

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["ENGINES", "Abbreviation", "Facts", "Merger", "Succession", "load_facts"]
+__all__ = ["ENGINES", "Facts", "Merger", "Succession", "load_facts"]
 
 ENGINES = ("sglang", "sglang-router", "vllm")
 
@@ -59,28 +59,29 @@ class Merger:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Abbreviation:
-    """A short form that people write and that is written out: it is no option of its own."""
-
-    short: str
-    long: str
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Facts:
-    """All facts on one engine's options; `dotted` is True where --option.key sets a key of a JSON option."""
+    """All facts on one engine's options.
+
+    Attributes:
+        abbreviations: what short forms, which people write, are written out to.
+        dotted: True where --option.key sets a key of an option that takes JSON.
+    """
 
     engine: str
     title: str
     successions: tuple[Succession, ...] = ()
     mergers: tuple[Merger, ...] = ()
-    abbreviations: tuple[Abbreviation, ...] = ()
+    abbreviations: Mapping[str, str] = field(default_factory=dict)
     dotted: bool = False
 
     def of(self, old: str) -> Succession | None:
         """Returns the fact on an option, None when there is none."""
-        return next((fact for fact in self.successions if fact.old == old), None)
+        return self._by_old.get(old)
+
+    @cached_property
+    def _by_old(self) -> dict[str, Succession]:
+        return {fact.old: fact for fact in self.successions}
 
 
 @cache
@@ -95,7 +96,7 @@ def load_facts(engine: str) -> Facts | None:
         document["title"],
         tuple(_succession(entry) for entry in document.get("succession", ())),
         tuple(Merger(**entry) for entry in document.get("merger", ())),
-        tuple(Abbreviation(short, long) for short, long in document.get("abbreviations", {}).items()),
+        document.get("abbreviations", {}),
         dotted=document.get("dotted", False),
     )
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache, cached_property
 from importlib.resources import files
+from typing import Any
 
 from .version import version_of
 
@@ -48,6 +49,8 @@ class Option:
         alias_of: the first name of the same option, where it is not this one.
         deprecated: the first version read that calls it deprecated.
         instead: what that version says to use, in its own words.
+        values: those that it takes, with the versions that take them; empty where any goes.
+        open: the versions whose values could not be read.
     """
 
     name: str
@@ -56,13 +59,20 @@ class Option:
     alias_of: str = ""
     deprecated: str = ""
     instead: str = ""
+    values: Mapping[str, tuple[Life, ...]] = field(default_factory=dict)
+    open: tuple[Life, ...] = ()
 
     def exists(self, version: tuple[int, ...]) -> bool:
         """Returns True when a version, as `version_of` reads it, has the option."""
-        return any(
-            version >= version_of(life.since) and (not life.until or version < version_of(life.until))
-            for life in self.lives
-        )
+        return _within(version, self.lives)
+
+    def takes(self, value: str, version: tuple[int, ...]) -> bool:
+        """Returns True unless it is known that a version refuses the value."""
+        return not self.values or _within(version, self.open) or _within(version, self.values.get(value, ()))
+
+    def values_at(self, version: tuple[int, ...]) -> tuple[str, ...]:
+        """Returns the values that a version is known to take."""
+        return tuple(value for value, lives in self.values.items() if _within(version, lives))
 
     def is_deprecated(self, version: tuple[int, ...]) -> bool:
         """Returns True when a version has the option and calls it deprecated."""
@@ -137,15 +147,39 @@ def table_text(table: Table) -> str:
     return "{\n" + head + '"options": {\n' + ",\n".join(lines) + "\n}\n}\n"
 
 
+def _within(version: tuple[int, ...], lives: Sequence[Life]) -> bool:
+    return any(
+        version >= version_of(life.since) and (not life.until or version < version_of(life.until)) for life in lives
+    )
+
+
 def _entry(option: Option) -> dict[str, object]:
-    extra = {"alias_of": option.alias_of, "deprecated": option.deprecated, "instead": option.instead}
-    lives: Sequence[str] = [f"{life.since}..{life.until}" for life in option.lives]
-    return {"kind": str(option.kind), "lives": lives, **{key: value for key, value in extra.items() if value}}
+    extra: dict[str, object] = {
+        "alias_of": option.alias_of,
+        "deprecated": option.deprecated,
+        "instead": option.instead,
+        "values": {value: _written(lives) for value, lives in option.values.items()},
+        "open": _written(option.open) if option.values else [],
+    }
+    return {
+        "kind": str(option.kind),
+        "lives": _written(option.lives),
+        **{key: value for key, value in extra.items() if value},
+    }
 
 
-def _option(name: str, entry: Mapping[str, object]) -> Option:
-    lives = entry["lives"]
+def _written(lives: Sequence[Life]) -> list[str]:
+    return [f"{life.since}..{life.until}" for life in lives]
+
+
+def _read(lives: object) -> tuple[Life, ...]:
     assert isinstance(lives, list)
-    read = tuple(Life(since, until) for since, _, until in (str(life).partition("..") for life in lives))
+    return tuple(Life(since, until) for since, _, until in (str(life).partition("..") for life in lives))
+
+
+def _option(name: str, entry: Mapping[str, Any]) -> Option:
     text = {key: str(entry.get(key, "")) for key in ("alias_of", "deprecated", "instead")}
-    return Option(name, Kind(str(entry["kind"])), read, **text)
+    values = {value: _read(lives) for value, lives in entry.get("values", {}).items()}
+    return Option(
+        name, Kind(entry["kind"]), _read(entry["lives"]), **text, values=values, open=_read(entry.get("open", []))
+    )

@@ -6,6 +6,7 @@ A value. Made for each call of `translate`; its questions are those of one optio
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .successors import Facts, load_facts
 from .table import Kind, Option, Table, load_table
@@ -23,6 +24,8 @@ class Target:
         given: True when the deployment names a version.
         sure: True when that version lies between releases that were read.
         shown: for a sentence, such as SGLang 0.5.23.
+        names: of all options that the version has.
+        deprecated: those of them that it warns about.
     """
 
     table: Table
@@ -31,10 +34,12 @@ class Target:
     given: bool
     sure: bool
     shown: str
+    names: frozenset[str]
+    deprecated: frozenset[str]
 
     def has(self, name: str) -> bool:
         """Returns True when the version has an option of this name."""
-        return self.table.has(name, self.version)
+        return name in self.names
 
     def option(self, name: str) -> Option | None:
         """Returns what is known of a name in any version."""
@@ -42,8 +47,7 @@ class Target:
 
     def calls_deprecated(self, name: str) -> bool:
         """Returns True when the version has the option and warns about it."""
-        option = self.option(name)
-        return option is not None and option.is_deprecated(self.version)
+        return name in self.deprecated
 
     def is_switch(self, name: str) -> bool:
         """Returns True for an option that takes no word, by any spelling."""
@@ -52,13 +56,15 @@ class Target:
 
     def spelled(self, name: str) -> str:
         """Returns the name with an abbreviation written out and underscores made dashes, if such an option exists."""
-        long = next((one.long for one in self.facts.abbreviations if one.short == name), "")
-        if long or self.has(name):
-            return long or name
+        if name in self.facts.abbreviations:
+            return self.facts.abbreviations[name]
+        if self.has(name):
+            return name
         dashed = name.replace("_", "-")
         return dashed if dashed != name and dashed in self.table.options else name
 
 
+@lru_cache(maxsize=64)
 def target_of(engine: str, version: str) -> Target | None:
     """Returns the target; None for an engine without a table.
 
@@ -70,4 +76,14 @@ def target_of(engine: str, version: str) -> Target | None:
         return None
     numbers = version_of(version)
     shown = f"{facts.title} {version}" if numbers else f"today's {facts.title} ({table.versions[-1]})"
-    return Target(table, facts, table.nearest(numbers), bool(numbers), bool(numbers) and table.covers(numbers), shown)
+    nearest = table.nearest(numbers)
+    return Target(
+        table,
+        facts,
+        nearest,
+        given=bool(numbers),
+        sure=bool(numbers) and table.covers(numbers),
+        shown=shown,
+        names=table.names_at(nearest),
+        deprecated=frozenset(name for name, option in table.options.items() if option.is_deprecated(nearest)),
+    )

@@ -15,6 +15,7 @@ from .rules import DROPPED, REFUSED, TRANSLATED, UNKNOWN
 from .successors import Merger, Succession
 from .table import Option
 from .target import Target, target_of
+from .values import judge_values
 from .words import Written, join_words, split_words
 
 __all__ = ["Translated", "translate"]
@@ -56,7 +57,10 @@ def translate(engine: str, version: str, arguments: Sequence[str]) -> Translated
     taken = {option.name for option in written if option.name and target.has(option.name)}
     result: list[Written] = []
     for option in written:
-        result.extend(_in_words_of(target, option, taken, findings))
+        made = tuple(_in_words_of(target, option, taken, findings))
+        result.extend(made)
+        for one in made:
+            findings.extend(judge_values(target.table, target.version, target.shown, one, sure=target.sure))
         if option.name == "--kv-transfer-config":
             findings.extend(judge_kv_config(target.given, version, option.value))
     return Translated(join_words(result), tuple(findings))

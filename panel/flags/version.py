@@ -6,6 +6,7 @@ Knows no engine. Called by dialects, by the doctor and by the tables of this pac
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 __all__ = ["version_of"]
 
@@ -14,6 +15,7 @@ _VERSION = re.compile(r"v?(\d{1,9}(?:\.\d{1,9}){0,5})(?:[._-]?(a|b|rc|post|dev)[
 _BEFORE_NEXT = 10**9
 
 
+@lru_cache(maxsize=1024)
 def version_of(text: str) -> tuple[int, ...]:
     """Returns the numbers of a version, in an order: (0, 4, 5, 1) for 0.4.5.post1; empty when there is none.
 

@@ -35,7 +35,7 @@ class Written:
 
     def named(self, name: str) -> Written:
         """Returns the same with another name."""
-        return replace(self, name=name)
+        return self if name == self.name else replace(self, name=name)
 
     def words(self) -> tuple[str, ...]:
         """Returns it as words of a command."""
@@ -54,17 +54,22 @@ def split_words(arguments: Sequence[str], is_switch: Callable[[str], bool]) -> t
         is_switch: tells an option that takes no word, so that what follows it stands alone.
     """
     found: list[Written] = []
-    for number, word in enumerate(arguments):
+    place, end = 0, len(arguments)
+    while place < end:
+        word = arguments[place]
+        place += 1
         if word == "--":
-            found.extend(Written("", (rest,)) for rest in arguments[number:])
+            found.extend(Written("", (rest,)) for rest in arguments[place - 1 :])
             break
-        if _is_option(word):
-            name, equals, value = word.partition("=")
-            found.append(Written(name, (value,) if equals else (), joined=bool(equals)))
-        elif found and found[-1].name and not found[-1].joined and not is_switch(found[-1].name):
-            found[-1] = replace(found[-1], values=(*found[-1].values, word))
-        else:
+        if not _is_option(word):
             found.append(Written("", (word,)))
+            continue
+        name, equals, value = word.partition("=")
+        start = place
+        if not equals and not is_switch(name):
+            while place < end and not _is_option(arguments[place]) and arguments[place] != "--":
+                place += 1
+        found.append(Written(name, (value,) if equals else tuple(arguments[start:place]), joined=bool(equals)))
     return tuple(found)
 
 
@@ -74,4 +79,4 @@ def join_words(options: Iterable[Written]) -> tuple[str, ...]:
 
 
 def _is_option(word: str) -> bool:
-    return len(word) > 1 and word.startswith("-") and " " not in word.partition("=")[0] and not _NUMBER.match(word)
+    return word.startswith("-") and len(word) > 1 and " " not in word.partition("=")[0] and not _NUMBER.match(word)

@@ -36,13 +36,13 @@ def apply_edits(text: str, edits: Iterable[Edit]) -> str:
     return "".join([*pieces, text[at:]])
 
 
-def edits_of(text: str, rewrites: Sequence[Rewrite]) -> list[Edit]:
-    """Returns the edits in `text` that make the changes of its commands."""
+def edits_of(text: str, rewrites: Sequence[Rewrite], *, inner: bool = False) -> list[Edit]:
+    """Returns the edits in `text` that make the changes of its commands; `inner` is the script of another command."""
     edits: list[Edit] = []
     nested: dict[tuple[int, int], list[Rewrite]] = {}
     for rewrite in rewrites:
         written = rewrite.written
-        if written.inside is not None:
+        if written.inside is not None and not inner:
             command, place = written.inside
             if place < len(command.spans):
                 nested.setdefault(command.spans[place], []).append(rewrite)
@@ -51,11 +51,11 @@ def edits_of(text: str, rewrites: Sequence[Rewrite]) -> list[Edit]:
             continue
         edits += _word_edits(text, written.command, rewrite)
         edits += _variable_edits(text, rewrite, before=written.command.line)
-    for (start, end), inner in nested.items():
-        if text[start:end].startswith("$"):
+    for (start, end), commands in nested.items():
+        script = commands[0].written.text
+        if not _is_written(text[start:end], script):
             continue
-        script = inner[0].written.text
-        corrected = apply_edits(script, edits_of(script, inner))
+        corrected = apply_edits(script, edits_of(script, commands, inner=True))
         if corrected != script:
             edits.append(Edit(start, end, shlex.quote(corrected)))
     return edits
@@ -64,6 +64,14 @@ def edits_of(text: str, rewrites: Sequence[Rewrite]) -> list[Edit]:
 def quoted(words: Iterable[str]) -> str:
     """Returns words as a shell reads them back."""
     return " ".join(shlex.quote(word) for word in words)
+
+
+def _is_written(text: str, script: str) -> bool:
+    """Returns True when a script is this very word: it came out of no variable and stands in no other script."""
+    try:
+        return shlex.split(text) == [script]
+    except ValueError:
+        return False
 
 
 def _word_edits(text: str, command: ShellCommand, rewrite: Rewrite) -> Iterator[Edit]:
@@ -122,7 +130,7 @@ def _variable_edits(text: str, rewrite: Rewrite, before: int) -> Iterator[Edit]:
         if statement.line > before or not statement.assigned:
             continue
         mine = statement.line == own.line and statement.spans[:1] == own.spans[:1]
-        if not statement.sets and not mine and rewrite.written.inside is None:
+        if not statement.sets and not mine:
             continue
         for name, _, (start, end) in statement.assigned:
             if name not in rewrite.variables:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..deployment import Deployment
 from ..doctor.command import WrittenCommand, options_of, read_json, written_command
 from ..doctor.shell import ShellCommand
-from ..doctor.worker import WorkerRole
+from ..doctor.worker import WorkerRole, is_secret
 from ..host_facts import elsewhere
 from ..launch import LaunchPlan
 from ..plan import plan
@@ -154,8 +154,9 @@ def _items(written: WrittenCommand) -> Iterable[Item]:
     else:
         pairs = list(option_names(written))
     for name, values in pairs:
-        # Words that a comma list of mini_lb or NICs is made of may be written with spaces.
-        yield name, tuple(part.strip() for value in values for part in _parts(name, value))
+        # A list of NICs may be written with spaces.
+        shown = ("***",) if values and is_secret(name) else values
+        yield name, tuple(part.strip() for value in shown for part in _parts(name, value))
     for name, value in worker.env.items():
         if name not in _OWN:
             yield f"{name}=", (value,)

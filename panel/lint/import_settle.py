@@ -58,6 +58,9 @@ def settle(
     judge = _Judge(commands, configs)
     draft = _accepted(draft, judge, settled)
     best, found = judge.score(draft)
+    observed = _observed(draft)
+    if observed is not None and (other := judge.score(observed))[0] <= best:
+        draft, (best, found) = observed, other
     work = 0
     for _ in range(3):
         before = best
@@ -140,11 +143,6 @@ def _candidates(
         for name in ("base_gpu_id", "gpus", "bootstrap_port", "port", "dist_port", "kv_port"):
             if draft.get(f"{role}.{name}") is not None:
                 yield draft.with_field(f"{role}.{name}", None)
-    observed = draft.with_field("observe", True)
-    for role in ("prefill", "decode", "unified"):
-        observed = observed.with_field(f"{role}.flags.enable-metrics", None)
-        observed = observed.with_field(f"{role}.env.MC_TE_METRIC", None)
-    yield observed.with_field("env.MC_TE_METRIC", None)
     for name in ("kind", "host", "policy", "metrics_port"):
         if draft.get(f"router.{name}") not in {None, "none"}:
             yield draft.with_field(f"router.{name}", None)
@@ -156,6 +154,16 @@ def _candidates(
     if draft.get("store") is not None:
         for name in ("metadata", "segment_size", "flags"):
             yield draft.with_field(f"store.{name}", None)
+
+
+def _observed(draft: DeploymentDraft) -> DeploymentDraft | None:
+    """Returns the draft with `observe` for the options and variables that it stands for; None when none is there."""
+    observed = draft.with_field("observe", True)
+    for role in ("prefill", "decode", "unified"):
+        observed = observed.with_field(f"{role}.flags.enable-metrics", None)
+        observed = observed.with_field(f"{role}.env.MC_TE_METRIC", None)
+    observed = observed.with_field("env.MC_TE_METRIC", None)
+    return observed if observed.fields != draft.with_field("observe", True).fields else None
 
 
 def _nodes(commands: Sequence[WrittenCommand]) -> list[str]:

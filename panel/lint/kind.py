@@ -19,8 +19,8 @@ from .mooncake_keys import mooncake_dialects
 
 __all__ = ["MOST_CHARACTERS", "Kind", "Pasted", "recognise"]
 
-MOST_CHARACTERS = 1 << 20
-_MOST_YAML = 1 << 18
+MOST_CHARACTERS = 1 << 18
+_MOST_YAML = 1 << 17
 _DEEPEST = 64
 _KV_KEYS = frozenset({"kv_connector", "kv_role", "kv_rank", "kv_parallel_size", "kv_buffer_size", "engine_id"})
 _NOTE = re.compile(r"^preset:[ \t]*\n(?:[ \t]+[^\n]*\n|\n)*", re.MULTILINE)
@@ -62,7 +62,7 @@ class Pasted:
 
 
 def recognise(text: str) -> Pasted:
-    """Returns what `text` is; of more than 1 MiB the beginning counts."""
+    """Returns what `text` is; of more than 256 KiB the beginning counts."""
     text = text[:MOST_CHARACTERS].removeprefix("\ufeff")
     if not text.strip() or "\0" in text:
         return Pasted(Kind.UNKNOWN, text)

@@ -60,7 +60,7 @@ def lint_text(text: str, source: str = "input", engine_version: str = "") -> Lin
     """Returns what is wrong with a text.
 
     Args:
-        text: commands, a script, a config, a manifest or a deployment; of more than 1 MiB the beginning counts.
+        text: commands, a script, a config, a manifest or a deployment; of more than 256 KiB the beginning counts.
         source: what findings call it.
         engine_version: the engine's version where the text does not say it; empty is today's.
     """

@@ -21,7 +21,7 @@ BROKEN = Rule(
 TOO_LARGE = Rule(
     "lint-too-large",
     "A text of which only the beginning was read",
-    "Launch commands and configurations are small; of more than 1 MiB the rest is left unread.",
+    "Launch commands and configurations are small; of more than 256 KiB the rest is left unread.",
 )
 DEPLOYMENT = Rule(
     "lint-deployment",

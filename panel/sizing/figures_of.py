@@ -25,7 +25,7 @@ def split_of(facts: ModelFacts, load: Load, fleet: Fleet, way: Candidate, budget
     if way.prefill and fleet.links is None:
         assumes.append("The transfer is not counted: no link is given.")
     if fleet.cores is not None:
-        assumes.append(f"The workers share {fleet.cores} cores, of which each uses one at most.")
+        assumes.append(f"The workers share {amount(fleet.cores)} of the CPU's cores; each uses one at most.")
     assumes.append("No prefix cache hits, no speculative decoding, no pipeline or wide expert parallelism.")
     return Split(
         prefill=way.prefill,

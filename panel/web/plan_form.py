@@ -15,8 +15,9 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from ..deployment import Deployment
-from ..deployment_parts import RoleSpec, WorkerSpec
+from ..deployment_parts import WorkerSpec
 from ..dialects.dialect import Dialect
+from ..dialects.routers import POLICIES
 from ..planning.fields import fields_of
 
 __all__ = ["FormField", "attributes_help", "form_document", "form_fields", "knows"]
@@ -157,6 +158,8 @@ def _kind(path: str, options: list[Mapping[str, Any]], nullable: bool) -> str:
         return name
     if name == "rpc_ports":
         return "band"
+    if path == "router.policy":
+        return "choice"
     first = options[0]
     if "enum" in first:
         return "choice"
@@ -215,7 +218,7 @@ def knows(dialect: Dialect, path: str) -> bool:
 
 
 def form_document(dialects: Mapping[str, Dialect]) -> dict[str, Any]:
-    """Returns sections, fields and, for each dialect, what it is and which fields it knows, as JSON values."""
+    """Returns sections, fields, routers' policies and, for each dialect, what it is and which fields it knows."""
     fields = form_fields()
     return {
         "sections": [{"id": section, "title": title, "open": section in _OPEN} for section, title, _ in _SECTIONS],
@@ -232,6 +235,5 @@ def form_document(dialects: Mapping[str, Dialect]) -> dict[str, Any]:
             }
             for dialect in dialects.values()
         ],
-        "roles": list(_ROLES),
-        "role_fields": sorted(set(RoleSpec.model_fields) - set(WorkerSpec.model_fields)),
+        "policies": {kind: list(policies) for kind, policies in POLICIES.items()},
     }

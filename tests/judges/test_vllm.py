@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from judges import VLLM, Judge
+from pdpanel.panel.flags.table import load_table
 from pdpanel.panel.flags.translate import translate
 from plan_variety import Command, commands_of, planned, preset_fields, vllm_variety
 
@@ -32,10 +33,28 @@ def _commands(deployments: Mapping[str, Mapping[str, Any]]) -> list[Command]:
     return [command for name, plan in made.items() if plan for command in commands_of(name, plan)]
 
 
-def test_every_generated_configuration_is_taken(kv_config_judge: Judge) -> None:
+def _generated() -> list[Command]:
     deployments: dict[str, dict[str, Any]] = {fields["name"]: fields for fields in vllm_variety(200, VLLM)}
     deployments |= {name: {**fields, "engine_version": VLLM} for name, fields in preset_fields("vllm").items()}
-    configs = _configs(_commands(deployments))
+    return [command for command in _commands(deployments) if command.engine == "vllm"]
+
+
+def test_vllm_takes_every_generated_command(vllm_judge: Judge) -> None:
+    commands = _generated()
+    assert len(commands) > 200
+    assert all(vllm_judge.errors([["m", "--swap-space", "4"], ["m", "--max-model-len", "long"]]))
+    errors = vllm_judge.errors([list(command.arguments) for command in commands])
+    assert [(command.source, error) for command, error in zip(commands, errors, strict=True) if error] == []
+
+
+def test_what_is_read_from_vllms_source_is_what_its_parser_has(vllm_judge: Judge) -> None:
+    table = load_table("vllm")
+    assert table is not None
+    assert {*vllm_judge.ask([])["options"]} - {"-h", "--help"} == table.names_at(table.newest)
+
+
+def test_every_generated_configuration_is_taken(kv_config_judge: Judge) -> None:
+    configs = _configs(_generated())
     assert len(configs) > 200
     errors = kv_config_judge.errors([text for _, text in configs])
     assert [(source, error) for (source, _), error in zip(configs, errors, strict=True) if error] == []

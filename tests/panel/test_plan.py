@@ -4,7 +4,7 @@ import shlex
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pdpanel.engine.errors import CapacityError, ConfigError
 from pdpanel.panel.deployment import parse_deployment
@@ -105,6 +105,7 @@ hostile = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), mi
 )
 
 
+@settings(deadline=None)
 @given(counts, taken, hostile)
 def test_a_plan_depends_on_its_input_alone_and_no_port_is_given_twice(
     numbers: tuple[int, int, int], used: frozenset[int], model: str
@@ -132,3 +133,30 @@ def test_a_plan_depends_on_its_input_alone_and_no_port_is_given_twice(
         assert tuple(shlex.split(shlex.join(spec.argv))) == spec.argv
         if spec.role is not Role.ROUTER:
             assert spec.argv[spec.argv.index("--model-path") + 1] == model
+
+
+def test_mooncakes_ports_are_a_narrow_band_of_the_workers_alone() -> None:
+    decode, prefill, router = make({"prefill": {"count": 1}, "decode": {"count": 1}}).processes
+    for worker in (decode, prefill):
+        assert (worker.env["MC_MIN_RPC_PORT"], worker.env["MC_MAX_RPC_PORT"]) == ("15000", "15015")
+    assert "MC_MIN_RPC_PORT" not in router.env
+    for fields in ({"rpc_ports": None}, {"transport": "tcp"}):
+        made = make({"prefill": {"count": 1}, "decode": {"count": 1}, **fields})
+        assert not any("MC_MIN_RPC_PORT" in spec.env for spec in made.processes)
+    assert "MC_MIN_RPC_PORT" not in make({"unified": {"count": 1}}).processes[0].env
+
+
+def test_what_is_said_of_a_range_of_hosts_holds_for_each() -> None:
+    made = make(
+        {
+            "prefill": {"count": 1, "hosts": ["n1"]},
+            "decode": {"count": 2, "hosts": ["n[2-3]"]},
+            "hosts": {"n[1-3]": {"env": {"NCCL_IB_HCA": "mlx5"}}, "n3": {"env": {"NCCL_IB_HCA": "own"}}},
+        }
+    )
+    assert {spec.name: spec.env.get("NCCL_IB_HCA") for spec in made.processes} == {
+        "prefill-0": "mlx5",
+        "decode-0": "mlx5",
+        "decode-1": "own",
+        "router": "mlx5",
+    }

@@ -39,6 +39,7 @@ SPECIAL = {
     "metadata.node": "a",
     "router.node": "a",
     "router.host": "0.0.0.0",
+    "router.policy": "random",
     "slurm.nodes": "node1",
 }
 

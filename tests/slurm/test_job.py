@@ -111,7 +111,8 @@ def test_hosts_that_stand_for_any_node_are_filled_by_slurm(slurm: Slurm, tmp_pat
 
 @pytest.mark.timeout(TIMEOUT_S + 60)
 def test_a_worker_that_ends_ends_the_job_with_an_error(slurm: Slurm, tmp_path: Path) -> None:
-    deployment = pair(("n1", "n2", "n3"), decode={"count": 1, "hosts": ["n2"], "flags": {"no-such-flag": True}})
+    decode = {"count": 1, "hosts": ["n2"], "port": free_ports(1)[0], "flags": {"no-such-flag": True}}
+    deployment = pair(("n1", "n2", "n3"), decode=decode)
     folder = export(deployment, tmp_path / "export")
     job = slurm.submit(folder, "pair.slurm")
     logs = folder / "logs" / job

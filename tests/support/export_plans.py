@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pdpanel.panel.deployment import Deployment, parse_deployment
 from pdpanel.panel.launch import LaunchPlan, PlannedFile, ProcessSpec, Readiness, Request, Role
 
-NASTY = (
+NASTY: tuple[str, ...] = (
     "",
     " ",
     "'",

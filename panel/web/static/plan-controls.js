@@ -79,6 +79,10 @@ function offers(field, context) {
   if (field.path === "router.kind" && dialect) {
     return [...none(dialect.routers.length > 0 ? `${dialect.routers[0]}, the usual one` : "none"), ...dialect.routers.map((name) => [name, name])];
   }
+  if (field.path === "router.policy") {
+    const policies = context.policies()[context.value("router.kind") || dialect?.routers[0]] ?? [];
+    return [...none("the router's own"), ...policies.map((name) => [name, name])];
+  }
   const choices = field.choices.map((name) => [name, name]);
   return field.default === null ? [...none("the usual one"), ...choices] : choices;
 }

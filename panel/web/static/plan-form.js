@@ -78,6 +78,7 @@ export function planForm() {
   const context = {
     dialect: () => plan.form.dialects.find(({ name }) => name === plan.dialect),
     dialects: () => plan.form.dialects,
+    policies: () => plan.form.policies,
     value: (path) => plan.values[path],
     tell(field, shown) {
       if (field.path === "engine") chooseEngine(shown);

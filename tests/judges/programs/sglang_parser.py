@@ -83,9 +83,15 @@ def main() -> None:
     with contextlib.redirect_stdout(sys.stderr):
         made = parser()
     names = sorted({name for action in made._actions for name in action.option_strings})
+    choices = {
+        name: sorted(str(value) for value in action.choices)
+        for action in made._actions
+        if action.choices is not None
+        for name in action.option_strings
+    }
     for line in sys.stdin:
         errors = [error_of(made, argv) for argv in json.loads(line)]
-        print(json.dumps({"errors": errors, "options": names}), flush=True)
+        print(json.dumps({"errors": errors, "options": names, "choices": choices}), flush=True)
 
 
 main()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pdpanel.engine.errors import ConfigError
 from pdpanel.panel.deployment import parse_deployment
@@ -214,6 +214,7 @@ def test_the_program_is_plain_python_of_old_versions_too() -> None:
     assert (file.path, file.program, file.shared) == ("proxy_server.py", True, False)
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=40), st.integers(1, 65535))
 def test_any_address_stays_a_value_of_the_program(address: str, port: int) -> None:
     made = placement([port], [port])

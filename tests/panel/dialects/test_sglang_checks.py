@@ -86,7 +86,7 @@ def test_what_is_only_for_pairs_is_refused_for_unified_workers() -> None:
 def test_notes() -> None:
     assert ids(made(engine_version="0.4.5")) >= {"sglang-version"}
     assert ids(made(workers={"tp": 2, "ep": 1, "moe_a2a": "mooncake"})) == {"sglang-expert-parallel"}
-    assert ids(made(workers={"moe_a2a": "telepathy"})) == {"sglang-choice"}
+    assert ids(made(workers={"moe_a2a": "telepathy"})) == {"flag-value-refused"}
     assert ids(made(workers={"elastic_ep": "mooncake"})) == {"sglang-elastic-ep"}
     assert ids(made(decode={"flags": {"disaggregation-enable-kv-checksum": True}})) == {"sglang-pair-flags"}
     assert ids(made(workers={"flags": {"disaggregation-enable-kv-checksum": True}})) == set()

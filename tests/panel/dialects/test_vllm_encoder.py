@@ -59,3 +59,10 @@ def test_tcp_is_said_to_both_sides() -> None:
 def test_what_encoders_cannot_stand_beside(fields: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         planned(**fields)
+
+
+def test_ranks_of_two_workers_never_share_a_port() -> None:
+    with pytest.raises(ConfigError, match=r"unified\.count.*unified\.hosts"):
+        planned(unified={"count": 2, "tp": 2}, encoder={"count": 1})
+    apart = planned(unified={"count": 2, "tp": 2, "hosts": ["a", "b"]}, encoder={"count": 1, "hosts": ["c"]})
+    assert process(apart, "unified-1").ports["ec"] == 14579

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pdpanel.engine.errors import PdpanelError
 from pdpanel.panel.deployment import parse_deployment
@@ -76,6 +76,7 @@ def made(fields: dict[str, Any]) -> LaunchPlan | None:
         return None
 
 
+@settings(deadline=None)
 @given(wanted())
 def test_no_two_processes_of_a_node_share_a_port(fields: dict[str, Any]) -> None:
     found = made(fields)
@@ -87,6 +88,7 @@ def test_no_two_processes_of_a_node_share_a_port(fields: dict[str, Any]) -> None
     assert all(len(ports) == len(set(ports)) for ports in held.values()), held
 
 
+@settings(deadline=None)
 @given(wanted())
 def test_the_connectors_json_has_keys_that_its_engine_knows(fields: dict[str, Any]) -> None:
     found = made(fields)
@@ -103,6 +105,7 @@ def test_the_connectors_json_has_keys_that_its_engine_knows(fields: dict[str, An
             assert entry["kv_role"] in {"kv_producer", "kv_consumer", "kv_both"}
 
 
+@settings(deadline=None)
 @given(wanted())
 def test_hostile_texts_stay_single_arguments_and_the_plan_survives_json(fields: dict[str, Any]) -> None:
     found = made(fields)
@@ -118,6 +121,7 @@ def test_hostile_texts_stay_single_arguments_and_the_plan_survives_json(fields: 
     assert json.loads(json.dumps(render(found)))
 
 
+@settings(deadline=None)
 @given(wanted())
 def test_workers_are_in_the_router_and_wait_for_servers_alone(fields: dict[str, Any]) -> None:
     found = made(fields)
@@ -134,6 +138,7 @@ def test_workers_are_in_the_router_and_wait_for_servers_alone(fields: dict[str, 
     assert all(str(spec.ports["http"]) in text for spec in found.processes if spec.role in WORKERS and not spec.rank)
 
 
+@settings(deadline=None)
 @given(wanted())
 def test_every_option_is_one_of_todays_vllm(fields: dict[str, Any]) -> None:
     table = load_table("vllm")

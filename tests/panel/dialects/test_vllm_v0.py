@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pdpanel.engine.errors import ConfigError
 from pdpanel.nic_probe import Severity
@@ -123,6 +123,7 @@ def test_the_buffer_stays_a_number(value: object, written: str) -> None:
     assert json.loads(text)["kv_buffer_size"] == float(str(value))
 
 
+@settings(deadline=None)
 @given(st.one_of(st.integers(1, 10**15), st.floats(1, 1e15, allow_nan=False)))
 def test_any_size_of_the_buffer_is_read_back_as_it_was(value: float) -> None:
     try:

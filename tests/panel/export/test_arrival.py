@@ -13,6 +13,7 @@ from pdpanel.panel.export.writing import write_folder
 from pdpanel.panel.launch import ProcessSpec
 from recorder import Recorder
 
+Drawn = list[tuple[str, list[str], dict[str, str]]]
 PROGRAMS = ("python3", "-strange", "a=b", "name with 'quotes' $(x)")
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12) | st.sampled_from(NASTY)
 # Some of these a shell keeps for itself, or would act upon.
@@ -24,11 +25,11 @@ PROCESSES = st.lists(
     min_size=1,
     max_size=12,
 )
-SOME = [("python3", list(NASTY), {f"X_{number}": word for number, word in enumerate(NASTY)})]
+SOME: Drawn = [("python3", list(NASTY), {f"X_{number}": word for number, word in enumerate(NASTY)})]
 SOME += [(program, ["--model-path", "-x", "'"], {"UID": "7", "IFS": "a"}) for program in PROGRAMS]
 
 
-def specs(drawn: list[tuple[str, list[str], dict[str, str]]]) -> list[ProcessSpec]:
+def specs(drawn: Drawn) -> list[ProcessSpec]:
     return [
         process(f"p-{number}", (program, f"p-{number}", *words), env=env)
         for number, (program, words, env) in enumerate(drawn)
@@ -43,7 +44,7 @@ def check(recorder: Recorder, wanted: list[ProcessSpec], *, marked: bool) -> Non
         assert arrived == dict(spec.env)
 
 
-def run_sh(drawn: list[tuple[str, list[str], dict[str, str]]], folder: Path) -> None:
+def run_sh(drawn: Drawn, folder: Path) -> None:
     recorder, wanted = Recorder(folder, PROGRAMS), specs(drawn)
     write_folder(export_files(plan_of(*wanted), deployment(), "sh"), folder / "out")
     started = recorder.run("./pd.sh", "start", cwd=folder / "out", hold=True)
@@ -59,7 +60,7 @@ def run_sh(drawn: list[tuple[str, list[str], dict[str, str]]], folder: Path) -> 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(PROCESSES)
-def test_words_arrive_through_the_script(drawn: list[tuple[str, list[str], dict[str, str]]]) -> None:
+def test_words_arrive_through_the_script(drawn: Drawn) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run_sh(drawn, Path(folder))
 
@@ -71,7 +72,7 @@ def test_known_troublemakers_arrive_through_the_script(tmp_path: Path) -> None:
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(PROCESSES)
-def test_words_arrive_through_pasted_commands(drawn: list[tuple[str, list[str], dict[str, str]]]) -> None:
+def test_words_arrive_through_pasted_commands(drawn: Drawn) -> None:
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         recorder, wanted = Recorder(folder, PROGRAMS), specs(drawn)

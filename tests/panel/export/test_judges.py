@@ -14,6 +14,7 @@ from typing import Any
 import compose_spec
 import pytest
 import yaml
+from compose_spec.models import ComposeSpecification
 from export_plans import NASTY, deployment, plan_of, process, two_nodes
 from pdpanel.panel.deployment import Deployment, parse_deployment
 from pdpanel.panel.export.export import export_files
@@ -147,12 +148,12 @@ def test_compose_takes_every_project(exports: dict[tuple[str, str], Path]) -> No
     for path in texts(exports, "compose", "compose.yaml"):
         text = interpolated(path.read_text("utf-8"))
         compose_spec.PyCompose.from_yaml(text)
-        compose_spec.ComposeSpecification.model_validate(yaml.safe_load(text))
+        ComposeSpecification.model_validate(yaml.safe_load(text))
 
 
 def test_a_compose_project_with_a_mistake_is_refused() -> None:
     with pytest.raises(Exception, match="depends_on"):
-        compose_spec.ComposeSpecification.model_validate(
+        ComposeSpecification.model_validate(
             {"services": {"a": {"image": "x", "depends_on": {"b": {"condition": "service_happy"}}}}}
         )
 

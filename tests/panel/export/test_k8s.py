@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from pdpanel.engine.errors import ConfigError
 from pdpanel.panel.deployment import Deployment, parse_deployment
 from pdpanel.panel.export.export import export_files
 from pdpanel.panel.export.k8s_services import cluster_of, plain_name
-from pdpanel.panel.export.k8s_text import member_texts
+from pdpanel.panel.export.k8s_text import mark, member_texts
 from pdpanel.panel.export.writing import write_folder
 from pdpanel.panel.host_facts import elsewhere
 from pdpanel.panel.plan import plan
@@ -70,7 +70,7 @@ def pods(documents: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]
             yield name, spec["template"]
 
 
-def argv_of(template: dict[str, Any], variables: dict[str, str]) -> list[str]:
+def argv_of(template: dict[str, Any], variables: Mapping[str, str]) -> list[str]:
     (container,) = template["spec"]["containers"]
     return [expand(word, variables) for word in [*container["command"], *container.get("args", [])]]
 
@@ -147,12 +147,16 @@ def test_a_group_gets_its_ranks_and_addresses_from_its_set() -> None:
     assert service["spec"]["selector"]["leaderworkerset.sigs.k8s.io/worker-index"] == "0"
 
 
+def unmarked(worker: str, rank: int, alone: bool) -> str:
+    raise AssertionError(f"{worker} has no mark")
+
+
 def test_nodes_of_a_worker_that_differ_by_more_than_their_rank_are_refused() -> None:
-    assert member_texts([["r1x"], ["r2x"], ["r3x"]], [{}, {}, {}], "f") == ["r$(LWS_WORKER_INDEX)x"]
+    assert member_texts([["r1x"], ["r2x"], ["r3x"]], [unmarked] * 3, "f") == ["r$(LWS_WORKER_INDEX)x"]
     with pytest.raises(ConfigError, match=r"prefill\.nodes"):
-        member_texts([["a"], ["b"]], [{}, {}], "prefill.nodes")
+        member_texts([["a"], ["b"]], [unmarked] * 2, "prefill.nodes")
     with pytest.raises(ConfigError, match=r"prefill\.nodes"):
-        member_texts([["a"], ["a", "b"]], [{}, {}], "prefill.nodes")
+        member_texts([["a"], ["a", "b"]], [unmarked] * 2, "prefill.nodes")
 
 
 @pytest.mark.parametrize(
@@ -239,14 +243,16 @@ def test_hostile_names_arrive_as_they_are(model: str, value: str, served: str) -
     cluster = cluster_of(deployment)
     templates = dict(pods(manifests(files_of(fields))))
     decode = next(spec for spec in cluster.plan.processes if spec.name == "decode-0")
-    variables = {
-        "POD_IP": "pdpanel-k8s-decode-0-0-address",
-        "LWS_LEADER_ADDRESS": "pdpanel-k8s-decode-0-0-address",
-        "LWS_WORKER_INDEX": "0",
-    }
+    variables = dict.fromkeys(("POD_IP", "LWS_LEADER_ADDRESS"), mark("decode-0", 0))
     assert argv_of(templates["pd-decode-0/leader"], variables) == list(decode.argv)
     variable = next(each for each in templates["pd-router"]["spec"]["containers"][0]["env"] if each["name"] == "X")
     assert expand(variable["value"], {}) == value
+
+
+def test_a_job_of_slurms_is_refused() -> None:
+    fields = {**SGLANG, "dialect": "rocm-mad", "model": "DeepSeek-V3", "slurm": {"nodes": ["n1", "n2"]}}
+    with pytest.raises(ConfigError, match="export it as slurm"):
+        cluster_of(parse_deployment(fields))
 
 
 def test_the_same_deployment_gives_the_same_bytes() -> None:

@@ -102,6 +102,49 @@ def test_classes_of_vllm() -> None:
     assert [key.names for key in keys] == [("kv_connector",), ("kv_role",)]
 
 
+def test_values_that_are_constants() -> None:
+    source = """
+FEW = ["a", "b"]
+MORE = FEW + ["c"]
+MADE = list(found)
+parser.add_argument("--listed", choices=["x", 1])
+parser.add_argument("--more", choices=MORE)
+parser.add_argument("--made", choices=MADE)
+parser.add_argument("--half", choices=["auto"] + MADE)
+class Fields:
+    mode: A[Literal["null", "prefill"], "The mode."] = "null"
+    maybe: A[Optional[Literal["y"]], Arg(help="x")] = None
+    named: A[str, Arg(choices=FEW)] = "a"
+    free: A[str, "Any."] = ""
+"""
+    read = _read("sglang", srt__server_args=source)
+    assert {name: option.choices for name, option in read.items()} == {
+        "--listed": ("x", "1"),
+        "--more": ("a", "b", "c"),
+        "--made": (),
+        "--half": (),
+        "--mode": ("null", "prefill"),
+        "--maybe": ("y",),
+        "--named": ("a", "b"),
+        "--free": (),
+    }
+
+
+def test_values_come_and_go_and_may_be_unknown_in_between(tmp_path: Path) -> None:
+    texts = {"0.1": '["x", "y"]', "0.2": "made()", "0.3": '["y", "z"]'}
+    wheels = [_wheel(tmp_path, version, f'p.add_argument("--a", choices={text})') for version, text in texts.items()]
+    (table,) = tables_of([read_sources(wheel) for wheel in wheels])
+    option = table.options["--a"]
+    takes = {value: [option.takes(value, (0, number, 0)) for number in (1, 2, 3)] for value in "xyzq"}
+    assert takes == {
+        "x": [True, True, False],
+        "y": [True, True, True],
+        "z": [False, True, True],
+        "q": [False, True, False],
+    }
+    assert option.values_at((0, 3, 0)) == ("y", "z")
+
+
 def _wheel(folder: Path, version: str, text: str) -> Path:
     path = folder / f"sglang-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:

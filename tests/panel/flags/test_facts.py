@@ -28,8 +28,7 @@ def test_facts_name_options_that_releases_have(engine: str) -> None:
     for merger in facts.mergers:
         assert {merger.switch, merger.valued, merger.new} <= set(table.options)
         assert table.options[merger.switch].kind is Kind.SWITCH
-    for short in facts.abbreviations:
-        assert short.long in table.options
+    assert set(facts.abbreviations.values()) <= set(table.options)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -59,7 +58,7 @@ def test_every_successor_is_reached(engine: str) -> None:
         words = [fact.old] if option.kind is Kind.SWITCH else [fact.old, "1"]
         made = translate(engine, option.lives[-1].until, words)
         assert fact.old not in made.arguments, fact.old
-        assert [finding.id for finding in made.findings] == ["flag-translated"]
+        assert [one.id for one in made.findings if one.id != "flag-value-refused"] == ["flag-translated"], fact.old
 
 
 def test_the_doctor_knows_what_the_tables_know() -> None:

@@ -46,7 +46,7 @@ SGLANG = [
     ),
     ("", "--disable-cuda-graph", "--disable-cuda-graph"),
     ("0.5.12", "--cuda-graph-backend-prefill=disabled --cuda-graph-backend-decode disabled", "--disable-cuda-graph"),
-    ("0.5.23", "--nsa-prefill flashmla", "--dsa-prefill-backend flashmla"),
+    ("0.5.23", "--nsa-prefill flashmla_sparse", "--dsa-prefill-backend flashmla_sparse"),
     ("0.5.23", "--nsa-prefill-cp-mode in-seq-split", "--cp-strategy zigzag"),
     ("0.5.23", "--stream-output --incremental-streaming-output", "--incremental-streaming-output"),
     ("0.5.23", "--load-form auto", "--load-format auto"),
@@ -105,6 +105,32 @@ def test_a_version_beyond_those_that_were_read_only_warns() -> None:
         assert finding.severity is Severity.WARNING
     (finding,) = translate("sglang", "9.9.9", ["--torchao-config", "x"]).findings
     assert finding.severity is Severity.ERROR
+
+
+@pytest.mark.parametrize(
+    ("version", "written", "word"),
+    [
+        ("0.5.23", "--attention-backend cutlass_mla", "gone in 0.5.20"),
+        ("0.5.9", "--disaggregation-transfer-backend=mooncake_tcp", "since 0.5.13"),
+        ("0.5.23", "--nsa-decode-backend flasmla", "in none"),
+    ],
+)
+def test_a_value_that_a_version_does_not_take_is_an_error(version: str, written: str, word: str) -> None:
+    finding = next(one for one in translate("sglang", version, written.split()).findings if one.severity == "error")
+    assert finding.id == "flag-value-refused"
+    assert word in finding.evidence[1].value
+    assert finding.remedy.startswith("Use ")
+
+
+def test_a_value_of_a_version_that_takes_it_or_computes_its_values_is_fine() -> None:
+    for version, written in (
+        ("0.5.19", "--attention-backend cutlass_mla"),
+        ("0.5.13", "--disaggregation-transfer-backend mooncake_tcp"),
+        ("0.5.23", "--tool-call-parser a-plug-in-of-mine"),
+    ):
+        assert translate("sglang", version, written.split()).findings == ()
+    (finding,) = translate("sglang", "", ["--attention-backend", "cutlass_mla"]).findings
+    assert finding.severity is Severity.WARNING
 
 
 def test_a_change_is_said_with_what_it_rests_on() -> None:
@@ -184,7 +210,8 @@ def _arguments(draw: st.DrawFn) -> list[str]:
 def test_what_is_not_refused_exists_and_a_second_translation_changes_nothing(words: list[str], version: str) -> None:
     assert _TABLE is not None
     made = translate("sglang", version, words)
-    refused = {finding.subject for finding in made.findings if finding.severity is Severity.ERROR}
+    errors = [finding for finding in made.findings if finding.severity is Severity.ERROR]
+    refused = {finding.subject for finding in errors if finding.id != "flag-value-refused"}
     names = {word for word in made.arguments if word.startswith("--")}
     assert {name for name in names if not _TABLE.has(name, version_of(version))} == refused
     again = translate("sglang", version, made.arguments)

@@ -24,6 +24,14 @@ def test_an_own_case_is_reproduced(name: str) -> None:
     assert parse_deployment_text(dump_deployment(deployment)) == deployment
 
 
+def test_a_router_may_do_without_the_variables_of_workers() -> None:
+    case = case_of("tcp-of-an-older-version")
+    for command in case["commands"]:
+        command["env"] = {}
+    case["env"] = {"MC_FORCE_TCP": "1"}
+    assert_same(render(plan(parse_deployment(deployment_of(case["inputs"])), elsewhere(), None)), case)
+
+
 def test_experts_without_dp_attention_ask_for_a_copy_per_rank() -> None:
     inputs = {"engine": "sglang", "model": "org/moe", "tp": 4, "dp": 8, "ep_backend": "mooncake"}
     made = plan(parse_deployment(deployment_of(inputs)), elsewhere(), None)
@@ -42,7 +50,7 @@ def test_the_order_of_options_is_no_difference_and_their_words_are() -> None:
     assert sorted_argv(["python3", "x"]) != sorted_argv(["python", "y"])
 
 
-@pytest.mark.parametrize("change", ["argv", "env", "node", "files"])
+@pytest.mark.parametrize("change", ["argv", "env", "own env", "router env", "node", "files", "fewer"])
 def test_a_difference_is_seen(change: str) -> None:
     case = case_of("single-node-with-policy")
     got = render(plan(parse_deployment(deployment_of(case["inputs"])), elsewhere(), None))
@@ -50,6 +58,12 @@ def test_a_difference_is_seen(change: str) -> None:
         case["commands"][0]["argv"][-1] = "8"
     elif change == "env":
         case["env"] = {}
+    elif change == "own env":
+        case["commands"][1]["env"] = {"A": "1"}
+    elif change == "router env":
+        case["commands"][2]["env"] = {"A": "1"}
+    elif change == "fewer":
+        case["commands"].append(case["commands"][0])
     elif change == "node":
         case["commands"][1]["node"] = "10.1.0.2"
     else:

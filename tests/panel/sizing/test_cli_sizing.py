@@ -60,6 +60,7 @@ def test_json_for_programs(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
         "gpus": 4,
         "tp_sizes": [1, 2],
         "links": {"rate_gbps": 100, "count": 1, "carrier": "tcp", "efficiency": None},
+        "cores": None,
     }
 
 

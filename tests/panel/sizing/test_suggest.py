@@ -215,7 +215,7 @@ def test_workers_that_share_cores(models: Mapping[str, Any]) -> None:
     assert {split.bound for split in one.splits} == {Bound.CORES}
     assert {split.capacity.value for split in one.splits} == {0.5}
     assert "shared cores 0.5" in one.splits[0].capacity.formula
-    assert "The workers share 1 cores" in " ".join(one.splits[0].assumes)
+    assert "The workers share 1 of the CPU's cores" in " ".join(one.splits[0].assumes)
     many = suggest(facts, load, Fleet(4, (1,), cores=64), measured=speeds, keep=50)
     alone = suggest(facts, load, Fleet(4, (1,)), measured=speeds, keep=50)
     assert many.splits[0].name == alone.splits[0].name == "2P2D"

@@ -6,10 +6,10 @@ import json
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pdpanel.engine.errors import ConfigError
+from pdpanel.engine.errors import CapacityError, ConfigError
 from pdpanel.panel.deployment import parse_deployment
 from pdpanel.panel.host_facts import elsewhere
-from pdpanel.panel.launch import LaunchPlan
+from pdpanel.panel.launch import LaunchPlan, decode_plan, encode_plan
 from pdpanel.panel.plan import plan
 
 from .sglang_plans import QUIET, option, process
@@ -89,3 +89,90 @@ def test_a_name_is_an_argument_or_a_plain_error(model: str) -> None:
         assert error.field == "model"
     else:
         assert process(made, "prefill-0").argv[4] == model
+
+
+PARALLEL = st.sampled_from(
+    [
+        {},
+        {"tp": 2},
+        {"tp": 8, "pp": 2},
+        {"tp": 8, "dp": 8},
+        {"tp": 8, "dp": 8, "dp_attention": True},
+        {"tp": 16, "attn_dp": 2, "moe_a2a": "mooncake"},
+        {"tp": 8, "attn_dp": 3},
+        {"tp": 8, "moe_a2a": "x", "elastic_ep": "mooncake"},
+    ]
+)
+OWN = st.sampled_from(
+    [
+        *({}, {}, {"dist_port": 5000}, {"bootstrap_port": 9001}, {"nics": ["m0"]}, {"nics": {"0": ["m0"]}}),
+        *({"npu_phy_id": 2}, {"encoder_transfer": "mooncake"}, {"flags": {"page-size": 1}}, {"flags": {"tp-size": 2}}),
+        *({"flags": {"disable-cuda-graph": True, "zzz": [1, "a b"]}}, {"base_gpu_id": 4}, {"port": 31000}),
+    ]
+)
+HOSTS = st.sampled_from(
+    [{}, {"hosts": ["n[1-4]"]}, {"hosts": ["n[1-4]"], "nodes": 2}, {"hosts": ["10.0.0.1", "fd00::2"]}]
+)
+COUNTS = st.integers(1, 3)
+PAIRS = st.builds(
+    lambda where, sizes, a, b, c, d: {
+        "prefill": {"count": a, **sizes, **c, **where},
+        "decode": {"count": b, **sizes, **d, **where},
+    },
+    *(HOSTS, PARALLEL, COUNTS, COUNTS, OWN, OWN),
+)
+ALONE = st.builds(
+    lambda where, sizes, n, own: {"unified": {"count": n, **sizes, **own, **where}}, HOSTS, PARALLEL, COUNTS, OWN
+)
+OTHERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "transport": st.sampled_from(["mooncake", "mooncake_tcp", "nixl", "mori"]),
+        "nics": st.sampled_from(["auto", ["m0", "m1"]]),
+        "engine_version": VERSIONS,
+        "router": st.sampled_from([{}, {"kind": "none"}, {"kind": "smg"}, {"kind": "mini_lb"}, {"kind": "bundled"}]),
+        "gpu_selection": st.sampled_from(["none", "visible-devices", "base-gpu-id"]),
+        "observe": st.booleans(),
+        "rpc_ports": st.sampled_from(["auto", None]),
+        "modelscope": st.booleans(),
+    },
+)
+RARE = st.sampled_from(
+    [
+        *(
+            {},
+            {},
+            {},
+            {"store": {}},
+            {"store": {"start": False, "metadata": "P2PHANDSHAKE"}},
+            {"encoder": {"count": 2}},
+        ),
+        *({"dialect": "sglang-legacy"}, {"dialect": "sglang-legacy", "metadata": "etcd://n1:2379"}, {"nvlink": True}),
+        *({"transport": "ascend", "ascend": {"store_url": "tcp://n1:1"}}, {"ascend": {"via_mooncake": True}}),
+        *(
+            {"transport": "nixl", "nixl": {"backend": "UCX"}},
+            {"limits": {"queue_size": 3}},
+            {"limits": {"thread_pool": 2}},
+        ),
+    ]
+)
+DEPLOYMENTS = st.builds(lambda roles, others, rare: {**roles, **others, **rare}, st.one_of(PAIRS, ALONE), OTHERS, RARE)
+
+
+@settings(deadline=None, max_examples=200)
+@given(DEPLOYMENTS)
+def test_any_deployment_is_planned_or_refused_in_one_sentence(fields: dict[str, object]) -> None:
+    try:
+        made = plan(parse_deployment({"engine": "sglang", "model": "org/m", **fields}), elsewhere(), None)
+    except (ConfigError, CapacityError) as error:
+        assert "\n" not in str(error)
+        return
+    assert decode_plan(encode_plan(made)) == made
+    names = {spec.name for spec in made.processes}
+    for spec in made.processes:
+        assert all(isinstance(word, str) for word in spec.argv)
+        assert all(isinstance(value, str) for value in spec.env.values())
+        assert set(spec.after) <= names
+        assert not [word for word in spec.argv if word in ("", "None", "True", "False")]
+    for finding in made.findings:
+        assert finding.reason and finding.evidence

@@ -1,0 +1,1 @@
+"""Programs that plans carry to other hosts as files; nothing here is imported."""
