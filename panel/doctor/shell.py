@@ -12,6 +12,7 @@ import shlex
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 __all__ = ["ShellCommand", "is_assignment", "shell_commands", "shell_statements"]
 
@@ -29,6 +30,7 @@ _FENCE = re.compile(r"```|~~~")
 _OPENING = re.compile(r"(?:\A|(?<=[\s=]))(['\"])(?=\s*\Z|\s*[\[{])")
 _MOST_QUOTED_LINES = 400
 _MOST_WORDS = 8192
+_MOST_LINES = 20_000
 _PROMPT = re.compile(r"\A(?:[$%>]|[\w.@:~/-]{1,60}[$#]) (?=\S)")
 _OPERATORS = frozenset(";&|()\n")
 _DECLARING = frozenset({"export", "declare", "typeset", "readonly", "local"})
@@ -71,7 +73,7 @@ def shell_statements(text: str) -> list[ShellCommand]:
     variables: dict[str, str] = {}
     exported: dict[str, str] = {}
     commands: list[ShellCommand] = []
-    for number, line, places in _logical_lines(text[:_MOST_CHARACTERS]):
+    for number, line, places in islice(_logical_lines(text[:_MOST_CHARACTERS]), _MOST_LINES):
         if array := _ARRAY.match(line):
             inside = line[array.end() :].rpartition(")")[0]
             elements = [word.text for words in _Words(inside, variables).simple_commands() for word in words]

@@ -1,7 +1,7 @@
 # The verbs. What stands above this line is the plan's; below it is the same on every node.
 
 readonly self=${BASH_SOURCE[0]##*/}
-home=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
+home=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 readonly home
 readonly folder=$home/$label
 readonly run=$folder/run

@@ -92,7 +92,7 @@ spawn() {
   for port in ${ports[@]+"${ports[@]}"}; do
     if listens "$port"; then fail "port $port of $name is taken by another process"; fi
   done
-  place=$(cd -- "$folder" && cd -- "${directory:-.}" && pwd) || fail "$name cannot start in $directory: no such folder"
+  place=$(cd -- "$folder" && CDPATH='' cd -- "${directory:-.}" && pwd) || fail "$name cannot start in $directory: no such folder"
   place_files "$place"
   read -r token </proc/sys/kernel/random/uuid
   (

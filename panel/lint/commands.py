@@ -19,19 +19,21 @@ from .fixes import fix
 from .flags import flag_findings, translate_options
 from .rewrite import Rewrite
 
-__all__ = ["corrected_text", "judged", "read_commands", "rewritten"]
+__all__ = ["MOST_JUDGED", "corrected_text", "judged", "read_commands", "rewritten"]
 
 _MOST_ROUNDS = 6
-_MOST_COMMANDS = 512
+MOST_JUDGED = 96
+"""Commands of a text that are judged: rules compare each with each."""
 
 
-def read_commands(text: str, source: str, engine_version: str) -> list[WrittenCommand]:
+def read_commands(text: str, source: str, engine_version: str, most: int = MOST_JUDGED) -> list[WrittenCommand]:
     """Returns the commands of a script; where it names no program, its options as pieces of one.
 
     Args:
         engine_version: taken for commands that do not tell theirs; empty is today's.
+        most: how many of them; the first count.
     """
-    found = (written_commands(text, source) or written_fragments(text, source))[:_MOST_COMMANDS]
+    found = (written_commands(text, source) or written_fragments(text, source))[:most]
     return with_version(found, engine_version)
 
 

@@ -22,7 +22,7 @@ __all__ = ["flag_findings", "translate_options"]
 
 # Findings of the doctor that say the same of an option, or of a configuration's key.
 _SAID = frozenset({"flag-gone", "flag-abbreviated", "flag-twice"})
-_MOST_WORDS = 2048
+_MOST_WORDS = 1024
 
 
 def flag_findings(commands: Iterable[WrittenCommand], said: Iterable[Finding]) -> Iterator[Finding]:

@@ -86,7 +86,7 @@ def import_texts(texts: Sequence[tuple[str, str]], name: str = "imported") -> Im
         elif pasted.kind in {Kind.COMPOSE, Kind.MANIFEST}:
             commands += manifest_commands(pasted, source)
         elif pasted.kind in {Kind.SHELL, Kind.SLURM}:
-            commands += read_commands(text, source, "")
+            commands += read_commands(text, source, "", _MOST_COMMANDS)
             configs += [value for _, _, value in embedded_objects(text) if mooncake_dialects(value)]
     return _imported(commands[:_MOST_COMMANDS], configs, name, texts[0][0] if texts else "input")
 

@@ -20,7 +20,7 @@ from ..doctor.shell import ShellCommand
 from ..doctor.worker import WorkerArguments
 from ..host_facts import elsewhere
 from ..plan import plan
-from .commands import corrected_text, judged, read_commands, rewritten, with_version
+from .commands import MOST_JUDGED, corrected_text, judged, read_commands, rewritten, with_version
 from .edit import Edit, apply_edits
 from .json_text import compact, embedded_objects, pretty, repair
 from .kind import MOST_CHARACTERS, Kind, Pasted, recognise
@@ -95,8 +95,14 @@ def _shell(pasted: Pasted, source: str, engine_version: str) -> _Judged:
             edits.append(Edit(start, end, pretty(right)))
     if not commands and not configs:
         return _nothing(pasted, source, engine_version)
+    if len(commands) >= MOST_JUDGED:
+        evidence = (Evidence(source, f"{MOST_JUDGED} commands and more"),)
+        reason = f"Only the first {MOST_JUDGED} commands were judged."
+        findings = (*findings, TOO_LARGE.finding(Severity.INFO, source, evidence, reason, "Lint it in pieces."))
     # The configs go first, since their places were read from this text.
-    corrected = corrected_text(apply_edits(text, edits), source, engine_version)
+    corrected = apply_edits(text, edits)
+    if commands:
+        corrected = corrected_text(corrected, source, engine_version)
     return _Judged(findings, corrected)
 
 

@@ -23,7 +23,7 @@ from .kind import Kind, Pasted
 
 __all__ = ["Container", "containers", "corrected_manifest", "manifest_commands"]
 
-_MOST_CONTAINERS = 256
+_MOST_CONTAINERS = 96
 _MOST_NODES = 50_000
 _DEEPEST = 24
 _ENTRY_POINTS = (("vllm/vllm-openai", ("vllm", "serve")),)

@@ -12,6 +12,8 @@ from ..doctor.command import Option, WrittenCommand, options_of
 
 __all__ = ["Change", "Rewrite"]
 
+_MOST_OPTIONS = 512
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -35,7 +37,9 @@ class Rewrite:
         self.written = written
         self.changes: list[Change] = []
         self.variables: dict[str, str | None] = {}
-        self._options = options_of(written.command.words[written.first :])[0]
+        # A command of a deployment has tens of options; one with thousands is not put right.
+        options = options_of(written.command.words[written.first :])[0]
+        self._options = options if len(options) <= _MOST_OPTIONS else []
 
     @property
     def words(self) -> Sequence[str]:

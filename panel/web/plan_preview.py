@@ -6,8 +6,6 @@ Called by `plan_routes`; the values are JSON for `static/plan-*.js`.
 
 from __future__ import annotations
 
-import difflib
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +22,10 @@ from ..planning.fields import set_fields
 from ..planning.read_nodes import read_nodes
 from .plan_form import FormField, knows
 from .plan_lines import REMOVED, from_shown, read_host_lines, to_shown
-from .plan_shell import nodes_of, plan_text
+from .plan_shell import nodes_of
 from .plan_yaml import Document, change, read_document, read_fields
 
-__all__ = ["Edit", "differences", "plan_of_text", "preview", "refuse_dumps"]
-
-_MOST_DIFF_LINES = 4000
+__all__ = ["Edit", "plan_of_text", "preview", "refuse_dumps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,32 +78,6 @@ def plan_of_text(text: str) -> tuple[Deployment, LaunchPlan]:
     """
     deployment = parse_deployment(read_fields(text))
     return deployment, _plan(deployment)
-
-
-def differences(before: str, after: str, of: str) -> dict[str, Any]:
-    """Returns what changed from one deployment text to another, as lines {sign, text}.
-
-    Args:
-        before: the text that the person began with.
-        after: the text of now.
-        of: "yaml" compares the texts, "commands" the plans that they make.
-
-    Raises:
-        ConfigError: one of them makes no plan; only for commands.
-    """
-    if of == "commands":
-        before, after = (plan_text(plan_of_text(text)[1]) for text in (before, after))
-    old, new = before.splitlines(), after.splitlines()
-    lines: list[dict[str, str]] = []
-    # Two lines of file names come first.
-    for line in itertools.islice(difflib.unified_diff(old, new, lineterm="", n=3), 2, _MOST_DIFF_LINES):
-        sign = "@" if line.startswith("@@") else line[:1]
-        lines.append({"sign": sign, "text": line if sign == "@" else line[1:]})
-    return {"lines": lines, "added": _count(lines, "+"), "removed": _count(lines, "-")}
-
-
-def _count(lines: Sequence[Mapping[str, str]], sign: str) -> int:
-    return sum(line["sign"] == sign for line in lines)
 
 
 def _edited(document: Document, edit: Edit, fields: Mapping[str, FormField]) -> Document:

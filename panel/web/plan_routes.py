@@ -19,10 +19,11 @@ from ..deployment import parse_deployment
 from ..dialects.registry import DIALECTS
 from ..own_presets import own_presets, save_own_preset
 from .plan_body import Body, Name, Text, answer, read_body
+from .plan_diff import differences
 from .plan_form import form_document, form_fields
 from .plan_lint import imported, linted
 from .plan_nics import nics_of
-from .plan_preview import Edit, differences, preview
+from .plan_preview import Edit, preview
 from .plan_starts import default_text, start_text, starts
 from .plan_yaml import read_fields
 from .port import Source

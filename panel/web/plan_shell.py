@@ -12,7 +12,7 @@ from typing import Any
 from ..launch import LaunchPlan, PlannedFile, ProcessSpec
 from ..render import file_key
 
-__all__ = ["command_text", "nodes_of", "plan_text"]
+__all__ = ["command_text", "nodes_of"]
 
 
 def command_text(argv: Iterable[str], env: Mapping[str, str] | None = None, cwd: str = "") -> str:
@@ -75,13 +75,3 @@ def _command(spec: ProcessSpec) -> dict[str, Any]:
         "ports": dict(spec.ports),
         "rank": spec.rank,
     }
-
-
-def plan_text(plan: LaunchPlan) -> str:
-    """Returns all of a plan as one text, to compare it with another's."""
-    blocks: list[str] = []
-    for node in nodes_of(plan):
-        for entry in node["entries"]:
-            where = f" on {node['name']}" if node["name"] else ""
-            blocks.append(f"# {entry['name']}{where}\n{entry['text'].rstrip()}\n")
-    return "\n".join(blocks)

@@ -16,7 +16,7 @@ from pdpanel.panel.dialects.registry import DIALECTS
 from pdpanel.panel.launch import LaunchPlan, PlannedFile, ProcessSpec, Readiness, Request, Role
 from pdpanel.panel.web import plan_preview
 from pdpanel.panel.web.plan_form import form_fields
-from pdpanel.panel.web.plan_preview import Edit, differences, plan_of_text, preview
+from pdpanel.panel.web.plan_preview import Edit, plan_of_text, preview
 from pdpanel.panel.web.plan_shell import command_text, nodes_of
 from pdpanel.panel.web.plan_starts import default_text
 
@@ -187,17 +187,3 @@ def test_a_finding_stands_beside_the_field_that_causes_it(
     monkeypatch.setattr("pdpanel.panel.plan.dialect_of", lambda deployment: dialect)
     answer = ask(default_text())
     assert [(one["id"], one["field"]) for one in answer["findings"] if one["id"] == "some-id"] == [("some-id", field)]
-
-
-def test_differences_of_texts_and_of_what_they_come_to() -> None:
-    before = default_text()
-    after = ask(before, ("prefill.count", "2"))["text"]
-    found = differences(before, after, "yaml")
-    assert found["added"] == found["removed"] == 1
-    assert {line["sign"] for line in found["lines"]} == {"@", "+", "-", " "}
-    commands = differences(before, after, "commands")
-    assert any(line == {"sign": "+", "text": "# prefill-1"} for line in commands["lines"])
-    assert differences(before, before, "commands")["lines"] == []
-    assert differences("a: 1", "b", "yaml")["lines"][-1] == {"sign": "+", "text": "b"}
-    with pytest.raises(ConfigError):
-        differences(before, "model: [", "commands")

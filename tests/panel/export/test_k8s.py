@@ -21,6 +21,7 @@ from pdpanel.panel.export.k8s_text import mark, member_texts
 from pdpanel.panel.export.writing import write_folder
 from pdpanel.panel.host_facts import elsewhere
 from pdpanel.panel.plan import plan
+from pdpanel.presets import load_preset, preset_names
 
 PAIR: dict[str, Any] = {"model": "m", "prefill": {"count": 1}, "decode": {"count": 1}}
 SGLANG: dict[str, Any] = {**PAIR, "engine": "sglang", "engine_version": "0.5.23"}
@@ -81,6 +82,23 @@ def test_kubernetes_takes_all_objects(case: str) -> None:
     assert {"Service", "NetworkPolicy"} < {document["kind"] for document in documents}
     for document in documents:
         check(document)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_kubernetes_takes_every_preset() -> None:
+    refused = set()
+    for name in preset_names():
+        try:
+            documents = manifests(files_of(dict(load_preset(name))))
+        except ConfigError:
+            refused.add(name)
+            continue
+        assert documents, name
+        for document in documents:
+            check(document)
+    # One is a job of Slurm's, and one needs the name of a network interface of its pods.
+    assert len(refused) <= 2, refused
 
 
 def test_the_schemas_refuse_what_kubernetes_refuses() -> None:
@@ -243,7 +261,7 @@ def test_hostile_names_arrive_as_they_are(model: str, value: str, served: str) -
     cluster = cluster_of(deployment)
     templates = dict(pods(manifests(files_of(fields))))
     decode = next(spec for spec in cluster.plan.processes if spec.name == "decode-0")
-    variables = dict.fromkeys(("POD_IP", "LWS_LEADER_ADDRESS"), mark("decode-0", 0))
+    variables = {name: mark("decode-0", 0) for name in ("POD_IP", "LWS_LEADER_ADDRESS")}
     assert argv_of(templates["pd-decode-0/leader"], variables) == list(decode.argv)
     variable = next(each for each in templates["pd-router"]["spec"]["containers"][0]["env"] if each["name"] == "X")
     assert expand(variable["value"], {}) == value

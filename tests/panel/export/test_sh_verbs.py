@@ -97,6 +97,7 @@ def exported(tmp_path: Path) -> Iterator[Exported]:
 def test_a_life(exported: Exported) -> None:
     first, second = engine("prefill-0"), engine("router", after=("prefill-0",))
     url = second.ready.url
+    exported.environ["CDPATH"] = "/"
     exported.write(plan_of(first, second, requests=(Request(("curl", "-X", "POST", url)),)))
     assert "prefill-0            stopped" in exported.call("status", expect=3)
     assert "router is ready" in exported.call("start")
