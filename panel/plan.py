@@ -63,7 +63,7 @@ def plan(deployment: Deployment, host: HostFacts, ids: RunIds | None, nodes: Nod
         files=draft.files,
         prepare=draft.prepare,
         dialect=dialect.name,
-        engine_version=deployment.engine_version,
+        engine_version=deployment.engine_version or dialect.version,
         addresses=placement.addresses,
         env=common,
         requests=draft.requests,

@@ -22,6 +22,9 @@ from .file_lock import locked
 from .host_facts import HostFacts, this_host
 from .launch import LaunchPlan, decode_plan, encode_plan
 from .plan import RunIds, plan
+from .planning.node_facts import Nodes
+from .planning.probed_ports import probed_ports
+from .planning.read_nodes import needs_this_host, probe_this_host
 from .rundir import RunDir, new_run_id
 from .runner import protocol
 from .runner.client import ask
@@ -39,7 +42,7 @@ from .views import ProcessView, RunView, to_view
 
 __all__ = ["Planner", "ProcessView", "RunView", "Runs"]
 
-Planner = Callable[[Deployment, HostFacts, RunIds], LaunchPlan]
+Planner = Callable[[Deployment, HostFacts, RunIds, Nodes], LaunchPlan]
 
 _START_TIMEOUT_S = 20.0
 _STOP_SILENCE_S = 120.0
@@ -223,11 +226,17 @@ class Runs:
         return logs[name]
 
     def _plan(self, deployment: Deployment, rundir: RunDir) -> LaunchPlan:
-        host = this_host(ports.taken_ports(deployment.host, _wanted_ports(deployment)) | self._promised_ports())
+        host = this_host(
+            ports.taken_ports(deployment.host, probed_ports(deployment, dialect_of(deployment)))
+            | self._promised_ports()
+        )
         # A path means what it means where the person stands, not in the run's directory.
         local = Path(deployment.model).expanduser()
         found = deployment.model_copy(update={"model": os.path.abspath(local)}) if local.exists() else deployment
-        return self._planner(found, host, RunIds(rundir.run_id, str(rundir.path), str(self._config.cache_dir)))
+        ids = RunIds(rundir.run_id, str(rundir.path), str(self._config.cache_dir))
+        # Looking at devices costs a start half a second, so it is done only for a deployment that goes by them.
+        nodes = {"": probe_this_host(inherited_environment())} if needs_this_host(deployment) else {}
+        return self._planner(found, host, ids, nodes)
 
     def _promised_ports(self) -> frozenset[int]:
         """Returns the ports of runs that may not have bound them yet."""
@@ -311,17 +320,6 @@ class Runs:
             if rundir.run_id == run_id:
                 return rundir
         raise NotFoundError("run", run_id, "is not a run of this user", "name one that `pdpanel status` lists")
-
-
-def _wanted_ports(deployment: Deployment) -> frozenset[int]:
-    """Returns the ports that a plan of the deployment may choose from, and those that it names."""
-    defaults = dialect_of(deployment).ports
-    firsts = {*defaults.http.values(), *defaults.kv.values(), defaults.dist, defaults.router}
-    firsts |= {defaults.bootstrap} if defaults.bootstrap is not None else set()
-    parts = [deployment.prefill, deployment.decode, deployment.unified, deployment.encoder]
-    firsts |= {port for part in parts for port in (part.port, part.bootstrap_port, part.kv_port) if port is not None}
-    firsts |= {port for port in (deployment.router.port, deployment.router.metrics_port) if port is not None}
-    return frozenset(port for first in firsts for port in range(first, min(first + ports.BAND, 65536)))
 
 
 def _expects_runner(record: RunRecord) -> bool:

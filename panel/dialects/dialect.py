@@ -70,6 +70,7 @@ class Dialect:
         ports: where its processes listen.
         gpu_selection: its default way to give a worker its GPUs.
         build: the pure function.
+        version: the engine's version that is meant when the deployment names none; empty is today's.
     """
 
     name: str
@@ -82,3 +83,4 @@ class Dialect:
     ports: PortDefaults
     gpu_selection: str
     build: Callable[[Placement], Draft]
+    version: str = ""

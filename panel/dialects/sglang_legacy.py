@@ -240,4 +240,5 @@ DIALECT = Dialect(
     ports=PortDefaults(http={Role.PREFILL: 30000, Role.DECODE: 30001}, bootstrap=BOOTSTRAP_PORT),
     gpu_selection="base-gpu-id",
     build=build,
+    version=_VERSION,
 )

@@ -185,4 +185,5 @@ DIALECT = Dialect(
     ),
     gpu_selection="visible-devices",
     build=build,
+    version="0.6.4.post1",
 )

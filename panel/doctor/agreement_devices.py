@@ -112,10 +112,11 @@ def gpus_of(worker: WorkerArguments) -> tuple[str, ...]:
 def _neighbours(group: Group) -> Iterator[tuple[WorkerArguments, WorkerArguments]]:
     """Yields the pairs of processes that may share a host, without looking at every pair of a large deployment."""
     by_node: dict[str, list[WorkerArguments]] = {}
-    for worker in group.processes:
+    processes = [worker for worker in group.processes if not worker.gpus_apart]
+    for worker in processes:
         by_node.setdefault(worker.node, []).append(worker)
     if len(by_node) == 1 or not group.several_nodes:
-        yield from combinations(group.processes, 2)
+        yield from combinations(processes, 2)
         return
     for workers in by_node.values():
         yield from combinations(workers, 2)

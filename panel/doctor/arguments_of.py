@@ -35,7 +35,8 @@ def arguments_of_plan(plan: LaunchPlan) -> tuple[WorkerArguments, ...]:
                 flags=worker.flags,
                 env={**worker.env, **spec.env},
                 node=spec.node,
-                version=worker.version,
+                version=plan.engine_version if worker.serves else worker.version,
+                gpus_apart=not spec.gpus and worker.engine is not Engine.BUNDLED,
             )
         )
     return tuple(found)

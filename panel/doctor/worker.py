@@ -66,6 +66,7 @@ class WorkerArguments:
         node: the host that it runs on; empty when that is not known.
         version: the engine's; empty when it is not known.
         partial: True for a piece of a command: what is absent may be said elsewhere.
+        gpus_apart: True when whoever starts it gives it GPUs of its own, so that its options do not tell which.
         resolved: True when `values` are what the engine settled on, False when they are what a command asks for.
     """
 

@@ -22,6 +22,7 @@ from .rewrite import Rewrite
 __all__ = ["MOST_JUDGED", "corrected_text", "judged", "read_commands", "rewritten"]
 
 _MOST_ROUNDS = 6
+_MANY = 32
 MOST_JUDGED = 96
 """Commands of a text that are judged: rules compare each with each."""
 
@@ -73,8 +74,11 @@ def rewritten(commands: Sequence[WrittenCommand]) -> list[Rewrite]:
 def corrected_text(text: str, source: str, engine_version: str) -> str:
     """Returns the script with its commands put right; a correction may bring the next one to light."""
     seen = {text}
-    for _ in range(_MOST_ROUNDS):
-        rewrites = rewritten(read_commands(text, source, engine_version))
+    for number in range(_MOST_ROUNDS):
+        commands = read_commands(text, source, engine_version)
+        if number > 1 and len(commands) > _MANY:
+            break
+        rewrites = rewritten(commands)
         changed = apply_edits(text, edits_of(text, [one for one in rewrites if one.changed]))
         if changed in seen:
             break

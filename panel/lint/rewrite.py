@@ -76,6 +76,8 @@ class Rewrite:
 
     def set_option(self, name: str, value: str) -> bool:
         """Gives an option a value: the last one of that name, else a new one behind the others."""
+        if any(f"--{name}" in change.words for change in self.changes):
+            return False
         present = self.options(name)
         if present:
             return self.replace_option(present[-1], f"--{name}", value)
