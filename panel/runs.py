@@ -22,9 +22,9 @@ from .file_lock import locked
 from .host_facts import HostFacts, this_host
 from .launch import LaunchPlan, decode_plan, encode_plan
 from .plan import RunIds, plan
+from .planning.host_needs import needs_this_host
 from .planning.node_facts import Nodes
 from .planning.probed_ports import probed_ports
-from .planning.read_nodes import needs_this_host, probe_this_host
 from .rundir import RunDir, new_run_id
 from .runner import protocol
 from .runner.client import ask
@@ -234,8 +234,11 @@ class Runs:
         local = Path(deployment.model).expanduser()
         found = deployment.model_copy(update={"model": os.path.abspath(local)}) if local.exists() else deployment
         ids = RunIds(rundir.run_id, str(rundir.path), str(self._config.cache_dir))
-        # Looking at devices costs a start half a second, so it is done only for a deployment that goes by them.
-        nodes = {"": probe_this_host(inherited_environment())} if needs_this_host(deployment) else {}
+        nodes: Nodes = {}
+        if needs_this_host(deployment):
+            from .planning.read_nodes import probe_this_host  # only here: it would cost every start
+
+            nodes = {"": probe_this_host(inherited_environment())}
         return self._planner(found, host, ids, nodes)
 
     def _promised_ports(self) -> frozenset[int]:

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 
 from ...engine.errors import ConfigError
 from ..deployment import Deployment
-from . import bundled, rocm_mad, sglang, sglang_legacy, vllm, vllm_ascend, vllm_v0
 from .dialect import Dialect
 from .placement import version_of
 
 __all__ = ["DIALECTS", "dialect_of"]
 
-_ALL = (
-    bundled.DIALECT,
-    sglang.DIALECT,
-    sglang_legacy.DIALECT,
-    vllm.DIALECT,
-    vllm_v0.DIALECT,
-    vllm_ascend.DIALECT,
-    rocm_mad.DIALECT,
-)
-DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in _ALL}
+_MODULES = {
+    "bundled": "bundled",
+    "sglang": "sglang",
+    "sglang-legacy": "sglang_legacy",
+    "vllm": "vllm",
+    "vllm-v0": "vllm_v0",
+    "vllm-ascend": "vllm_ascend",
+    "rocm-mad": "rocm_mad",
+}
+
+
+class _Dialects(Mapping[str, Dialect]):
+    """All dialects by name; a module is imported when its dialect is asked for, since a start needs one of them."""
+
+    def __getitem__(self, name: str) -> Dialect:
+        dialect = import_module(f".{_MODULES[name]}", __package__).DIALECT
+        assert dialect.name == name
+        return dialect
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+DIALECTS: Mapping[str, Dialect] = _Dialects()
 # The only version whose workers read a mooncake.json, and the first vLLM with a connector of the V1 engine.
 _SGLANG_LEGACY = (0, 4, 5, 1)
 _VLLM_V1 = (0, 8, 5)

@@ -80,6 +80,7 @@ class WorkerArguments:
     env: Mapping[str, str] = field(default_factory=dict)
     node: str = ""
     version: str = ""
+    gpus_apart: bool = False
     resolved: bool = False
     partial: bool = False
 

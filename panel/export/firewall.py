@@ -51,7 +51,7 @@ def _rules(table: str, sets: str, sources: Sequence[str], node: Node, fronts: tu
     own = {ports for spec in node.processes for ports in _ranges(spec)} - everybody
     lines = [
         "#!/usr/sbin/nft -f",
-        "# Load it with `nft -f`; loading it again replaces it.",
+        "# Load it with `nft -f`; loading it again replaces it. Names of hosts are looked up when it is loaded.",
         f"table inet {table}",
         f"delete table inet {table}",
         f"table inet {table} {{",
@@ -71,7 +71,6 @@ def _rules(table: str, sets: str, sources: Sequence[str], node: Node, fronts: tu
 
 
 def _set(name: str, kind: str, members: Sequence[str]) -> str:
-    # A name is looked up when the rules are loaded.
     return f"  set {name} {{\n    type {kind}\n    elements = {{ {', '.join(members)} }}\n  }}"
 
 

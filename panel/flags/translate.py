@@ -21,6 +21,8 @@ from .words import Written, join_words, split_words
 __all__ = ["Translated", "translate"]
 
 _DEPTH = 5
+# A near name costs milliseconds, and whoever has more unknown options than this has another engine.
+_MOST_NEAREST = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def _in_words_of(target: Target, option: Written, taken: set[str], findings: lis
     full = target.table.completions(option.name, target.version)
     if len(full) == 1 and target.option(option.name) is None:
         return (option.named(full[0]),)
-    findings.append(_refused(target, option, full))
+    findings.append(_refused(target, option, full, nearest=len(findings) < _MOST_NEAREST))
     return (option,)
 
 
@@ -201,7 +203,7 @@ def _changed(target: Target, option: Written | Sequence[Written], stands: Sequen
     return TRANSLATED.finding(Severity.INFO, name, evidence, reason, "", now)
 
 
-def _refused(target: Target, option: Written, completions: Sequence[str]) -> Finding:
+def _refused(target: Target, option: Written, completions: Sequence[str], *, nearest: bool) -> Finding:
     name = option.name
     known = target.option(name)
     fact = target.facts.of(name)
@@ -211,7 +213,7 @@ def _refused(target: Target, option: Written, completions: Sequence[str]) -> Fin
         reason = f"{name} is short for {len(completions)} options of {target.shown}, which refuses it."
         return UNKNOWN.finding(severity, name, evidence, reason, f"Write one of {', '.join(completions[:6])} in full.")
     if known is None:
-        near = difflib.get_close_matches(name, sorted(target.table.names_at(target.version)), 1, 0.8)
+        near = difflib.get_close_matches(name, sorted(target.names), 1, 0.8) if nearest else []
         remedy = f"Write {near[0]}, or leave it out." if near else "Leave it out, or use a release that has it."
         reason = f"{target.shown} has no {name}, and no release that was read has."
         return UNKNOWN.finding(severity, name, evidence, reason, remedy, near[0] if near else None)

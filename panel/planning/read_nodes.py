@@ -17,7 +17,7 @@ from ..deployment import Deployment
 from .hosts import HostTable
 from .node_facts import NodeFacts, Nodes, typed_facts
 
-__all__ = ["needs_this_host", "probe_this_host", "read_nodes"]
+__all__ = ["probe_this_host", "read_nodes"]
 
 
 def read_nodes(deployment: Deployment, folder: Path) -> Nodes:
@@ -37,13 +37,6 @@ def read_nodes(deployment: Deployment, folder: Path) -> Nodes:
             dumped[spec.dump] = _read(name, spec.dump, folder)
         facts[name] = _joined(typed, dumped[spec.dump])
     return facts
-
-
-def needs_this_host(deployment: Deployment) -> bool:
-    """Returns True when a plan for this host cannot be made without looking at its devices."""
-    parts = (deployment.workers, deployment.prefill, deployment.decode, deployment.unified, deployment.encoder)
-    choices = [deployment.nics, *(part.nics for part in parts)]
-    return deployment.gpu_selection == "uuid" or "affinity" in [each for each in choices if isinstance(each, str)]
 
 
 def probe_this_host(environ: Mapping[str, str]) -> NodeFacts:

@@ -90,7 +90,7 @@ function offers(field, context) {
 /** RDMA NICs: left to the engine, by affinity, a list, or a map by GPU; those of this host are there to pick. */
 function nics(field, tell) {
   const modes = [
-    ...(field.default === null ? [["", "as for all workers"]] : []),
+    ...(field.default === null ? [["", field.path === "workers.nics" ? "as for KV transfer" : "as for all workers"]] : []),
     ["auto", "left to the engine"],
     ["affinity", "the nearest of each GPU"],
     ["list", "these, for all GPUs"],

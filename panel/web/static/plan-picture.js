@@ -11,7 +11,7 @@ const MOST_HOSTS = 8;
 const MOST_WIRES = 96;
 const MOST_WORKERS = 12;
 const MOST_CELLS = 16;
-const TILE = { width: 84, height: 26, gap: 6, across: 4 };
+const TILE = { width: 84, height: 26, gap: 6, across: 4, seen: 160 };
 
 /** What runs on each host: {name, address, workers, gpus, lane}; lane 0 is before prefill, 1 prefill, 2 decode. */
 function hostsOf(answer) {
@@ -144,7 +144,7 @@ function draw(picture, answer, narrow) {
       const tiles = drawTiles(column, x, y, size);
       groups.push(tiles.group);
       wide = tiles.width;
-      const spot = { left: x, right: x + wide, middle: y + tiles.height / 2, tiled };
+      const spot = { left: x, right: x + wide, middle: y + Math.min(tiles.height / 2, TILE.seen), tiled };
       for (const worker of column.flatMap(({ workers }) => workers)) spots.set(worker, spot);
     } else {
       for (const host of column) {
@@ -158,8 +158,10 @@ function draw(picture, answer, narrow) {
   }
   const all = hosts.flatMap(({ workers }) => workers);
   const of = (role) => all.filter((worker) => worker.role === role && worker.rank === 0 && spots.has(worker));
-  const pairs = of("prefill").flatMap((from) => of("decode").map((to) => [spots.get(from), spots.get(to)]));
-  const distinct = [...new Map(pairs.map((pair) => [`${pair[0].right} ${pair[0].middle} ${pair[1].left} ${pair[1].middle}`, pair])).values()];
+  // Hosts that are tiles share one end, so that hundreds of them do not make thousands of wires.
+  const ends = (role) => [...new Set(of(role).map((worker) => spots.get(worker)))];
+  const distinct = ends("prefill").flatMap((from) => ends("decode").map((to) => [from, to]));
+  const pairs = of("prefill").length * of("decode").length;
   // Between tiles one thick wire stands for all pairs.
   const wires = distinct.slice(0, MOST_WIRES).map(([from, to]) => {
     const path = wire(from, to, "kv");
@@ -187,7 +189,7 @@ function draw(picture, answer, narrow) {
   picture.replaceChildren(...parts);
   const words = hosts.slice(0, 20).map((host) => `${host.name}: ${host.workers.map(({ name }) => name).join(", ") || "nothing"}`);
   const rest = hosts.length > 20 ? `, and ${hosts.length - 20} more hosts` : "";
-  picture.setAttribute("aria-label", `Who runs where. ${words.join("; ")}${rest}. ${pairs.length > 0 ? `KV travels between ${pairs.length} pairs.` : ""}`);
+  picture.setAttribute("aria-label", `Who runs where. ${words.join("; ")}${rest}. ${pairs > 0 ? `KV travels between ${pairs} pairs.` : ""}`);
 }
 
 export function planPicture() {

@@ -22,6 +22,7 @@ from pdpanel.panel.export.writing import write_folder
 from pdpanel.panel.host_facts import elsewhere
 from pdpanel.panel.launch import LaunchPlan
 from pdpanel.panel.plan import plan
+from pdpanel.presets import load_preset, preset_names
 
 FORMATS = ("sh", "env", "compose", "systemd")
 HOSTS = {name: {"address": f"10.7.0.{number}"} for number, name in enumerate(("n1", "n2", "n3", "n4"), 1)}
@@ -149,6 +150,25 @@ def test_compose_takes_every_project(exports: dict[tuple[str, str], Path]) -> No
         text = interpolated(path.read_text("utf-8"))
         compose_spec.PyCompose.from_yaml(text)
         ComposeSpecification.model_validate(yaml.safe_load(text))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_preset_passes(tmp_path: Path) -> None:
+    scripts: list[Path] = []
+    for name in preset_names():
+        wanted = parse_deployment(dict(load_preset(name)))
+        whole = plan(wanted, elsewhere(), None)
+        for form in FORMATS:
+            write_folder(export_files(whole, wanted, form), tmp_path / name / form)
+        for path in (tmp_path / name).rglob("compose.yaml"):
+            compose_spec.PyCompose.from_yaml(interpolated(path.read_text("utf-8")))
+        for path in (tmp_path / name).rglob("*.sh"):
+            if path.name != "wait-for.sh":
+                path.write_text(path.read_text("utf-8").partition("# The verbs.")[0], "utf-8")
+                scripts.append(path)
+    assert len(scripts) > 100
+    judge(*SHELLCHECK, "--exclude=SC2034", *scripts)
 
 
 def test_a_compose_project_with_a_mistake_is_refused() -> None:

@@ -6,7 +6,8 @@ import pytest
 from pdpanel.engine.errors import ConfigError
 from pdpanel.nic_probe.dump import write_dump
 from pdpanel.panel.deployment import parse_deployment
-from pdpanel.panel.planning.read_nodes import needs_this_host, probe_this_host, read_nodes
+from pdpanel.panel.planning.host_needs import needs_this_host
+from pdpanel.panel.planning.read_nodes import probe_this_host, read_nodes
 from simulated_node import grow_node
 
 PAIR = {"model": "m", "unified": {"count": 1}}
