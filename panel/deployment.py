@@ -7,9 +7,9 @@ fix.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
@@ -39,6 +39,8 @@ from .deployment_parts import (
     Text,
     WorkerSpec,
 )
+from .deployment_yaml import YAML_REMEDY, read_yaml
+from .doctor.source_file import open_source
 
 __all__ = [
     "MAX_COUNT",
@@ -163,19 +165,6 @@ class Deployment(Part):
         )
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys without a word; here that is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
-
-
 def parse_deployment(fields: Mapping[str, object]) -> Deployment:
     """Returns the Deployment that `fields` describes.
 
@@ -194,17 +183,9 @@ def parse_deployment_text(text: str, source: str = "the deployment") -> Deployme
     Raises:
         ConfigError: the text is not YAML, or a field is wrong.
     """
-    remedy = "write it like the output of `pdpanel up --dry-run`"
-    try:
-        fields = yaml.load(text, Loader=_UniqueKeyLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError("deployment", source, f"is not valid YAML{line}: {error.problem}", remedy) from None
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise ConfigError("deployment", source, f"is not valid YAML: {first}", remedy) from None
+    fields = read_yaml(text, source)
     if not isinstance(fields, dict):
-        raise ConfigError("deployment", source, "is not a mapping of fields", remedy)
+        raise ConfigError("deployment", source, "is not a mapping of fields", YAML_REMEDY)
     return parse_deployment({str(key): value for key, value in fields.items()})
 
 
@@ -215,7 +196,7 @@ def load_deployment(path: Path) -> Deployment:
         ConfigError: the file cannot be read, is not YAML, or a field is wrong.
     """
     try:
-        with path.open("rb") as file:
+        with open_source(path, "deployment", "name a deployment file") as file:
             data = file.read(_MAX_FILE_BYTES + 1)
         if len(data) > _MAX_FILE_BYTES:
             raise ConfigError("deployment", str(path), "is larger than 1 MiB", "name a deployment file")

@@ -34,6 +34,7 @@ _PROBLEMS = {
     "model_type": ("is not a mapping", "write a mapping of fields"),
     "model_attributes_type": ("is not a mapping", "write a mapping of fields"),
     "missing": ("is missing", "add it"),
+    "too_long": ("has more than 1000 entries", "write fewer"),
 }
 # Fields that take several shapes: pydantic reports each of them; a person wants to know what may stand there.
 _SHAPES = {
@@ -87,6 +88,11 @@ def _shown(value: object) -> object:
     if isinstance(value, list | tuple | set):
         return _Shown(f"a list of {len(value)} entries")
     return _Shown(f"a {type(value).__name__}")
+
+
+def _printable(text: str) -> str:
+    """Returns `text` with its control characters written out, so that a key cannot steer a terminal."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:
@@ -167,7 +173,7 @@ def to_config_error(error: ValidationError, model: type[BaseModel]) -> ConfigErr
     kind, loc, value = first["type"], first["loc"], first["input"]
     context = first.get("ctx", {})
     path = tuple(part for part in loc if not _is_tag(part))
-    field = ".".join(str(part)[:80] for part in path) or "deployment"
+    field = ".".join(_printable(str(part)[:80]) for part in path) or "deployment"
     if kind == "pdpanel":
         field = str(context.get("field", field))
         value = context.get("value", value)

@@ -45,8 +45,10 @@ __all__ = [
 ]
 
 MAX_COUNT = 4096
+_MOST_ENTRIES = 1000
 
 Text = Annotated[str, AfterValidator(rules.plain_text)]
+Program = Annotated[Text, AfterValidator(rules.program)]
 Port = Annotated[int, BeforeValidator(rules.no_boolean), Field(ge=1, le=65535)]
 Count = Annotated[int, BeforeValidator(rules.no_boolean), Field(ge=0, le=MAX_COUNT)]
 Positive = Annotated[int, BeforeValidator(rules.no_boolean), Field(ge=1, le=1 << 31)]
@@ -61,8 +63,8 @@ Flag = Annotated[
     PlainValidator(rules.flag_value),
     WithJsonSchema({"anyOf": [_SCALAR_SCHEMA, {"type": "array", "items": _SCALAR_SCHEMA}]}),
 ]
-Flags = dict[Annotated[str, AfterValidator(rules.flag_name)], Flag]
-Env = dict[Annotated[str, AfterValidator(rules.env_name)], Text]
+Flags = Annotated[dict[Annotated[str, AfterValidator(rules.flag_name)], Flag], Field(max_length=_MOST_ENTRIES)]
+Env = Annotated[dict[Annotated[str, AfterValidator(rules.env_name)], Text], Field(max_length=_MOST_ENTRIES)]
 HostName = Annotated[str, AfterValidator(rules.host_pattern)]
 Address = Annotated[str, AfterValidator(rules.reachable_host)]
 Listen = Annotated[str, AfterValidator(rules.listening_host)]
@@ -90,12 +92,12 @@ class RunSpec(Part):
         cwd: where the process is started.
     """
 
-    python: Text | None = None
-    venv: Text | None = None
-    image: Text | None = None
+    python: Program | None = None
+    venv: Program | None = None
+    image: Program | None = None
     runtime: Literal["docker", "podman"] = "docker"
     args: list[Text] = Field(default_factory=list)
-    cwd: Text | None = None
+    cwd: Program | None = None
 
 
 class WorkerSpec(Part):

@@ -23,6 +23,7 @@ __all__ = [
     "nic_name",
     "no_boolean",
     "plain_text",
+    "program",
     "reachable_host",
     "usable_model",
     "usable_name",
@@ -32,6 +33,10 @@ __all__ = [
 
 Scalar = str | int | float | bool
 _MOST_VALUES = 1024
+_LONGEST_HOST = 253
+_MOST_CHARACTERS = 16384  # Linux takes 131072 bytes for one argument.
+# Characters that show a line in another order than it is run in.
+_TURNING = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 _OWNED_ENV = frozenset({"PDPANEL_RUN_ID", "PDPANEL_PROCESS", "PDPANEL_CACHE_DIR"})
 _OWNED_FLAGS = {
     "model-path": "write the model in the field model",
@@ -58,8 +63,19 @@ def wrong(problem: str, remedy: str) -> PydanticCustomError:
 
 def plain_text(value: str) -> str:
     """Passes one line of text without control characters."""
-    if any(unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} for char in value):
+    if len(value) > _MOST_CHARACTERS:
+        raise wrong(f"has more than {_MOST_CHARACTERS} characters", "write less, or name a file that holds it")
+    if any(unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} or char in _TURNING for char in value):
         raise wrong("contains control characters", "write it as one line of plain text")
+    return value
+
+
+def program(value: str) -> str:
+    """Passes the name of a program, a folder or an image, which nothing can take for an option."""
+    if value.startswith("-"):
+        raise wrong("starts with a dash, like an option", "write a name, or ./ in front of a path that does")
+    if not value.strip():
+        raise wrong("is empty", "write a name or a path, or leave it out")
     return value
 
 
@@ -104,10 +120,16 @@ def reachable_host(value: str) -> str:
     try:
         address = ipaddress.ip_address(value)
     except ValueError:
-        if re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*", value):
-            return value
-        raise wrong("is not a host name or an address", "write 127.0.0.1 or an address of this host") from None
-    if address.is_unspecified:
+        if not re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*", value) or len(value) > _LONGEST_HOST:
+            raise wrong("is not a host name or an address", "write 127.0.0.1 or an address of this host") from None
+        # Whoever opens a URL reads a last part of digits as an address: 1 is 0.0.0.1.
+        if value.rpartition(".")[2].isdecimal():
+            raise wrong("is not an address", "write four numbers from 0 to 255, or a name") from None
+        return value
+    if getattr(address, "scope_id", None) is not None:
+        remedy = "write an address without %, which is the same everywhere, or a name"
+        raise wrong("holds the name of an interface, which is another one on each host", remedy)
+    if address.is_unspecified or address.is_multicast or value == "255.255.255.255":
         raise wrong("names no address that peers could reach", "write 127.0.0.1 or one address of this host")
     return value
 
@@ -155,6 +177,9 @@ def flag_value(value: object) -> Scalar | list[Scalar]:
     if isinstance(value, list):
         if len(value) > _MOST_VALUES:
             raise wrong(f"has more than {_MOST_VALUES} values", "write fewer")
+        for item in value:
+            if isinstance(item, str) and item.startswith("--"):
+                raise wrong("has a value that would be taken for a flag", "write that flag as an entry of its own")
         return [_scalar(item) for item in value]
     return _scalar(value)
 

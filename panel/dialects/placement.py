@@ -37,7 +37,7 @@ class Placed:
         address: where others reach it.
         port: of its HTTP server; the same on all nodes of the worker.
         bootstrap_port: a prefill worker's; None elsewhere.
-        dist_init: HOST:PORT of the worker's first node; empty for a worker of one node.
+        dist_init: HOST:PORT of the worker's first node; empty for a worker of one node that names no dist_port.
         kv_port: see RoleSpec.kv_port; None where the dialect has none.
         gpus: the node's GPUs that it uses, by index; empty when the deployment leaves that open.
         first_gpu: the first of them, and 0 when that is open: SGLang's --base-gpu-id.

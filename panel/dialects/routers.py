@@ -13,8 +13,9 @@ from ..deployment_parts import RouterSpec
 
 __all__ = ["METRICS_PORT", "POLICIES", "PREFILL_POLICIES", "check_policies"]
 
-# sglang-router 0.3.2 --help; vllm-router 0.1.17 router_args.py; the bundled router's own list.
+# sglang-router 0.3.2 --help; smg 1.13 --help; vllm-router 0.1.17 router_args.py; the bundled router's own list.
 _SGLANG = ("random", "round_robin", "cache_aware", "power_of_two", "manual")
+_SMG = (*_SGLANG, "passthrough", "least_load", "consistent_hashing", "prefix_hash")
 _VLLM = (
     *("random", "round_robin", "cache_aware", "kv_aware", "power_of_two"),
     *("consistent_hash", "sticky_least_loaded"),
@@ -24,7 +25,7 @@ _BUNDLED = ("random", "round_robin", "power_of_two")
 POLICIES: Mapping[str, tuple[str, ...]] = {
     "bundled": _BUNDLED,
     "sglang-router": _SGLANG,
-    "smg": _SGLANG,
+    "smg": _SMG,
     "vllm-router": _VLLM,
     "mini_lb": (),
     "proxy": (),
@@ -36,7 +37,7 @@ POLICIES: Mapping[str, tuple[str, ...]] = {
 PREFILL_POLICIES: Mapping[str, tuple[str, ...]] = {
     **POLICIES,
     "sglang-router": (*_SGLANG, "bucket"),
-    "smg": (*_SGLANG, "bucket"),
+    "smg": (*_SMG, "bucket"),
 }
 """Values of --prefill-policy."""
 

@@ -10,7 +10,7 @@ from ...engine.errors import ConfigError
 from ..deployment import Deployment
 from ..deployment_parts import RoleSpec
 from ..launch import Role
-from .placement import Placed, Placement, flag
+from .placement import Placed, flag
 from .sglang_version import attention_ranks
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
 
 DEFAULT_PORT = 30000
 _LOCAL = "127.0.0.1"
-_DIST_PORTS = 8
 
 
 def model_arguments(deployment: Deployment) -> tuple[str, ...]:
@@ -45,24 +44,13 @@ def address_arguments(placed: Placed) -> tuple[str, ...]:
     return (*host, *(() if implied else flag("port", placed.port)))
 
 
-def group_arguments(placement: Placement, placed: Placed) -> tuple[str, ...]:
+def group_arguments(placed: Placed) -> tuple[str, ...]:
     """Returns the first GPU and, for a worker that spans nodes or names its start port, the group of nodes."""
     arguments = flag("base-gpu-id", placed.first_gpu) if placed.first_gpu and not placed.visible else ()
-    start = placed.dist_init or _own_start(placement, placed)
-    if not start:
+    if not placed.dist_init:
         return arguments
-    group = (*flag("dist-init-addr", start), *flag("nnodes", placed.settings.nodes))
+    group = (*flag("dist-init-addr", placed.dist_init), *flag("nnodes", placed.settings.nodes))
     return (*arguments, *group, *flag("node-rank", placed.rank))
-
-
-def _own_start(placement: Placement, placed: Placed) -> str:
-    """Returns where a worker of one node starts its ranks, if its role names a port; further ones take the next."""
-    wished = placed.settings.dist_port
-    if wished is None:
-        return ""
-    peers = [one for one in placement.workers if one.node == placed.node and one.settings.dist_port == wished]
-    address = f"[{placed.address}]" if ":" in placed.address else placed.address
-    return f"{address}:{wished + _DIST_PORTS * peers.index(placed)}"
 
 
 def parallel_arguments(settings: RoleSpec, role: str) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ def _arguments(placement: Placement, placed: Placed) -> Translated:
         *flag("disaggregation-mode", placed.role.value),
         *address_arguments(placed),
         *_bootstrap(placement, placed),
-        *group_arguments(placement, placed),
+        *group_arguments(placed),
         *parallel_arguments(settings, placed.role.value),
         *size_arguments(settings),
         *(("--enable-metrics",) if metrics else ()),

@@ -51,7 +51,7 @@ def worker_arguments(placement: Placement, placed: Placed) -> Translated:
         *transport_arguments(placement, placed),
         *address_arguments(placed),
         *bootstrap_arguments(placement, placed),
-        *group_arguments(placement, placed),
+        *group_arguments(placed),
         *parallel_arguments(settings, placed.role.value),
         *size_arguments(settings),
         *language_arguments(placement, placed),

@@ -29,6 +29,7 @@ __all__ = [
 _MASTER_PORT = 29501
 _BAND_SPELLINGS = ("RPC", "PRC")
 _SPELLED_RIGHT = (0, 21)
+_FIRST_V1 = (0, 8, 5)
 # Options whose meaning the plan has to know, and the field that says it.
 _PLANNED = {
     "tensor-parallel-size": "tp",
@@ -192,8 +193,8 @@ def worker_env(placement: Placement, placed: Placed, *variables: str) -> dict[st
     if deployment.transport not in {"mooncake", "mooncake_tcp", "ascend"}:
         return env
     if placed.role in {Role.PREFILL, Role.DECODE} or deployment.store is not None or deployment.encoder.count:
-        if deployment.transport == "mooncake_tcp":
-            # The protocol alone leaves RDMA on where there is a usable NIC.
+        if deployment.transport == "mooncake_tcp" and not _is_v0(deployment):
+            # The protocol alone leaves RDMA on where there is a usable NIC; V0's mooncake.json says it all.
             env["MC_FORCE_TCP"] = "1"
         if deployment.observe:
             env["MC_TE_METRIC"] = "1"
@@ -204,10 +205,15 @@ def worker_env(placement: Placement, placed: Placed, *variables: str) -> dict[st
     return env
 
 
+def _is_v0(deployment: Deployment) -> bool:
+    numbers = version(deployment)
+    return deployment.dialect == "vllm-v0" or (bool(numbers) and numbers < _FIRST_V1)
+
+
 def _may_misspell(deployment: Deployment) -> bool:
     """Returns True for engines from before Mooncake 0.3.11 (May 2026), which knew the band by another spelling alone.
 
     Source: Mooncake#2037; newer ones read both.
     """
     numbers = version(deployment)
-    return deployment.dialect == "vllm-v0" or (bool(numbers) and numbers < _SPELLED_RIGHT)
+    return _is_v0(deployment) or (bool(numbers) and numbers < _SPELLED_RIGHT)

@@ -20,7 +20,7 @@ def arguments_of_plan(plan: LaunchPlan) -> tuple[WorkerArguments, ...]:
     """Returns what the commands of a plan ask for, one for each process."""
     found: list[WorkerArguments] = []
     for spec in plan.processes:
-        worker = parse_command(spec.argv, spec.name, f"plan: {spec.name}")
+        worker = parse_command(spec.argv, spec.name, f"plan: {spec.name}", spec.env)
         if worker is None:
             role = _ROLES.get(spec.role, WorkerRole.ROUTER)
             worker = WorkerArguments(spec.name, f"plan: {spec.name}", Engine.OTHER, role, {})

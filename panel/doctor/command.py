@@ -84,19 +84,25 @@ class WrittenCommand:
     fragment: bool = False
 
 
-def parse_command(command: Sequence[str] | str, name: str = "", source: str = "command") -> WorkerArguments | None:
+def parse_command(
+    command: Sequence[str] | str,
+    name: str = "",
+    source: str = "command",
+    env: Mapping[str, str] | None = None,
+) -> WorkerArguments | None:
     """Returns what a command starts, None when it starts no part of a deployment.
 
     Args:
         command: the words of the command, or shell text of which the first fitting command counts.
         name: what findings call it; its role when empty.
         source: where it was read.
+        env: variables that are set for the words of a command.
     """
     if isinstance(command, str):
         found = parse_script(command, source)
         return replace(found[0], name=name or found[0].name) if found else None
     words = tuple(command[:_MOST_WORDS])
-    written = next(_written(ShellCommand(1, words, {}), {}, source, "", None, "", _NESTED), None)
+    written = next(_written(ShellCommand(1, words, env or {}), {}, source, "", None, "", _NESTED), None)
     return written and replace(written.worker, name=name or written.worker.name)
 
 

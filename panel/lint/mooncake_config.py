@@ -75,6 +75,7 @@ _NEEDED: Mapping[ConfigDialect, tuple[str, ...]] = {
     ConfigDialect.VLLM_STORE: ("metadata_server", "master_server_address"),
     ConfigDialect.MOONCAKE: ("local_hostname", "metadata_server", "master_server_address"),
 }
+_MOST_ROUNDS = 4
 _APART = 50
 _ADDED = 100
 _SIZE_TEXT = re.compile(r"\s*(\d{1,20}(?:\.\d{1,6})?)\s*([kmgt]?i?b?)\s*", re.IGNORECASE)
@@ -111,12 +112,21 @@ def check_mooncake_config(
         source: the file, for findings.
         several_nodes: True when it is known that its workers run on more than one host.
     """
-    plain = {str(key): value for key, value in values.items()}
-    config = _Config(source, plain, mooncake_dialects(plain), dict(plain))
+    first = config = _judged({str(key): value for key, value in values.items()}, source)
+    for _ in range(_MOST_ROUNDS):
+        # A correction may bring the next one to light, such as the port that an address lacks.
+        before, config = config, _judged(config.right, source)
+        if config.right == before.right:
+            break
+    _local_hostname(first, several_nodes)
+    return tuple(first.found), config.right
+
+
+def _judged(values: Mapping[str, Any], source: str) -> _Config:
+    config = _Config(source, values, mooncake_dialects(values), dict(values))
     for judge in _JUDGES:
         judge(config)
-    _local_hostname(config, several_nodes)
-    return tuple(config.found), config.right
+    return config
 
 
 def _keys(config: _Config) -> None:

@@ -71,9 +71,8 @@ def check_fields(deployment: Deployment, dialect: Dialect, others: Mapping[str, 
         )
     kind = deployment.router.kind
     if kind is not None and kind not in dialect.routers:
-        raise ConfigError(
-            "router.kind", kind, f"does not speak {dialect.name}", f"write {' or '.join(dialect.routers)}"
-        )
+        remedy = f"write {' or '.join(dialect.routers)}" if dialect.routers else "leave it out: it brings its own"
+        raise ConfigError("router.kind", kind, f"does not speak {dialect.name}", remedy)
     if kind is not None or dialect.routers:
         check_policies(deployment.router, kind or dialect.routers[0])
 

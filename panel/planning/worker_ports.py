@@ -108,7 +108,8 @@ def _kinds(dialect: Dialect, role: Role, spec: RoleSpec) -> Iterator[_Kind]:
         yield _Kind("bootstrap", "bootstrap server", spec.bootstrap_port or ports.bootstrap, spec.bootstrap_port, (0,))
     if role in ports.kv:
         yield _Kind("kv", "connector", spec.kv_port or ports.kv[role], spec.kv_port, kv_offsets(dialect, spec))
-    if spec.nodes > 1:
+    # A SGLang worker of one node may name the port that it starts its ranks at, too.
+    if spec.nodes > 1 or (spec.dist_port is not None and dialect.engine == "sglang"):
         yield _Kind(
             "dist", "group", spec.dist_port or ports.dist, spec.dist_port, dist_offsets(dialect), head_only=True
         )
