@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ def _sizes(
     for name, value in (("--prompt", load.prompt), ("--output", load.output)):
         if value is not None and not 1 <= value <= 100_000_000:
             raise ConfigError(name, value, "is no length in tokens", "give 1 token or more")
-    if load.model is None and not Path(deployment.model).expanduser().exists():
+    if load.model is None and not os.path.exists(os.path.expanduser(deployment.model)):
         return None, f"The config.json of {deployment.model} is not here; name it with --config to see sizes."
     facts = read_model(load.model or deployment.model)
     return (

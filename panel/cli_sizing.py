@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,7 @@ def read_model(model: str, quantization: str | None = None) -> ModelFacts:
     Raises:
         ConfigError: there is no such model, or it cannot be sized.
     """
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     if path.suffix == ".gguf":
         from ..engine.model.gguf import GgufSource
 

@@ -57,7 +57,7 @@ def read_config(
 
     def choose(option: Path | None, variable: str, default: Path) -> Path:
         chosen = option or (Path(env[variable]) if env.get(variable) else default)
-        return Path(os.path.abspath(chosen.expanduser()))
+        return Path(os.path.abspath(os.path.expanduser(chosen)))
 
     return PanelConfig(
         state_dir=choose(state_dir, "PDPANEL_STATE_DIR", user_state_path(_APP)),

@@ -153,8 +153,8 @@ class RoleSpec(WorkerSpec):
     Attributes:
         count: workers of this role.
         nodes: nodes that one worker spans (SGLang's --nnodes).
-        hosts: where they run, in order: worker i takes `nodes` of them; fewer hosts than that are used in turn.
-            None is this host. `node[1-8]` stands for eight.
+        hosts: where they run, in order: worker i takes `nodes` of them; fewer hosts than that are used in turn,
+            and one that is named twice takes two. None is this host. `node[1-8]` stands for eight.
         port: where the first of them listens; further ones on the same node take the next free ports.
         bootstrap_port: the first prefill worker's bootstrap server; as for port.
         dist_port: port of a worker's first node for starting a group of nodes.

@@ -45,15 +45,13 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What makes a process ready: this status of a GET on `url` within `timeout_s` seconds of its start.
+    """What makes a process ready: status 200 of a GET on `url` within `timeout_s` seconds of its start.
 
     An empty `url` is a process that answers nobody, such as a further rank of a group: it is ready once it runs.
-    Mooncake's HTTP metadata server has no page that says that it is well; it answers 400 to a request without a key.
     """
 
     url: str
     timeout_s: float
-    status: int = 200
 
 
 @dataclass(frozen=True, slots=True)

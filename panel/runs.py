@@ -231,8 +231,8 @@ class Runs:
             | self._promised_ports()
         )
         # A path means what it means where the person stands, not in the run's directory.
-        local = Path(deployment.model).expanduser()
-        found = deployment.model_copy(update={"model": os.path.abspath(local)}) if local.exists() else deployment
+        local = os.path.expanduser(deployment.model)
+        found = deployment.model_copy(update={"model": os.path.abspath(local)}) if os.path.exists(local) else deployment
         ids = RunIds(rundir.run_id, str(rundir.path), str(self._config.cache_dir))
         nodes: Nodes = {}
         if needs_this_host(deployment):

@@ -10,6 +10,7 @@ __all__ = ["NodePorts", "take_on_all", "wish_on_all"]
 
 _BAND = 512
 _LAST = 65535
+_WIDE = 256  # A range of more ports is kept as such: thousands of machines may each have a wide band.
 
 
 class NodePorts:
@@ -23,16 +24,31 @@ class NodePorts:
 
     def __init__(self, taken: Iterable[int], ephemeral: tuple[int, int], where: str) -> None:
         self._holders: dict[int, str] = dict.fromkeys(taken, "")
+        self._bands: list[tuple[range, str]] = []
         self._ephemeral = ephemeral
         self.where = where or "this host"
 
     def free(self, port: int, offsets: Iterable[int] = (0,)) -> bool:
         """Returns True when all of the ports at `offsets` from `port` exist and are free."""
-        return all(port + offset <= _LAST and port + offset not in self._holders for offset in offsets)
+        if isinstance(offsets, range) and len(offsets) > _WIDE:
+            wide = range(port + offsets.start, port + offsets.stop)
+            return wide.stop - 1 <= _LAST and self.first_held(wide) is None
+        ports = (port + offset for offset in offsets)
+        return all(each <= _LAST and each not in self._holders and not self._in_band(each) for each in ports)
+
+    def first_held(self, ports: range) -> int | None:
+        """Returns the first of `ports` that is held, None when all are free."""
+        held = [port for port in self._holders if port in ports]
+        held += [max(band.start, ports.start) for band, _ in self._bands if band.start < ports.stop > ports.start]
+        return min((port for port in held if port in ports and self.holder(port) is not None), default=None)
 
     def holder(self, port: int) -> str | None:
         """Returns what holds `port`: "" for another program, None when it is free."""
-        return self._holders.get(port)
+        held = self._holders.get(port)
+        return held if held is not None else self._in_band(port)
+
+    def _in_band(self, port: int) -> str | None:
+        return next((purpose for band, purpose in self._bands if port in band), None)
 
     def ephemeral(self, port: int, offsets: Iterable[int] = (0,)) -> bool:
         """Returns True when the kernel may give one of the ports to an outgoing connection."""
@@ -41,6 +57,9 @@ class NodePorts:
 
     def hold(self, port: int, offsets: Iterable[int], purpose: str) -> None:
         """Gives the ports at `offsets` from `port` to `purpose`."""
+        if isinstance(offsets, range) and len(offsets) > _WIDE:
+            self._bands.append((range(port + offsets.start, port + offsets.stop), purpose))
+            return
         for offset in offsets:
             self._holders[port + offset] = purpose
 

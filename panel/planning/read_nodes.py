@@ -5,6 +5,7 @@ The thin shell in front of the pure planner: it alone opens dumps.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -46,9 +47,9 @@ def probe_this_host(environ: Mapping[str, str]) -> NodeFacts:
 
 def _read(name: str, dump: str, folder: Path) -> NodeFacts:
     try:
-        return _dumped(folder / Path(dump).expanduser())
+        return _dumped(folder / os.path.expanduser(dump))
     except SourceError as error:
-        raise ConfigError(f"hosts.{name}.dump", dump, str(error).rstrip("."), "write a readable dump") from None
+        raise ConfigError(f"hosts.{name}.dump", dump, error.problem, error.remedy) from None
 
 
 def _joined(typed: NodeFacts, dumped: NodeFacts) -> NodeFacts:

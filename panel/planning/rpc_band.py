@@ -64,11 +64,11 @@ def wish_band(deployment: Deployment, counted: Mapping[int, tuple[Machine, int]]
         problem = f"has {high - low + 1} ports, and the engines of one host open {most}"
         raise ConfigError("rpc_ports", f"[{low}, {high}]", problem, f"write [{low}, {min(low + most * _SLACK, 65535)}]")
     for machine, _ in counted.values():
-        for port in range(low, high + 1):
-            if not machine.ports.free(port):
-                holder = machine.ports.holder(port) or "another program"
-                problem = f"holds port {port}, which {holder} has on {machine.ports.where}"
-                raise ConfigError("rpc_ports", f"[{low}, {high}]", problem, "write another band, or leave it out")
+        port = machine.ports.first_held(range(low, high + 1))
+        if port is not None:
+            holder = machine.ports.holder(port) or "another program"
+            problem = f"holds port {port}, which {holder} has on {machine.ports.where}"
+            raise ConfigError("rpc_ports", f"[{low}, {high}]", problem, "write another band, or leave it out")
         machine.ports.hold(low, range(high - low + 1), "Mooncake's RPC ports")
     return band
 

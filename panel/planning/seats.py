@@ -20,9 +20,12 @@ from .gpu_count import check_division, gpus_of_process
 from .hosts import HostTable
 from .machines import Machine, Machines
 
-__all__ = ["ROLES", "Seat", "Seating", "seat_workers"]
+__all__ = ["MOST_PROCESSES", "ROLES", "Seat", "Seating", "seat_workers"]
 
 ROLES = (Role.PREFILL, Role.DECODE, Role.UNIFIED, Role.ENCODER)
+
+MOST_PROCESSES = 4096
+"""512 nodes of 8 GPUs with a worker on each GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ def seat_workers(deployment: Deployment, dialect: Dialect, hosts: HostTable, mac
         ConfigError: hosts or GPUs do not suffice, or two roles want the same ones.
     """
     specs = {role: deployment.settings(role.value) for role in ROLES}
+    _check_number(specs)
     chosen = [role for role in ROLES if specs[role].gpus is not None or specs[role].base_gpu_id is not None]
     selection = deployment.gpu_selection or dialect.gpu_selection
     seating = {
@@ -52,6 +56,16 @@ def seat_workers(deployment: Deployment, dialect: Dialect, hosts: HostTable, mac
         if specs[role].count
     }
     return {role: seating[role] for role in ROLES if role in seating}
+
+
+def _check_number(specs: Mapping[Role, RoleSpec]) -> None:
+    numbers = {role: spec.count * spec.nodes for role, spec in specs.items()}
+    if sum(numbers.values()) <= MOST_PROCESSES:
+        return
+    role = max(numbers, key=lambda each: numbers[each])
+    problem = f"comes to {sum(numbers.values())} processes of workers in all"
+    remedy = f"write fewer: a deployment has {MOST_PROCESSES} at most"
+    raise ConfigError(f"{role.value}.count", specs[role].count, problem, remedy)
 
 
 class _RoleSeats:

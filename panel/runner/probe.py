@@ -25,7 +25,7 @@ _WORDS = ("stage", "message", "detail", "reason", "status", "error")
 
 
 async def wait_until_ready(ready: Readiness, on_stage: Callable[[str], None]) -> str:
-    """Returns "" once the readiness URL answers as it should, at once without one, or one sentence when its time is over.
+    """Returns "" once the readiness URL answers 200, at once without one, or what was missing in the end.
 
     Args:
         ready: what to ask and how long.
@@ -38,7 +38,7 @@ async def wait_until_ready(ready: Readiness, on_stage: Callable[[str], None]) ->
     while (waited := time.monotonic() - started) < ready.timeout_s:
         answer = await get(ready.url, min(_ANSWER_TIMEOUT_S, ready.timeout_s))
         if answer is not None:
-            if answer.status == ready.status:
+            if answer.status == 200:
                 return ""
             stage = _stage_of(answer)
             on_stage(stage)

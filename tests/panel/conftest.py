@@ -16,6 +16,7 @@ from pdpanel.panel.deployment import Deployment, parse_deployment
 from pdpanel.panel.host_facts import HostFacts
 from pdpanel.panel.launch import LaunchPlan, ProcessSpec, Readiness
 from pdpanel.panel.plan import RunIds, plan
+from pdpanel.panel.planning.node_facts import Nodes
 from pdpanel.panel.runs import Runs, RunView
 
 T = TypeVar("T")
@@ -87,8 +88,8 @@ class FakeRuns:
         self.prepare_code = ""
         self.runs = Runs(self.config, self._plan)
 
-    def _plan(self, deployment: Deployment, host: HostFacts, ids: RunIds) -> LaunchPlan:
-        real = plan(deployment, host, ids)
+    def _plan(self, deployment: Deployment, host: HostFacts, ids: RunIds, nodes: Nodes) -> LaunchPlan:
+        real = plan(deployment, host, ids, nodes)
         peers = {spec.role: spec.ports["http"] for spec in real.processes}
         processes = []
         for spec in real.processes:

@@ -1,7 +1,8 @@
 """A golden case's inputs as the fields of a Deployment: one general mapping for both engines, by the inputs' names.
 
 The cases describe commands as documents print them: for an engine that is not watched, with Mooncake's own RPC ports,
-and with a router that is open to all. An input that is not known here is an error.
+and with a router that is open to all. An input may be of all workers (tp), of one role (prefill_tp), or a map by role
+or by host; what a Deployment cannot say is a ValueError, and an input that is not known here a KeyError.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def deployment_of(inputs: Mapping[str, Any]) -> Fields:
 
     Raises:
         KeyError: an input that this mapping does not know.
+        ValueError: an input that differs by host where a role has one value.
     """
     fields: Fields = {"observe": False, "rpc_ports": None, "engine": inputs["engine"], "model": inputs["model"]}
     known = {"engine", "model", "dialect"}
@@ -43,6 +45,53 @@ def deployment_of(inputs: Mapping[str, Any]) -> Fields:
     if unknown := set(inputs) - known:
         raise KeyError(f"no field for the inputs {sorted(unknown)}")
     return fields
+
+
+_SIZES: Mapping[str, tuple[str, ...]] = {
+    "tp": ("tp",),
+    "pp": ("pp",),
+    "dp": ("dp",),
+    "attn_dp": ("attn_dp",),
+    "ep": ("ep",),
+    "moe_a2a": ("a2a", "moe_a2a"),
+    "mem_fraction": ("mem_fraction_static", "mem_fraction", "gpu_memory_utilization"),
+    "context_length": ("context_length", "max_model_len"),
+    "chunked_prefill_size": ("chunked_prefill_size",),
+    "max_running_requests": ("max_running_requests", "max_num_seqs"),
+    "page_size": ("page_size", "block_size"),
+    "kv_cache_dtype": ("kv_cache_dtype",),
+    "trust_remote_code": ("trust_remote_code",),
+}
+"""What may be set of all workers or of a role, by the field's name: the inputs that say it."""
+
+_PAIR = ("prefill", "decode")
+
+
+def _sized(inputs: Mapping[str, Any]) -> Parts:
+    """Sizes of all workers or of one role: `tp`, `prefill_tp`, or `tp` as a map by role."""
+    for field, names in _SIZES.items():
+        for name in names:
+            value = inputs.get(name)
+            if isinstance(value, Mapping):
+                for role, one in value.items():
+                    yield (name,), lambda fields, role=role, field=field, one=one: _into(fields, role, {field: one})
+            else:
+                part = _some(**{field: value})
+                yield (name,), lambda fields, part=part: _into(fields, "workers", part)
+            for role in (*_PAIR, "encoder"):
+                own = _some(**{field: inputs.get(f"{role}_{name}")})
+                yield (f"{role}_{name}",), lambda fields, role=role, own=own: _into(fields, role, own)
+
+
+def _one(inputs: Mapping[str, Any], name: str, hosts: Iterable[str] = ()) -> Any:
+    """Returns an input that is one value, or the same for each host."""
+    value = inputs.get(name)
+    if not isinstance(value, Mapping):
+        return value
+    values = {repr(value[host]): value[host] for host in hosts or value if host in value}
+    if len(values) > 1:
+        raise ValueError(f"{name} differs by host, and a role has one: {dict(value)}")
+    return next(iter(values.values()), None)
 
 
 Parts = Iterable[tuple[tuple[str, ...], Callable[[Fields], None]]]
@@ -62,7 +111,7 @@ def _sglang(inputs: Mapping[str, Any]) -> Parts:
     yield from _ports(inputs)
     yield from _transport(inputs)
     yield from _router(inputs)
-    yield ("metadata_backend",), lambda fields: _put_some(fields, "metadata", _legacy_metadata(inputs))
+    yield ("metadata_backend", "metadata_host"), lambda fields: _put_some(fields, "metadata", _legacy_metadata(inputs))
     yield ("master",), lambda fields: _put_some(fields, "store", _some(master=inputs.get("master")))
     yield (
         ("modelscope", "nvlink"),
@@ -78,52 +127,56 @@ def _places(inputs: Mapping[str, Any], pair: bool) -> Parts:
     for role in ("prefill", "decode"):
         group, hosts = inputs.get(f"{role}_group"), inputs.get(f"{role}_hosts")
         spec = _some(nodes=len(group) if group else None, hosts=group or hosts, dist_port=inputs.get("dist_port"))
-        spec["count"] = 1 if group or not hosts else len(hosts)
+        groups = inputs.get(f"{role}_groups")
+        if groups:
+            spec |= {"nodes": len(groups[0]), "hosts": [host for group in groups for host in group]}
+        counted = len(groups) if groups else 1 if group or not hosts else len(hosts)
+        spec["count"] = inputs.get(f"{role}_count", inputs.get(f"num_{role}", counted))
         base = inputs.get(f"{role}_base_gpu_id")
-        if isinstance(base, int):
-            spec["base_gpu_id"] = base
-        # A map of hosts is what the plan counts by itself; the case's commands say whether it does.
-        names = (f"{role}_group", f"{role}_hosts", f"{role}_base_gpu_id", "dist_port")
+        if isinstance(base, Mapping) and len(set(base.values())) > 1:
+            # What differs by host is what the plan counts by itself; the case's commands say whether it does.
+            base = None
+        spec |= _some(base_gpu_id=_one({"base": base}, "base"))
+        names = (f"{role}_group", f"{role}_groups", f"{role}_hosts", f"{role}_base_gpu_id", "dist_port")
+        names = (*names, f"{role}_count", f"num_{role}")
         yield names, lambda fields, role=role, spec=spec: _into(fields, role, spec)
-    if "prefill_group" in inputs:
+    if "prefill_group" in inputs or "prefill_groups" in inputs:
         # The documents' commands for groups of nodes are for DeepSeek, and all have it.
-        yield (), lambda fields: _into(fields, "workers", {"trust_remote_code": True})
-    if "encoder_ports" in inputs:
-        ports = inputs["encoder_ports"]
-        encoders = {"count": len(ports), "port": ports[0], "encoder_transfer": inputs.get("encoder_backend")}
-        yield ("encoder_ports", "encoder_backend"), lambda fields: _into(fields, "encoder", encoders)
-        yield (), lambda fields: fields.update(gpu_selection="none")
+        trusted = {"trust_remote_code": inputs.get("trust_remote_code", True)}
+        yield (), lambda fields: _into(fields, "workers", trusted)
+    if _splits_encoders(inputs):
+        ports, hosts = inputs.get("encoder_ports", []), inputs.get("encoder_hosts")
+        count = inputs.get("encoder_count", inputs.get("num_encoders", max(len(ports), len(hosts or ()))))
+        encoders = _some(count=count, hosts=hosts, encoder_transfer=inputs.get("encoder_backend"))
+        encoders |= _some(port=min(ports) if ports else inputs.get("encoder_port"))
+        names = ("encoder_ports", "encoder_port", "encoder_hosts", "encoder_count", "num_encoders", "encoder_backend")
+        yield names, lambda fields: _into(fields, "encoder", encoders)
+        if not any(f"{role}_base_gpu_id" in inputs for role in (*_PAIR, "encoder")):
+            yield (), lambda fields: fields.update(gpu_selection="none")
+        base = _some(base_gpu_id=inputs.get("encoder_base_gpu_id"))
+        yield ("encoder_base_gpu_id",), lambda fields: _into(fields, "encoder", base)
+
+
+def _splits_encoders(inputs: Mapping[str, Any]) -> bool:
+    return any(name in inputs for name in ("encoder_ports", "encoder_hosts", "encoder_count", "num_encoders"))
 
 
 def _sizes(inputs: Mapping[str, Any]) -> Parts:
     """Sizes are of all workers, but in EPD of prefill, the only role whose command the document gives them."""
-    where = "prefill" if "encoder_ports" in inputs else "workers"
     experts = inputs.get("ep_backend")
-    sizes = _some(
-        tp=inputs.get("tp"),
-        pp=inputs.get("pp"),
-        dp=inputs.get("dp"),
-        dp_attention=inputs.get("dp_attention") or None,
-        attn_dp=inputs.get("attn_dp"),
-        moe_a2a=inputs.get("a2a", experts),
-        elastic_ep=experts,
-        mem_fraction=inputs.get("mem_fraction_static"),
-        chunked_prefill_size=inputs.get("chunked_prefill_size"),
-    )
-    names = ("tp", "pp", "dp", "dp_attention", "attn_dp", "a2a", "ep_backend", "mem_fraction_static")
-    yield (*names, "chunked_prefill_size"), lambda fields: _into(fields, where, sizes)
-    for role in ("prefill", "decode"):
-        name = f"{role}_max_running_requests"
-        running = _some(max_running_requests=inputs.get(name))
-        yield (name,), lambda fields, role=role, running=running: _into(fields, role, running)
+    others = _some(dp_attention=inputs.get("dp_attention") or None, elastic_ep=experts, moe_a2a=experts)
+    yield ("dp_attention", "ep_backend"), lambda fields: _into(fields, "workers", others)
+    yield from _sized(inputs)
+    if _splits_encoders(inputs):
+        yield (), lambda fields: _into(fields, "prefill", fields.pop("workers", {}))
 
 
 def _ports(inputs: Mapping[str, Any]) -> Parts:
     bootstrap = inputs.get("bootstrap_port", inputs.get("metadata_port"))
-    prefill = _some(port=inputs.get("prefill_port"), bootstrap_port=bootstrap)
+    prefill = _some(port=_one(inputs, "prefill_port"), bootstrap_port=bootstrap)
     names = ("prefill_port", "bootstrap_port", "metadata_port")
     yield names, lambda fields: _into(fields, "prefill", prefill) if prefill else None
-    decode = _some(port=inputs.get("decode_port"))
+    decode = _some(port=_one(inputs, "decode_port"))
     yield ("decode_port",), lambda fields: _into(fields, "decode", decode) if decode else None
 
 
@@ -164,28 +217,43 @@ def _transport(inputs: Mapping[str, Any]) -> Parts:
 def _router(inputs: Mapping[str, Any]) -> Parts:
     kind = inputs.get("router")
     router = _some(kind=kind, port=inputs.get("router_port"), policy=inputs.get("policy"))
+    router |= _some(node=inputs.get("router_node"), metrics_port=inputs.get("prometheus_port"))
     router["host"] = inputs.get("router_host", "0.0.0.0")
-    yield ("router", "router_host", "router_port", "policy"), lambda fields: fields.update(router=router)
+    router["flags"] = {
+        name.replace("_", "-"): inputs[name] for name in ("prefill_policy", "decode_policy") if name in inputs
+    }
+    names = ("router", "router_host", "router_port", "router_node", "prometheus_port", "policy", "prefill_policy")
+    yield (*names, "decode_policy"), lambda fields: fields.update(router=router)
+    asked = _some(prompt=inputs.get("prompt"), temperature=inputs.get("temperature"))
+    yield ("prompt", "temperature"), lambda fields: _put_some(fields, "smoke_test", asked)
 
 
 def _legacy_metadata(inputs: Mapping[str, Any]) -> Fields:
-    host = inputs.get("prefill_hosts", [""])[0]
+    host = inputs.get("metadata_host", inputs.get("prefill_hosts", [""])[0])
     form = inputs.get("metadata_backend")
-    return {"server": _address(form, host, f"http://{host}:{inputs.get('metadata_port')}/metadata")} if form else {}
+    return {"server": _address(form, host, _http(host, inputs.get("metadata_port", 8998)))} if form else {}
 
 
 def _address(form: str, host: str, http: str) -> str:
     return {
         "http": http,
-        "etcd_bare": f"{host}:2379",
-        "etcd": f"etcd://{host}:2379",
-        "etcd_multi": f"etcd://{host}:2379,{_next(host)}:2379",
-        "redis": f"redis://{host}:6379",
+        "etcd_bare": f"{_shown(host)}:2379",
+        "etcd": f"etcd://{_shown(host)}:2379",
+        "etcd_multi": f"etcd://{_shown(host)}:2379,{_next(host)}:2379" if form == "etcd_multi" else "",
+        "redis": f"redis://{_shown(host)}:6379",
     }[form]
 
 
+def _http(host: str, port: int) -> str:
+    return f"http://{_shown(host)}:{port}/metadata"
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 def _next(host: str) -> str:
-    return str(ipaddress.ip_address(host) + 1)
+    return _shown(str(ipaddress.ip_address(host) + 1))
 
 
 def _vllm(inputs: Mapping[str, Any]) -> Parts:
@@ -209,31 +277,33 @@ def _vllm(inputs: Mapping[str, Any]) -> Parts:
             kv_port=given.get(f"{role}_url_port"),
             bootstrap_port=bootstrap if store else given.get(f"{role}_bootstrap_port"),
         )
-        names = tuple(f"{role}_{name}" for name in ("host", "service_port", "url_port", "bootstrap_port"))
+        visible = given.get("cuda_visible_devices")
+        gpus = visible.get(role) if isinstance(visible, Mapping) else given.get(f"{role}_cuda_visible_devices")
+        if gpus is not None:
+            spec["gpus"] = [int(gpu) for gpu in gpus.split(",")] if isinstance(gpus, str) else gpus
+        names = ("host", "service_port", "url_port", "bootstrap_port", "cuda_visible_devices")
+        names = ("cuda_visible_devices", *(f"{role}_{name}" for name in names))
         yield names, lambda fields, role=role, spec=spec: _into(fields, role, spec)
-    sizes = _some(
-        tp=given.get("tp"),
-        context_length=given.get("max_model_len"),
-        mem_fraction=given.get("gpu_memory_utilization"),
-    )
-    yield ("tp", "max_model_len", "gpu_memory_utilization"), lambda fields: _into(fields, "workers", sizes)
+    yield from _sized(given)
     transport = "mooncake_tcp" if given.get("protocol") == "tcp" else given.get("backend", "mooncake")
     # Workers that share a host are given their GPUs; else a host's are all its worker's.
     shared = given.get("prefill_host") is not None and given.get("prefill_host") == given.get("decode_host")
-    selection = None if shared else "none"
+    chosen = any("cuda_visible_devices" in name for name in inputs)
+    selection = None if shared or chosen else "none"
     yield (
         ("protocol", "backend", "ib_devices"),
         lambda fields: fields.update(
             transport=transport, gpu_selection=selection, **_some(nics=given.get("ib_devices"))
         ),
     )
-    if "kv_buffer_size" in inputs:
-        # The documents' size is the dialect's own; another one is a setting of the connector.
-        assert inputs["kv_buffer_size"] == 2e9
-        yield ("kv_buffer_size",), lambda fields: None
+    size = inputs.get("kv_buffer_size", 2e9)
+    # The documents' size is the dialect's own; another one is a setting of the connector.
+    own = {} if size == 2e9 else {"flags": {"kv-buffer-size": size}}
+    yield ("kv_buffer_size",), lambda fields: _into(fields, "workers", own)
     yield ("modelscope",), lambda fields: fields.update(_some(modelscope=given.get("modelscope")))
-    router = _some(kind="proxy", host="0.0.0.0" if old else None, port=given.get("proxy_port"))
-    yield ("proxy_port",), lambda fields: fields.update(router=router)
+    listen = given.get("proxy_host", "0.0.0.0" if old else None)
+    router = _some(kind="ascend-proxy" if "ascend" in dialect else "proxy", host=listen, port=given.get("proxy_port"))
+    yield ("proxy_port", "proxy_host"), lambda fields: fields.update(router=router)
     if "metadata" in inputs:
         yield ("metadata", "metadata_host"), lambda fields: fields.update(metadata=_v0_metadata(given))
     if store:
@@ -252,7 +322,7 @@ def _v0_metadata(inputs: Mapping[str, Any]) -> Fields:
     form, host = inputs["metadata"], inputs.get("metadata_host")
     if host is None:
         first = inputs["prefill_host"]
-        return {"server": _address(form, first, f"http://{first}:8080/metadata")}
+        return {"server": _address(form, first, _http(first, 8080))}
     port = {"etcd": 2379, "redis": 6379, "http": 8080}[form]
     return {"server": f"{host}:{port}", "backend": form, "start": True, "node": host}
 
