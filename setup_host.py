@@ -319,8 +319,10 @@ def set_up(tests: bool, asked: str) -> None:
     """
     machine = probe_machine()
     missing = missing_packages(tests)
-    if missing:
-        _needed_by_tests(tests, lambda: install_packages(missing))
+    needed = [key for key in missing if key not in OPTIONAL]
+    if needed:
+        _needed_by_tests(tests, lambda: install_packages(needed))
+    _install_optional([key for key in missing if key in OPTIONAL])
     if not asked and up_to_date(stamp_key(machine, venv_version()), tests):
         return
     # One set-up at a time: a second `make` waits here and then finds the stamp.
@@ -335,6 +337,16 @@ def set_up(tests: bool, asked: str) -> None:
         if _needed_by_tests(tests, lambda: install_mooncake(machine)):
             (VENV / "pdpanel-setup.json").write_text(json.dumps({"key": key, "tests": tests}))
         say("done")
+
+
+def _install_optional(missing: list[str]) -> None:
+    """Installs what some tests want and skip without; when that cannot be, all else goes on."""
+    if not missing:
+        return
+    try:
+        install_packages(missing)
+    except SetupError as error:
+        say(f"warning: {error} Until then the tests that need it are skipped.")
 
 
 def _needed_by_tests(tests: bool, step: Callable[[], None]) -> bool:

@@ -181,7 +181,7 @@ def status(
 @app.command()
 def logs(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A process such as decode-0, or runner, or model.")],
+    name: Annotated[str, typer.Argument(metavar="PROCESS", help="A process such as decode-0, or runner, or model.")],
     run: RunOption = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the log grows.")] = False,
 ) -> None:
@@ -335,6 +335,11 @@ def main() -> NoReturn:
     except PdpanelError as error:
         print(f"pdpanel: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError | RequestError) else 1)
+    except OSError as error:
+        # A folder of runs, presets or models that this user may not use, or a full disk.
+        remedy = "make it usable for this user, or name another with --state-dir, --cache-dir or --config-dir"
+        print(f"pdpanel: {ConfigError('file', error.filename, error.strerror or str(error), remedy)}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)

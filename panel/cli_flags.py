@@ -23,9 +23,12 @@ from .flags.judge import unknown_options
 from .flags.program import program_of
 from .flags.successors import ENGINES
 from .flags.table import Option
+from .flags.version import version_of
 from .launch import LaunchPlan
 
 __all__ = ["flags"]
+
+_LONGEST_VERSION = 60
 
 
 def flags(
@@ -59,6 +62,8 @@ def flags(
 
 def _known(engine: str, python: str | None, version: str | None, plan: LaunchPlan | None) -> KnownEngine:
     if version is not None:
+        if len(version) > _LONGEST_VERSION or (version and not version_of(version)):
+            raise ConfigError("--version", version, "is not a version", "write it as in 0.5.23, or '' for the newest")
         return released_engine(engine, version)
     found = installed_engine(engine, python or sys.executable)
     if found is not None:

@@ -35,6 +35,7 @@ from .sizing.sizing_text import figures_text, transfer_text
 __all__ = ["LoadOptions", "show_plan"]
 
 _MOST_PORTS = 6
+_MOST_RATE = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,8 @@ def _sizes(
     for name, value in (("--prompt", load.prompt), ("--output", load.output)):
         if value is not None and not 1 <= value <= 100_000_000:
             raise ConfigError(name, value, "is no length in tokens", "give 1 token or more")
+    if load.rate is not None and not 0 < load.rate <= _MOST_RATE:
+        raise ConfigError("--rate", load.rate, "is no rate", "give requests per second, more than 0")
     if load.model is None and not os.path.exists(os.path.expanduser(deployment.model)):
         return None, f"The config.json of {deployment.model} is not here; name it with --config to see sizes."
     facts = read_model(load.model or deployment.model)

@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from ..engine.errors import ConfigError
+from .doctor.source_file import open_source
 from .sizing.bandwidth import Carrier, Links
 from .sizing.gpus import Gpu, gpu_named
 from .sizing.measured import BUNDLED_ON_CPU, Measured
@@ -28,6 +29,7 @@ from .sizing.suggest import suggest as suggest_splits
 __all__ = ["DeviceOptions", "LinkOptions", "read_measured", "read_model", "suggest"]
 
 _MOST_BYTES = 8 << 20
+_MOST_RATE = 1e9
 _BUNDLED = "bundled"
 _CPU = "cpu"
 
@@ -90,6 +92,9 @@ def suggest(
     Raises:
         ConfigError: a file cannot be read, the model cannot be sized or does not fit, or a number makes no sense.
     """
+    _check_finite(device, links)
+    if keep < 1:
+        raise ConfigError("--top", keep, "is less than 1", "ask for one split or more")
     facts = read_model(model, quantization)
     measured = _measured(device, facts)
     if device.cores is not None and measured is None:
@@ -151,12 +156,12 @@ def read_measured(path: Path) -> Measured:
 
 
 def _json(path: Path, flag: str) -> Mapping[str, Any]:
+    remedy = "name a readable file, or a folder with config.json"
     try:
-        with path.open("rb") as file:
+        with open_source(path, flag, remedy) as file:
             data = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        problem = error.strerror or "cannot be read"
-        raise ConfigError(flag, str(path), problem, "name a readable file, or a folder with config.json") from None
+        raise ConfigError(flag, str(path), error.strerror or "cannot be read", remedy) from None
     if len(data) > _MOST_BYTES:
         raise ConfigError(flag, str(path), "is larger than 8 MiB", "name a config.json")
     try:
@@ -166,6 +171,19 @@ def _json(path: Path, flag: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(flag, str(path), "is no JSON object", "name a config.json")
     return value
+
+
+def _check_finite(device: DeviceOptions, links: LinkOptions) -> None:
+    rates = {
+        "--tflops": device.tflops,
+        "--memory-gbps": device.memory_gbps,
+        "--memory-gib": device.memory_gib,
+        "--link-gbps": device.link_gbps,
+        "--nic-gbps": links.nic_gbps,
+    }
+    for flag, value in rates.items():
+        if value is not None and not 0 <= value <= _MOST_RATE:
+            raise ConfigError(flag, value, "is no rate or size", f"give a number from 0 to {_MOST_RATE:g}")
 
 
 def _measured(device: DeviceOptions, facts: ModelFacts) -> Measured | None:

@@ -97,10 +97,10 @@ class Runs:
         """
         return self._plan(deployment, self._rundir(f"{deployment.name}-preview"))
 
-    def check(self, launch: LaunchPlan) -> None:
-        """Raises ConfigError when a process of the plan cannot be started on this host."""
+    def check(self, launch: LaunchPlan, *, agreed: bool = True) -> None:
+        """Raises ConfigError when a process of the plan cannot be started on this host; see `check_startable`."""
         here = local_addresses() if launch.addresses else frozenset()
-        check_startable(launch, inherited_environment(), here)
+        check_startable(launch, inherited_environment(), here, agreed=agreed)
 
     def start(self, deployment: Deployment) -> RunView:
         """Plans and starts a run, and returns as soon as its runner answers; its processes are starting then.

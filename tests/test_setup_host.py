@@ -251,6 +251,24 @@ def test_mooncake_is_needed_by_tests_and_not_by_the_panel(capsys: pytest.Capture
         setup_host._needed_by_tests(True, step)
 
 
+def test_what_tests_can_skip_stops_nothing_when_it_cannot_be_installed(
+    steps: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[list[str]] = []
+
+    def install(missing: list[str]) -> None:
+        asked.append(missing)
+        if "slurm" in missing:
+            raise setup_host.SetupError("This system lacks slurm.")
+
+    monkeypatch.setattr(setup_host, "missing_packages", lambda _: ["ibverbs", "slurm", "nft"])
+    monkeypatch.setattr(setup_host, "install_packages", install)
+    assert setup_host.main(["--tests"]) == 0
+    assert asked == [["ibverbs"], ["slurm", "nft"]]
+    assert "install_project" in steps
+    assert "This system lacks slurm. Until then the tests that need it are skipped." in capsys.readouterr().out
+
+
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that the set-up takes for its own."""

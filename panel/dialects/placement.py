@@ -135,6 +135,10 @@ class Placement:
         """Returns the processes of `role` that speak HTTP."""
         return tuple(worker for worker in self.workers if worker.role is role and worker.rank == 0)
 
+    def answering(self) -> tuple[str, ...]:
+        """Returns the names of the workers that answer HTTP, which a router waits for."""
+        return tuple(worker.name for worker in self.workers if worker.rank == 0)
+
     def server(self, kind: str) -> PlacedServer | None:
         """Returns the first server of this kind."""
         return next((server for server in self.servers if server.kind == kind), None)

@@ -57,6 +57,7 @@ def proxy_process(placement: Placement, router: PlacedRouter) -> ProcessSpec:
             placement.deployment.limits.ready_timeout_s or _READY_TIMEOUT_S,
         ),
         log="router.log",
+        after=placement.answering(),
         targets={
             "prefill": ",".join(base + _PATH for base in _bases(placement, router, Role.PREFILL)),
             "decode": ",".join(base + _PATH for base in _bases(placement, router, Role.DECODE)),

@@ -26,9 +26,9 @@ def encoder_arguments(placed: Placed) -> tuple[str, ...]:
 
 def language_arguments(placement: Placement, placed: Placed) -> tuple[str, ...]:
     """Returns what makes a server do without its own encoder; nothing for a role or deployment without encoders."""
-    encoders = placement.first_ranks(Role.ENCODER)
-    if not encoders or placed.role not in _LANGUAGE_ROLES:
+    if not placement.deployment.encoder.count or placed.role not in _LANGUAGE_ROLES:
         return ()
+    encoders = placement.first_ranks(Role.ENCODER)
     transfer = placed.settings.encoder_transfer or placement.deployment.settings("encoder").encoder_transfer
     arguments = [*_transfer(transfer), "--language-only"]
     arguments += ["--encoder-urls", *(url(encoder.address, encoder.port) for encoder in encoders)]

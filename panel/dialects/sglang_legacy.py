@@ -26,9 +26,9 @@ from .sglang_arguments import (
     size_arguments,
 )
 from .sglang_flags import ENGINE, check_flags
-from .sglang_router import first_ranks_of
 from .sglang_rules import LEGACY_VERSION
 from .sglang_transport import nic_names
+from .sglang_version import band_env
 from .sglang_worker import BOOTSTRAP_PORT, LAUNCH, READY_TIMEOUT_S, bootstrap_arguments, gpu_env, process_of
 from .smoke_request import asked_host, generate_request
 
@@ -91,7 +91,7 @@ def _worker(placement: Placement, placed: Placed, after: tuple[str, ...]) -> Pro
     env = {**gpu_env(placement, placed), "MOONCAKE_CONFIG_PATH": f"./{_FILE}"}
     band = placement.rpc_ports.get(placed.node)
     if band is not None:
-        env |= {"MC_MIN_RPC_PORT": str(band[0]), "MC_MAX_RPC_PORT": str(band[1])}
+        env |= band_env(band, version_of(_VERSION))
     if deployment.observe:
         env["MC_TE_METRIC"] = "1"
     return process_of(placement, placed, argv, env, after)
@@ -122,7 +122,7 @@ def _balancer(placement: Placement, placed: PlacedRouter) -> ProcessSpec:
         ports={"http": placed.port},
         ready=Readiness(url(asked_host(placed.listen), placed.port, "/health"), timeout),
         log="router.log",
-        after=first_ranks_of(placement),
+        after=placement.answering(),
     )
 
 

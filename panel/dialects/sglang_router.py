@@ -16,7 +16,7 @@ from .routers import METRICS_PORT
 from .sglang_worker import BOOTSTRAP_PORT, READY_TIMEOUT_S
 from .smoke_request import asked_host
 
-__all__ = ["KINDS", "first_ranks_of", "router_process"]
+__all__ = ["KINDS", "router_process"]
 
 KINDS = ("sglang-router", "smg", "mini_lb", "bundled", "none")
 _LAUNCH = {
@@ -24,11 +24,6 @@ _LAUNCH = {
     "mini_lb": ("python3", "-m", "sglang_router.launch_router"),
     "smg": ("smg", "launch"),
 }
-
-
-def first_ranks_of(placement: Placement) -> tuple[str, ...]:
-    """Returns the names of the workers that answer HTTP, which a router waits for."""
-    return tuple(worker.name for worker in placement.workers if worker.rank == 0)
 
 
 def router_process(placement: Placement, placed: PlacedRouter) -> ProcessSpec:
@@ -69,7 +64,7 @@ def router_process(placement: Placement, placed: PlacedRouter) -> ProcessSpec:
             url(asked_host(placed.listen), placed.port, page), deployment.limits.ready_timeout_s or READY_TIMEOUT_S
         ),
         log="router.log",
-        after=first_ranks_of(placement),
+        after=placement.answering(),
         metrics_url=metrics_url,
     )
 

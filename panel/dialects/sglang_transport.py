@@ -13,7 +13,7 @@ from ...engine.errors import ConfigError
 from ..deployment import Deployment
 from ..launch import Role
 from .placement import Placed, Placement, flag
-from .sglang_version import has_mooncake_tcp, version
+from .sglang_version import band_env, has_mooncake_tcp, version
 
 __all__ = ["carries_kv", "check_transport", "common_env", "nic_names", "transport_arguments", "transport_env"]
 
@@ -81,7 +81,7 @@ def transport_arguments(placement: Placement, placed: Placed) -> tuple[str, ...]
             arguments += flag("disaggregation-transfer-backend", backend)
         if placed.nics and transport in _TAKE_NICS:
             arguments += flag("disaggregation-ib-device", placed.nics)
-    elif placed.role is Role.ENCODER and placed.nics and settings.encoder_transfer == "mooncake":
+    elif placed.nics and _sends_images(placed) and transport != "mooncake_tcp":
         arguments += flag("disaggregation-ib-device", placed.nics)
     if settings.moe_a2a is not None:
         arguments += flag("moe-a2a-backend", settings.moe_a2a)
@@ -98,8 +98,11 @@ def transport_env(placement: Placement, placed: Placed) -> dict[str, str]:
     deployment, env = placement.deployment, {}
     transport, ascend = deployment.transport, deployment.ascend
     uses_engine = _uses_mooncake(placement, placed)
-    if carries_kv(placed) and transport == "mooncake_tcp" and not has_mooncake_tcp(version(deployment)):
-        env["MC_FORCE_TCP"] = "1"
+    if transport == "mooncake_tcp":
+        # The backend's name forces TCP on a pair, and says nothing to an encoder, whose images have to go the same way.
+        named = has_mooncake_tcp(version(deployment))
+        if _sends_images(placed) or (carries_kv(placed) and not named):
+            env["MC_FORCE_TCP"] = "1"
     if carries_kv(placed) and ascend.via_mooncake:
         env["ENABLE_ASCEND_TRANSFER_WITH_MOONCAKE"] = "true"
     if carries_kv(placed) and placed.settings.npu_phy_id is not None:
@@ -110,7 +113,7 @@ def transport_env(placement: Placement, placed: Placed) -> dict[str, str]:
     node = placed.node or placement.local_name
     band = placement.rpc_ports.get(placed.node, placement.rpc_ports.get(node))
     if uses_engine and band is not None:
-        env |= {"MC_MIN_RPC_PORT": str(band[0]), "MC_MAX_RPC_PORT": str(band[1])}
+        env |= band_env(band, version(deployment))
     if uses_engine and deployment.observe:
         env["MC_TE_METRIC"] = "1"
     return env
@@ -120,10 +123,15 @@ def _uses_mooncake(placement: Placement, placed: Placed) -> bool:
     """Whether a transfer engine of Mooncake runs in the worker: for KV, for images, or for a store."""
     deployment = placement.deployment
     if placed.role is Role.ENCODER:
-        return placed.settings.encoder_transfer == "mooncake"
+        return _sends_images(placed)
     if deployment.store is not None and placed.role is not Role.DECODE:
         return True
     return carries_kv(placed) and deployment.transport in _MOONCAKE
+
+
+def _sends_images(placed: Placed) -> bool:
+    """Whether the worker is an encoder whose output travels by Mooncake."""
+    return placed.role is Role.ENCODER and placed.settings.encoder_transfer == "mooncake"
 
 
 def _npu(placement: Placement, placed: Placed) -> int:

@@ -9,9 +9,11 @@ from ..deployment import Deployment
 from ..deployment_parts import RoleSpec
 from .placement import version_of
 
-__all__ = ["attention_ranks", "has_mooncake_tcp", "version"]
+__all__ = ["attention_ranks", "band_env", "has_mooncake_tcp", "version"]
 
 _MOONCAKE_TCP_SINCE = (0, 5, 14)
+# From about then on it comes with a Mooncake of May 2026 or newer.
+_SPELLED_RIGHT = (0, 5, 13)
 
 
 def version(deployment: Deployment) -> tuple[int, ...]:
@@ -27,3 +29,13 @@ def attention_ranks(settings: RoleSpec) -> int:
 def has_mooncake_tcp(numbers: tuple[int, ...]) -> bool:
     """Returns True where the transfer backend mooncake_tcp exists."""
     return not numbers or numbers >= _MOONCAKE_TCP_SINCE
+
+
+def band_env(band: tuple[int, int], numbers: tuple[int, ...]) -> dict[str, str]:
+    """Returns the variables of Mooncake's band of RPC ports.
+
+    Mooncake before 0.3.11 (May 2026) knew them by another spelling alone, and newer ones read both: Mooncake#2037.
+    """
+    spellings = ("RPC", "PRC") if numbers and numbers < _SPELLED_RIGHT else ("RPC",)
+    ends = (("MIN", band[0]), ("MAX", band[1]))
+    return {f"MC_{end}_{spelling}_PORT": str(port) for spelling in spellings for end, port in ends}

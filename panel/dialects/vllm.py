@@ -37,7 +37,7 @@ _MAX_TOKENS = 7
 
 
 def build(placement: Placement) -> Draft:
-    """Returns servers, workers and router; a worker waits for the servers beside it, and the router for nobody."""
+    """Returns servers, workers and router; a worker waits for the servers beside it, the router for the workers."""
     deployment, router = placement.deployment, placement.router
     check_encoders(placement)
     servers = server_processes(placement, master_form(deployment.store) if deployment.store else None)

@@ -146,6 +146,7 @@ def _proxy(placement: Placement, router: PlacedRouter) -> ProcessSpec:
             placement.deployment.limits.ready_timeout_s or READY_TIMEOUT_S,
         ),
         log="router.log",
+        after=placement.answering(),
     )
 
 

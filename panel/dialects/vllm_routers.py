@@ -182,4 +182,6 @@ def _process(
         ports=ports,
         ready=Readiness(ready, placement.deployment.limits.ready_timeout_s or _READY_TIMEOUT_S),
         log="router.log",
+        # Workers of MoRIIOConnector register at the router; the others it looks for, and gives up after a while.
+        after=() if placement.deployment.transport == "mori" else placement.answering(),
     )

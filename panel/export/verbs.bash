@@ -128,7 +128,8 @@ start() {
   done
   exec 9>&-
   if ((!foreground)); then return; fi
-  while sleep 1; do
+  # That somebody kills the sleep is no reason to end.
+  while sleep 1 || true; do
     for name in "${chosen[@]}"; do
       if ! lives "$name"; then fail "$name ended; see $self logs $name"; fi
     done

@@ -20,12 +20,16 @@ from .gpu_count import check_division, gpus_of_process
 from .hosts import HostTable
 from .machines import Machine, Machines
 
-__all__ = ["MOST_PROCESSES", "ROLES", "Seat", "Seating", "seat_workers"]
+__all__ = ["MOST_ON_ONE_HOST", "MOST_PROCESSES", "ROLES", "Seat", "Seating", "seat_workers"]
 
 ROLES = (Role.PREFILL, Role.DECODE, Role.UNIFIED, Role.ENCODER)
 
 MOST_PROCESSES = 4096
 """512 nodes of 8 GPUs with a worker on each GPU."""
+
+
+MOST_ON_ONE_HOST = 64
+"""Workers of one role where no host is named: each is a process with weights of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ def seat_workers(deployment: Deployment, dialect: Dialect, hosts: HostTable, mac
     """
     specs = {role: deployment.settings(role.value) for role in ROLES}
     _check_number(specs)
+    _check_one_host(specs)
     chosen = [role for role in ROLES if specs[role].gpus is not None or specs[role].base_gpu_id is not None]
     selection = deployment.gpu_selection or dialect.gpu_selection
     seating = {
@@ -66,6 +71,13 @@ def _check_number(specs: Mapping[Role, RoleSpec]) -> None:
     problem = f"comes to {sum(numbers.values())} processes of workers in all"
     remedy = f"write fewer: a deployment has {MOST_PROCESSES} at most"
     raise ConfigError(f"{role.value}.count", specs[role].count, problem, remedy)
+
+
+def _check_one_host(specs: Mapping[Role, RoleSpec]) -> None:
+    for role, spec in specs.items():
+        if not spec.hosts and spec.count > MOST_ON_ONE_HOST:
+            problem = f"is more than {MOST_ON_ONE_HOST} workers on one host"
+            raise ConfigError(f"{role.value}.count", spec.count, problem, f"name hosts in {role.value}.hosts")
 
 
 class _RoleSeats:

@@ -14,23 +14,33 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ...engine.errors import ConfigError
-from ..launch import LaunchPlan, ProcessSpec
+from ..launch import LaunchPlan, ProcessSpec, Role
 
 __all__ = ["check_startable", "local_addresses"]
 
 _ASK = "import importlib.util as u, sys; sys.exit(0 if u.find_spec(sys.argv[1]) else 3)"
 _ASK_S = 20.0
 _ABSENT = 3
+# What decides which program runs, and what it loads when it does.
+_DECISIVE = ("PATH", "PYTHON", "LD_", "GLIBC_")
 
 
-def check_startable(plan: LaunchPlan, environ: Mapping[str, str], addresses: Iterable[str]) -> None:
+def check_startable(
+    plan: LaunchPlan, environ: Mapping[str, str], addresses: Iterable[str], *, agreed: bool = True
+) -> None:
     """Raises ConfigError when a process of `plan` cannot be started here.
 
     Args:
         plan: what would be started.
         environ: what its processes inherit.
         addresses: those of this host, with its names.
+        agreed: False while nobody has agreed to the plan's commands: nothing is run then but this host's own
+            interpreters as they are, and what only others could answer is left to the start.
     """
+    if any(spec.role is Role.SUBMIT for spec in plan.processes):
+        problem = "is a job that Slurm runs, of which nothing stays here to watch and to stop"
+        remedy = "export it (pdpanel export --format slurm -o DIR) and submit it where Slurm is"
+        raise ConfigError("dialect", plan.dialect, problem, remedy)
     here = frozenset(addresses)
     for node, address in plan.addresses.items():
         if address not in here and node not in here:
@@ -40,7 +50,8 @@ def check_startable(plan: LaunchPlan, environ: Mapping[str, str], addresses: Ite
     for spec in plan.processes:
         if spec.argv[0] == sys.executable:
             continue  # The interpreter of this very program has what the bundled engine needs.
-        _check_program(spec, {**environ, **spec.env}, asked)
+        if agreed or not any(name.startswith(_DECISIVE) for name in spec.env):
+            _check_program(spec, {**environ, **spec.env} if agreed else environ, asked, agreed)
 
 
 def local_addresses() -> frozenset[str]:
@@ -53,7 +64,7 @@ def local_addresses() -> frozenset[str]:
     return frozenset(found)
 
 
-def _check_program(spec: ProcessSpec, environ: Mapping[str, str], asked: set[tuple[str, str]]) -> None:
+def _check_program(spec: ProcessSpec, environ: Mapping[str, str], asked: set[tuple[str, str]], agreed: bool) -> None:
     program = spec.argv[0]
     module = spec.argv[2].partition(".")[0] if len(spec.argv) > 2 and spec.argv[1] == "-m" else ""
     if (program, module) in asked:
@@ -64,7 +75,7 @@ def _check_program(spec: ProcessSpec, environ: Mapping[str, str], asked: set[tup
     if path is None:
         remedy = "install it, or say in `run` where it is: python, venv or image"
         raise ConfigError(field, program, "is not a program of this host", remedy)
-    if module and not _has_module(path, module, environ):
+    if module and (agreed or "/" not in program) and not _has_module(path, module, environ):
         remedy = f"install {module} there (see `pdpanel recipe`), or name another interpreter or an image in `run`"
         raise ConfigError(field, program, f"is a Python without the package {module}", remedy)
 

@@ -18,7 +18,6 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from .api import add_error_answers, api_routes
-from .deploy_routes import deploy_routes
 from .guard import Access, Guard
 from .hardware_routes import hardware_routes
 from .hub import Hub
@@ -71,7 +70,6 @@ def build_api(source: Source, *, poll_s: float = 0.5, config_dir: Path | None = 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     add_error_answers(app)
     app.include_router(api_routes(source, hub))
-    app.include_router(deploy_routes(source, hub))
     app.include_router(hardware_routes(source))
     app.include_router(plan_routes(source, config_dir))
     app.include_router(action_routes(source, hub.wake))

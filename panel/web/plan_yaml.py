@@ -21,10 +21,18 @@ _Loader = cast("type[yaml.SafeLoader]", getattr(yaml, "CSafeLoader", yaml.SafeLo
 _Dumper = cast("type[yaml.SafeDumper]", getattr(yaml, "CSafeDumper", yaml.SafeDumper))
 _WIDTH = 110
 _MOST_NESTED = 40
+# Python writes no whole number of more than 4300 digits.
+_MOST_DIGITS = 64
+_NUMBERS = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
 
 
 class _FieldsLoader(_Loader):
-    """Refuses a key that is there twice, which YAML would take without a word."""
+    """Refuses a key that is there twice, which YAML would take without a word, and numbers of endless digits."""
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        if node.tag in _NUMBERS and len(node.value) > _MOST_DIGITS:
+            raise yaml.constructor.ConstructorError(None, None, "a number has too many digits", node.start_mark)
+        return super().construct_scalar(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()

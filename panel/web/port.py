@@ -169,11 +169,15 @@ class HostTraffic:
 
 @dataclass(frozen=True, slots=True)
 class OfferedProcess:
-    """A process that a deployment would start: its command and the variables that are set for it."""
+    """A process that a deployment would start: its command, the variables that are set for it, and its folder.
+
+    The folder, `cwd`, is empty where it is the run's own.
+    """
 
     name: str
     argv: Sequence[str]
     env: Mapping[str, str]
+    cwd: str = ""
 
 
 @dataclass(frozen=True, slots=True)

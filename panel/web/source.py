@@ -13,7 +13,7 @@ from pathlib import Path
 from ...engine.errors import ConfigError
 from ..config import inherited_environment
 from ..deployment import parse_deployment, parse_deployment_text
-from ..launch import Role
+from ..launch import ProcessSpec, Role
 from ..runner.series import SeriesInfo
 from ..runs import ProcessView as RunProcess
 from ..runs import Runs
@@ -90,6 +90,11 @@ def _to_run(run: RealRun) -> RunView:
     )
 
 
+def _own_folder(spec: ProcessSpec) -> str:
+    """Returns the folder that the deployment starts a process in; empty for the run's."""
+    return "" if Path(spec.cwd).name == spec.env.get("PDPANEL_RUN_ID") else spec.cwd
+
+
 class RunsSource:
     """The `Source` over a `Runs`.
 
@@ -122,12 +127,15 @@ class RunsSource:
         deployment = parse_deployment_text(text, "the text")
         problem = ""
         plan = self._runs.preview(deployment)
+        needed = needs_consent(deployment) and not self._runs.consents.given(deployment)
         try:
-            self._runs.check(plan)
+            # An offer runs nothing that the person has not seen.
+            self._runs.check(plan, agreed=not needed)
         except ConfigError as error:
             problem = str(error)
-        needed = needs_consent(deployment) and not self._runs.consents.given(deployment)
-        processes = tuple(OfferedProcess(spec.name, spec.argv, spec.env) for spec in plan.processes)
+        processes = tuple(
+            OfferedProcess(spec.name, spec.argv, spec.env, _own_folder(spec)) for spec in plan.processes
+        )
         return Offer(consent_id(deployment), needed, processes, problem)
 
     def start_text(self, text: str, consent: str) -> str:

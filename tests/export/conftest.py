@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from exported_scripts import PROMPTS, Scripts, free_ports, generate
+from exported_scripts import PROMPTS, Scripts, generate
+from spare_ports import spare_ports
 
 
 @pytest.fixture(scope="session")
 def unified_answers(smollm2: object, tmp_path_factory: pytest.TempPathFactory) -> list[list[int]]:
     """What one worker that does both answers to PROMPTS, itself started by an exported script."""
-    worker, router = free_ports(2)
+    worker, router = spare_ports(2)
     fields = {"name": "whole", "unified": {"count": 1, "port": worker}, "router": {"port": router}}
     scripts = Scripts(tmp_path_factory.mktemp("unified") / "a", fields)
     scripts.call("whole", "start")

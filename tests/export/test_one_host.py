@@ -8,13 +8,14 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from exported_scripts import PROMPTS, Scripts, free_ports, generate, marked_processes
+from exported_scripts import PROMPTS, Scripts, generate, marked_processes
+from spare_ports import spare_ports
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(580)
 
 
 def test_a_correct_answer_and_nothing_left(unified_answers: list[list[int]], tmp_path: Path) -> None:
-    prefill, bootstrap, decode, router = ports = free_ports(4)
+    prefill, bootstrap, decode, router = ports = spare_ports(4)
     fields = {
         "prefill": {"count": 1, "port": prefill, "bootstrap_port": bootstrap},
         "decode": {"count": 1, "port": decode},
@@ -25,7 +26,7 @@ def test_a_correct_answer_and_nothing_left(unified_answers: list[list[int]], tmp
     try:
         assert scripts.call("pd", "status").count(" ready ") == 3
         assert [generate(f"http://127.0.0.1:{router}", prompt) for prompt in PROMPTS] == unified_answers
-        with urllib.request.urlopen(f"http://127.0.0.1:{prefill}/server_info", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{prefill}/server_info", timeout=120) as answer:
             assert json.load(answer)["transfer"]["backend"] == "mooncake"
         assert "Paris" in scripts.call("pd", "test")
         assert len(marked_processes(tmp_path / "work")) >= 3

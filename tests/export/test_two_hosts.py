@@ -6,29 +6,30 @@ Needs root, iproute2 and etcd. A third namespace is the stranger whom the export
 from __future__ import annotations
 
 import json
-import os
+import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from exported_scripts import PROMPTS, Scripts, marked_processes
+from exported_scripts import PATIENCE_S, PROMPTS, Scripts, marked_processes
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(580)
 
 NAMES = ("a", "b", "stranger")
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, capture_output=True, text=True, timeout=30)
+    return subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 class Hosts:
     """Namespaces on one bridge, which is in a namespace of its own."""
 
     def __init__(self) -> None:
-        self._prefix = f"pdp{os.getpid()}"
+        # By chance, so that neither a run beside this one nor what a crashed one left is in the way.
+        self._prefix = f"pdp{secrets.token_hex(4)}"
         self._made: list[str] = []
 
     def inside(self, name: str) -> tuple[str, ...]:
@@ -73,7 +74,7 @@ class Hosts:
 
 @pytest.fixture
 def hosts() -> Iterator[Hosts]:
-    for program in ("ip", "etcd"):
+    for program in ("ip", "etcd", "curl"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     made = Hosts()
@@ -113,7 +114,7 @@ def test_a_correct_answer_over_two_hosts(unified_answers: list[list[int]], hosts
     second = scripts.spawn("b", "start", prefix=hosts.inside("b"))
     try:
         scripts.call("a", "start", prefix=hosts.inside("a"))
-        told, _ = second.communicate(timeout=100)
+        told, _ = second.communicate(timeout=PATIENCE_S)
         assert second.returncode == 0, (told, scripts.logs())
         assert "decode-0 is ready" in told
         answers = [generate(hosts, f"http://{here}:8000", prompt) for prompt in PROMPTS]
@@ -131,7 +132,7 @@ def test_a_correct_answer_over_two_hosts(unified_answers: list[list[int]], hosts
     finally:
         if second.poll() is None:
             second.terminate()
-            second.communicate(timeout=60)
+            second.communicate(timeout=PATIENCE_S)
         scripts.call("b", "stop", prefix=hosts.inside("b"))
         scripts.call("a", "stop", prefix=hosts.inside("a"))
     assert marked_processes(tmp_path / "work") == []

@@ -29,4 +29,4 @@ def slurm() -> Iterator[Slurm]:
         yield cluster
     finally:
         cluster.stop()
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)

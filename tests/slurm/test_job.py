@@ -15,15 +15,18 @@ from pdpanel.panel.export.export import export_files
 from pdpanel.panel.export.writing import write_folder
 from pdpanel.panel.host_facts import elsewhere
 from pdpanel.panel.plan import plan
-from real_slurm import Slurm, free_ports
+from real_slurm import Slurm
+from spare_ports import spare_ports
 
-# The engine starts, answers and ends within it; Slurm itself takes a few seconds.
-TIMEOUT_S = 90
+pytestmark = pytest.mark.timeout(580)
+
+# The engine starts, answers and ends within it, also on a busy machine.
+TIMEOUT_S = 300
 
 
 def pair(nodes: tuple[str, str, str], **fields: Any) -> Deployment:
     """A prefill worker, a decode worker and a router on hosts that are all this one, with ports of their own."""
-    prefill, bootstrap, decode, router = free_ports(4)
+    prefill, bootstrap, decode, router = spare_ports(4)
     return parse_deployment(
         {
             "name": "pair",
@@ -33,6 +36,7 @@ def pair(nodes: tuple[str, str, str], **fields: Any) -> Deployment:
             "decode": {"count": 1, "hosts": [nodes[1]], "port": decode},
             "router": {"node": nodes[2], "port": router, "host": "127.0.0.1"},
             "run": {"python": sys.executable},
+            "limits": {"ready_timeout_s": TIMEOUT_S},
             "smoke_test": {"prompt": "The capital of France is", "temperature": 0, "max_tokens": 8},
         }
         | fields
@@ -60,11 +64,10 @@ def started_in(folder: Path) -> list[psutil.Process]:
 def ask(url: str) -> str:
     body = {"text": "The capital of France is", "sampling_params": {"temperature": 0, "max_new_tokens": 8}}
     request = urllib.request.Request(f"{url}/generate", json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.urlopen(request, timeout=120) as response:
         return json.load(response)["text"]
 
 
-@pytest.mark.timeout(TIMEOUT_S + 60)
 @pytest.mark.usefixtures("smollm2")
 def test_a_job_answers_and_scancel_leaves_nothing(slurm: Slurm, tmp_path: Path) -> None:
     deployment = pair(("n1", "n2", "n3"))
@@ -86,13 +89,12 @@ def test_a_job_answers_and_scancel_leaves_nothing(slurm: Slurm, tmp_path: Path) 
     assert len(started_in(logs)) >= 3
 
     slurm.call("scancel", job)
-    slurm.wait(lambda: job not in slurm.running(), "the job does not end", 45)
-    slurm.wait(lambda: not started_in(logs), "something of the job still runs", 30)
+    slurm.wait(lambda: job not in slurm.running(), "the job does not end")
+    slurm.wait(lambda: not started_in(logs), "something of the job still runs")
     assert slurm.show(job)["JobState"] == "CANCELLED"
     assert not (logs / "ready").exists()
 
 
-@pytest.mark.timeout(TIMEOUT_S + 60)
 @pytest.mark.usefixtures("smollm2")
 def test_hosts_that_stand_for_any_node_are_filled_by_slurm(slurm: Slurm, tmp_path: Path) -> None:
     deployment = pair(("10.0.0.1", "10.0.0.2", "10.0.0.2"), hosts={})
@@ -109,9 +111,8 @@ def test_hosts_that_stand_for_any_node_are_filled_by_slurm(slurm: Slurm, tmp_pat
     assert not started_in(logs)
 
 
-@pytest.mark.timeout(TIMEOUT_S + 60)
 def test_a_worker_that_ends_ends_the_job_with_an_error(slurm: Slurm, tmp_path: Path) -> None:
-    decode = {"count": 1, "hosts": ["n2"], "port": free_ports(1)[0], "flags": {"no-such-flag": True}}
+    decode = {"count": 1, "hosts": ["n2"], "port": spare_ports(1)[0], "flags": {"no-such-flag": True}}
     deployment = pair(("n1", "n2", "n3"), decode=decode)
     folder = export(deployment, tmp_path / "export")
     job = slurm.submit(folder, "pair.slurm")

@@ -49,7 +49,7 @@ def process(
     ports: Mapping[str, int] | None = None,
     url: str = "",
     after: tuple[str, ...] = (),
-    timeout_s: float = 20.0,
+    timeout_s: float = 120.0,
     grace_s: float = 5.0,
 ) -> ProcessSpec:
     """Returns a process; without a URL it is ready once it runs."""

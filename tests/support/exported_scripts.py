@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -17,17 +16,9 @@ from pdpanel.panel.deployment import dump_deployment, parse_deployment
 
 EXACT = {"dtype": "float32", "kv-cache-dtype": "float32", "chunked-prefill-size": 64, "max-total-tokens": 2048}
 MODEL = "smollm2-135m-instruct"
+# A busy machine takes its time; nothing here waits longer than it must.
+PATIENCE_S = 300
 PROMPTS = ([504, 2988, 314, 42] * 30, [7 * i % 40000 + 100 for i in range(65)])
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def marked_processes(folder: Path) -> list[int]:
@@ -50,7 +41,8 @@ class Scripts:
     def __init__(self, folder: Path, fields: Mapping[str, Any]) -> None:
         source = folder / "deployment.yaml"
         folder.mkdir(parents=True)
-        common = {"model": MODEL, "workers": {"flags": EXACT}, "env": {"OMP_NUM_THREADS": "1"}}
+        common: dict[str, Any] = {"model": MODEL, "workers": {"flags": EXACT}, "env": {"OMP_NUM_THREADS": "1"}}
+        common["limits"] = {"ready_timeout_s": PATIENCE_S}
         source.write_text(dump_deployment(parse_deployment(common | dict(fields))))
         self.folder = folder / "out"
         assert export(source, "sh", self.folder, None, force=False) == 0
@@ -67,7 +59,7 @@ class Scripts:
 
     def call(self, node: str, *words: str, prefix: Sequence[str] = (), expect: int = 0) -> str:
         process = self.spawn(node, *words, prefix=prefix)
-        told, _ = process.communicate(timeout=100)
+        told, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == expect, (node, words, told, self.logs())
         return told
 
@@ -81,5 +73,5 @@ def generate(url: str, ids: Sequence[int]) -> list[int]:
     body = json.dumps({"input_ids": list(ids), "sampling_params": sampling}).encode()
     request = urllib.request.Request(f"{url}/generate", body, {"Content-Type": "application/json"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=60) as response:
+    with opener.open(request, timeout=PATIENCE_S) as response:
         return json.load(response)["output_ids"]

@@ -13,17 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from spare_ports import spare_ports
+
 NODES = ("n1", "n2", "n3")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scancel", "scontrol", "squeue")
-START_TIMEOUT_S = 20.0
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+# Slurm itself takes a second or two, and a busy machine much longer.
+PATIENCE_S = 120.0
 
 
 def find(program: str) -> str:
@@ -60,7 +55,7 @@ class Slurm:
 
     def configuration(self) -> str:
         host = socket.gethostname().partition(".")[0]
-        ports = free_ports(1 + len(NODES))
+        ports = spare_ports(1 + len(NODES))
         lines = [
             "ClusterName=test",
             f"SlurmctldHost={host}(127.0.0.1)",
@@ -92,7 +87,9 @@ class Slurm:
 
     def spawn(self, program: str, *arguments: str) -> None:
         with (self.folder / "daemons.log").open("ab") as log:
-            command = [find(program), *arguments]
+            # A daemon ends with the test run also when that is killed.
+            tied = [setpriv, "--pdeathsig", "TERM"] if (setpriv := find("setpriv")) else []
+            command = [*tied, find(program), *arguments]
             self.daemons.append(
                 subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment)
             )
@@ -104,7 +101,7 @@ class Slurm:
             cwd=cwd,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert done.returncode == 0, (command, done.stdout, done.stderr)
@@ -129,7 +126,7 @@ class Slurm:
     def running(self) -> list[str]:
         return self.call("squeue", "--noheader", "--format=%i").split()
 
-    def wait(self, condition: Callable[[], bool], problem: str, seconds: float = START_TIMEOUT_S) -> None:
+    def wait(self, condition: Callable[[], bool], problem: str, seconds: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             ended = [daemon.args for daemon in self.daemons if daemon.poll() is not None]
@@ -145,11 +142,11 @@ class Slurm:
             with contextlib.suppress(AssertionError):
                 for job in self.running():
                     self.call("scancel", job)
-                self.wait(lambda: not self.running(), "a job does not end", 45)
+                self.wait(lambda: not self.running(), "a job does not end")
         for daemon in reversed(self.daemons):
             daemon.terminate()
             try:
-                daemon.wait(10)
+                daemon.wait(60)
             except subprocess.TimeoutExpired:
                 daemon.kill()
-                daemon.wait(10)
+                daemon.wait(60)

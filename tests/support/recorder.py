@@ -43,7 +43,7 @@ class Recorder:
     def run(self, *argv: str, cwd: Path, hold: bool = False) -> subprocess.CompletedProcess[str]:
         environ = self.environ | ({"HOLD": "1"} if hold else {})
         return subprocess.run(
-            argv, cwd=cwd, env=environ, capture_output=True, text=True, timeout=50, stdin=subprocess.DEVNULL
+            argv, cwd=cwd, env=environ, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL
         )
 
     def arguments(self, name: str) -> tuple[str, ...]:

@@ -100,8 +100,8 @@ export function planPaste(close, tell) {
         tell("No deployment can be made of this; the findings say why.", "bad");
         return;
       }
-      plan.begin({ kind: "paste", name, text: made.text });
-      tell(made.findings.length === 0 ? "" : `${made.findings.length} remark${made.findings.length === 1 ? "" : "s"} on what was taken over: ${made.findings.map(({ reason }) => reason).join(" ")}`, "idle");
+      plan.begin({ kind: "paste", name, text: made.text, remarks: made.findings });
+      tell("", "idle");
       close();
     } catch (error) {
       tell(error.message, "bad");

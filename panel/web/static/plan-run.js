@@ -1,6 +1,7 @@
 // From the plan to processes on this host: everything that would run is shown before it does.
 
 import { el, openTab, setText } from "./dom.js";
+import { proseNodes } from "./plan-form.js";
 import { askJson, plan } from "./plan-store.js";
 import { store } from "./store.js";
 
@@ -16,11 +17,13 @@ export function planRun(tell) {
     title, words, problem, list, el("div", { class: "pd-actions" }, start, cancel));
   let offered = null;
 
-  function process({ name, argv, env }) {
+  function process({ name, argv, env, cwd }) {
     const variables = Object.entries(env);
     return el("section", { class: "pd-plan-entry" }, el("b", { class: "pd-name" }, name),
       el("dl", { class: "pd-plan-argv" },
         el("dt", {}, "Command"), el("dd", {}, el("ol", {}, ...argv.map((argument) => el("li", {}, el("code", {}, argument || "(empty)"))))),
+        cwd ? el("dt", {}, "Folder") : null,
+        cwd ? el("dd", {}, el("code", {}, cwd)) : null,
         variables.length > 0 ? el("dt", {}, "Variables") : null,
         variables.length > 0 ? el("dd", {}, el("ul", {}, ...variables.map(([key, value]) => el("li", {}, el("code", {}, `${key}=${value}`))))) : null));
   }
@@ -34,7 +37,7 @@ export function planRun(tell) {
       const count = offer.processes.length;
       setText(title, `Start ${count} process${count === 1 ? "" : "es"} on this host?`);
       setText(words, offer.needs_consent ? "This deployment decides which programs run and with what. Look at every argument and variable." : "These are the commands, argument by argument.");
-      setText(problem, offer.problem);
+      problem.replaceChildren(...(offer.problem ? proseNodes(offer.problem) : []));
       start.disabled = offer.problem !== "";
       list.replaceChildren(...offer.processes.map(process));
       dialog.showModal();

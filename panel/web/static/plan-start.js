@@ -2,7 +2,7 @@
 
 import { el, setAttribute, setText } from "./dom.js";
 import { askJson, plan } from "./plan-store.js";
-import { planPaste } from "./plan-paste.js";
+import { findingList, planPaste } from "./plan-paste.js";
 
 const MOST_BYTES = 1 << 20;
 
@@ -117,10 +117,13 @@ export function planStart() {
   const back = el("button", { type: "button", class: "pd-button pd-quiet", on: { click: () => plan.backToStart() } }, "Back to it");
   const anew = el("button", { type: "button", class: "pd-button pd-quiet" }, "Start over");
   const save = saving(tell);
+  const remarksTitle = el("summary");
+  const remarks = el("details", { class: "pd-plan-found", hidden: true, "data-testid": "plan-remarks" });
+  let remarked = null;
   const node = el("section", { class: "pd-card pd-plan-start" },
     el("div", { class: "pd-toolbar" }, el("span", { class: "pd-label" }, "Begin with"), ...Object.values(doors), openFile, file, anew),
     presets.node, paste.node, outcome,
-    el("div", { class: "pd-cardhead" }, el("div", { class: "pd-cardtitle" }, begun, back), save.node));
+    el("div", { class: "pd-cardhead" }, el("div", { class: "pd-cardtitle" }, begun, back), save.node), remarks);
 
   function toggle(name) {
     for (const [door, button] of Object.entries(doors)) button.setAttribute("aria-expanded", String(door === name));
@@ -154,6 +157,14 @@ export function planStart() {
     setText(begun, `Begun with ${plan.start.name}${changed ? ", changed since" : ""}.`);
     back.hidden = !changed;
     setAttribute(save.node, "hidden", !plan.form?.saves);
+    if (remarked !== plan.start) {
+      remarked = plan.start;
+      const said = plan.start.remarks ?? [];
+      remarks.hidden = said.length === 0;
+      remarks.open = true;
+      setText(remarksTitle, `${said.length} remark${said.length === 1 ? "" : "s"} on what was taken over`);
+      remarks.replaceChildren(remarksTitle, findingList(said));
+    }
     save.offer();
   }
 

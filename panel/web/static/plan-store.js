@@ -29,7 +29,7 @@ export const plan = {
   /** What the form has, from the panel; null until it came. */
   form: null,
   text: "",
-  /** What the person began with: {kind: default | preset | own | file | paste, name, text}. */
+  /** What the person began with: {kind: default | preset | own | paste, name, text}, and of an import its remarks, findings. */
   start: null,
   /** The newest answer, and the newest one without an error. */
   answer: null,
@@ -128,7 +128,8 @@ const pending = () => timer !== 0 || question !== null;
 
 function draft() {
   try {
-    const kept = JSON.parse(localStorage.getItem(KEY));
+    // What this browser tab had goes before what another one kept later.
+    const kept = JSON.parse(sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY));
     return typeof kept?.text === "string" && typeof kept?.start?.text === "string" ? kept : null;
   } catch {
     return null;
@@ -137,7 +138,9 @@ function draft() {
 
 function keep() {
   try {
-    localStorage.setItem(KEY, JSON.stringify({ text: plan.text, start: plan.start }));
+    const kept = JSON.stringify({ text: plan.text, start: plan.start });
+    sessionStorage.setItem(KEY, kept);
+    localStorage.setItem(KEY, kept);
   } catch {
     // A browser without room or permission keeps nothing; the page works on.
   }

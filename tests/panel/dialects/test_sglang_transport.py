@@ -115,3 +115,22 @@ def test_limits_that_the_server_would_refuse() -> None:
     assert ids(made(limits={"queue_size": 6})) == {"sglang-transfer-queues"}
     assert ids(made(limits={"heartbeat_interval_s": 0.5})) == {"sglang-ignored"}
     assert ids(made(limits={"queue_size": 1, "heartbeat_interval_s": 2})) == set()
+
+
+def test_images_of_encoders_take_tcp_with_the_kv() -> None:
+    fields = {"encoder": {"count": 1, "encoder_transfer": "mooncake"}, "nics": ["mlx5_0"], "engine_version": "0.5.23"}
+    tcp, rdma = (process(made(**fields, transport=name), "encoder-0") for name in ("mooncake_tcp", "mooncake"))
+    assert tcp.env == {"MC_FORCE_TCP": "1"} and option(tcp.argv, "disaggregation-ib-device") is None
+    assert rdma.env == {} and option(rdma.argv, "disaggregation-ib-device") == ["mlx5_0"]
+    by_zmq = {**fields, "encoder": {"count": 1, "encoder_transfer": "zmq_to_scheduler"}}
+    assert process(made(**by_zmq, transport="mooncake_tcp"), "encoder-0").env == {}
+
+
+def test_the_band_of_older_engines_is_spelled_both_ways() -> None:
+    def names(**fields: object) -> set[str]:
+        return {name for name in process(made(rpc_ports=(16000, 16100), **fields), "decode-0").env if "PORT" in name}
+
+    right, wrong = {"MC_MIN_RPC_PORT", "MC_MAX_RPC_PORT"}, {"MC_MIN_PRC_PORT", "MC_MAX_PRC_PORT"}
+    assert names() == names(engine_version="0.5.23") == right
+    assert names(engine_version="0.5.9") == right | wrong
+    assert names(dialect="sglang-legacy", nics=["mlx5_0"]) == right | wrong

@@ -123,15 +123,18 @@ def test_hostile_texts_stay_single_arguments_and_the_plan_survives_json(fields: 
 
 @settings(deadline=None)
 @given(wanted())
-def test_workers_are_in_the_router_and_wait_for_servers_alone(fields: dict[str, Any]) -> None:
+def test_workers_are_in_the_router_that_waits_for_them_and_wait_for_servers_alone(fields: dict[str, Any]) -> None:
     found = made(fields)
     if found is None:
         return
     servers = {spec.name for spec in found.processes if spec.role in {Role.METADATA, Role.STORE}}
     for spec in found.processes:
-        assert set(spec.after) <= servers
+        assert spec.role not in WORKERS or set(spec.after) <= servers
     router = found.process("router")
     assert router is not None
+    answering = {spec.name for spec in found.processes if spec.role in WORKERS and not spec.rank}
+    # Workers of MoRIIOConnector register at a router that is there.
+    assert set(router.after) == (set() if router.ports.get("discovery") else answering)
     if router.targets or fields.get("transport") == "mori":
         return
     text = " ".join(router.argv)

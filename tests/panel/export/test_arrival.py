@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from export_plans import NASTY, deployment, plan_of, process
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from pdpanel.panel.launch import ProcessSpec
 from recorder import Recorder
 
 Drawn = list[tuple[str, list[str], dict[str, str]]]
+pytestmark = pytest.mark.timeout(580)
+
 PROGRAMS = ("python3", "-strange", "a=b", "name with 'quotes' $(x)")
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12) | st.sampled_from(NASTY)
 # Some of these a shell keeps for itself, or would act upon.

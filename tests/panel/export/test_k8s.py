@@ -85,7 +85,7 @@ def test_kubernetes_takes_all_objects(case: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(580)
 def test_kubernetes_takes_every_preset() -> None:
     refused = set()
     for name in preset_names():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,23 +13,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fake_engine
+import psutil
 import pytest
 from export_plans import deployment, plan_of, process
 from pdpanel.panel.export.export import export_files
 from pdpanel.panel.export.writing import write_folder
 from pdpanel.panel.launch import LaunchPlan, PlannedFile, ProcessSpec, Request
+from spare_ports import spare_port
 
+pytestmark = pytest.mark.timeout(580)
+
+# A busy machine takes its time; nothing here waits longer than it must.
+PATIENCE_S = 120.0
 ENGINE = (sys.executable, "-S", fake_engine.__file__)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def engine(name: str, *options: str, after: tuple[str, ...] = (), grace_s: float = 5.0, cwd: str = "") -> ProcessSpec:
-    port = free_port()
+    port = spare_port()
     return process(
         name,
         (*ENGINE, str(port), *options),
@@ -40,7 +41,7 @@ def engine(name: str, *options: str, after: tuple[str, ...] = (), grace_s: float
     )
 
 
-def wait_for(look: Callable[[], object], seconds: float = 20.0) -> None:
+def wait_for(look: Callable[[], object], seconds: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + seconds
     while not look():
         assert time.monotonic() < deadline, f"did not happen within {seconds} s"
@@ -72,7 +73,12 @@ class Exported:
 
     def call(self, *words: str, node: str = "pd", expect: int = 0) -> str:
         done = subprocess.run(
-            [f"./{node}.sh", *words], cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=40
+            [f"./{node}.sh", *words],
+            cwd=self.folder,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
         )
         assert done.returncode == expect, (words, done.returncode, done.stdout, done.stderr)
         return done.stdout + done.stderr
@@ -91,7 +97,7 @@ def exported(tmp_path: Path) -> Iterator[Exported]:
     made = Exported(tmp_path / "out 'put'")
     yield made
     for script in made.folder.glob("*.sh"):
-        subprocess.run([script, "stop"], capture_output=True, timeout=40)
+        subprocess.run([script, "stop"], capture_output=True, timeout=PATIENCE_S)
 
 
 def test_a_life(exported: Exported) -> None:
@@ -193,7 +199,7 @@ def test_an_interrupt_in_the_foreground_stops_all(exported: Exported, sent: sign
     wait_for(lambda: b"router is ready" in (exported.folder / "spawned").read_bytes())
     pids = [exported.pid("prefill-0"), exported.pid("router")]
     script.send_signal(sent)
-    assert script.wait(20) == code
+    assert script.wait(PATIENCE_S) == code
     assert not any(map(lives, pids))
 
 
@@ -203,9 +209,29 @@ def test_in_the_foreground_the_end_of_one_is_the_end_of_all(exported: Exported) 
     wait_for(lambda: b"router is ready" in (exported.folder / "spawned").read_bytes())
     other = exported.pid("router")
     os.kill(exported.pid("prefill-0"), signal.SIGKILL)
-    assert script.wait(20) == 1
+    assert script.wait(PATIENCE_S) == 1
     assert not lives(other)
     assert b"prefill-0 ended; see pd.sh logs prefill-0" in (exported.folder / "spawned").read_bytes()
+
+
+def test_in_the_foreground_the_end_of_its_sleep_is_the_end_of_nothing(exported: Exported) -> None:
+    exported.write(plan_of(engine("prefill-0")))
+    script = exported.spawn("start", "--foreground")
+    wait_for(lambda: b"prefill-0 is ready" in (exported.folder / "spawned").read_bytes())
+
+    def killed() -> set[int]:
+        for child in psutil.Process(script.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.name() == "sleep":
+                    child.kill()
+                    sleeps.add(child.pid)
+        return sleeps
+
+    sleeps: set[int] = set()
+    wait_for(lambda: len(killed()) >= 2)
+    assert script.poll() is None
+    script.send_signal(signal.SIGTERM)
+    assert script.wait(PATIENCE_S) == 143
 
 
 def test_a_stop_ends_a_start_that_still_waits(exported: Exported) -> None:
@@ -215,7 +241,7 @@ def test_a_stop_ends_a_start_that_still_waits(exported: Exported) -> None:
     pid = exported.pid("prefill-0")
     assert "another start or stop is at work" in exported.call("start", expect=1)
     exported.call("stop")
-    assert script.wait(20) == 143
+    assert script.wait(PATIENCE_S) == 143
     assert not lives(pid)
 
 

@@ -132,6 +132,9 @@ def _places(inputs: Mapping[str, Any], pair: bool) -> Parts:
             spec |= {"nodes": len(groups[0]), "hosts": [host for group in groups for host in group]}
         counted = len(groups) if groups else 1 if group or not hosts else len(hosts)
         spec["count"] = inputs.get(f"{role}_count", inputs.get(f"num_{role}", counted))
+        if hosts and not group:
+            # A host named twice has two workers.
+            spec["hosts"] = list(dict.fromkeys(hosts))
         base = inputs.get(f"{role}_base_gpu_id")
         if isinstance(base, Mapping) and len(set(base.values())) > 1:
             # What differs by host is what the plan counts by itself; the case's commands say whether it does.
@@ -172,9 +175,11 @@ def _sizes(inputs: Mapping[str, Any]) -> Parts:
 
 
 def _ports(inputs: Mapping[str, Any]) -> Parts:
-    bootstrap = inputs.get("bootstrap_port", inputs.get("metadata_port"))
+    # Of several workers' ports the first is said; the others follow it.
+    first = next(iter(inputs.get("bootstrap_ports", ())), None)
+    bootstrap = inputs.get("bootstrap_port", inputs.get("metadata_port", first))
     prefill = _some(port=_one(inputs, "prefill_port"), bootstrap_port=bootstrap)
-    names = ("prefill_port", "bootstrap_port", "metadata_port")
+    names = ("prefill_port", "bootstrap_port", "bootstrap_ports", "metadata_port")
     yield names, lambda fields: _into(fields, "prefill", prefill) if prefill else None
     decode = _some(port=_one(inputs, "decode_port"))
     yield ("decode_port",), lambda fields: _into(fields, "decode", decode) if decode else None
@@ -311,8 +316,8 @@ def _vllm(inputs: Mapping[str, Any]) -> Parts:
         part = _some(
             master=inputs["master"],
             mode=inputs.get("mode"),
-            segment_size=inputs.get("global_segment_size"),
-            buffer_size=inputs.get("local_buffer_size"),
+            segment_size=_text(inputs.get("global_segment_size")),
+            buffer_size=_text(inputs.get("local_buffer_size")),
         )
         yield names, lambda fields: fields.update(store=part)
 
@@ -325,6 +330,10 @@ def _v0_metadata(inputs: Mapping[str, Any]) -> Fields:
         return {"server": _address(form, first, _http(first, 8080))}
     port = {"etcd": 2379, "redis": 6379, "http": 8080}[form]
     return {"server": f"{host}:{port}", "backend": form, "start": True, "node": host}
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _some(**values: Any) -> Fields:

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from .own_more_cases import OWN_MORE_CASES
 from .own_vllm_cases import OWN_VLLM_CASES
 
 __all__ = ["OWN_CASES", "case_of"]
@@ -35,6 +36,7 @@ def _smoke(port: int, prompt: str) -> str:
 Case = tuple[Mapping[str, Any], tuple[str, ...], Mapping[str, Any], Mapping[str, str]]
 
 OWN_CASES: Mapping[str, Case] = {
+    **OWN_MORE_CASES,
     **OWN_VLLM_CASES,
     "legacy-2p2d-on-two-nodes": (
         {

@@ -66,6 +66,46 @@ OWN_VLLM_CASES: Mapping[str, tuple[Mapping[str, Any], tuple[str, ...], Mapping[s
         },
         {},
     ),
+    "v0-over-tcp-on-one-node": (
+        {
+            "engine": "vllm",
+            "dialect": "vllm-v0-mooncake",
+            "model": "org/m",
+            "tp": 2,
+            "max_model_len": 10000,
+            "gpu_memory_utilization": 0.8,
+            "prefill_service_port": 8100,
+            "decode_service_port": 8200,
+            "kv_buffer_size": 5e9,
+            "protocol": "tcp",
+            "ib_devices": [],
+            "prefill_host": "10.1.0.1",
+            "decode_host": "10.1.0.1",
+            "prefill_url_port": 13003,
+            "decode_url_port": 13103,
+            "cuda_visible_devices": {"prefill": "0,1", "decode": "2,3"},
+            "metadata": "http",
+        },
+        tuple(
+            f"{role}@10.1.0.1: CUDA_VISIBLE_DEVICES={gpus} {_API_SERVER} --model org/m --port {port} "
+            "--max-model-len 10000 --gpu-memory-utilization 0.8 --tensor-parallel-size 2 "
+            f"--kv-transfer-config {_v0(kind, rank).replace('2e9', '5e9')}"
+            for role, gpus, port, kind, rank in (
+                ("prefill", "0,1", 8100, "kv_producer", 0),
+                ("decode", "2,3", 8200, "kv_consumer", 1),
+            )
+        ),
+        {
+            "both:mooncake.json": {
+                "prefill_url": "10.1.0.1:13003",
+                "decode_url": "10.1.0.1:13103",
+                "metadata_server": "http://10.1.0.1:8080/metadata",
+                "protocol": "tcp",
+                "device_name": "",
+            }
+        },
+        {},
+    ),
     "v1-with-tp": (
         {
             "engine": "vllm",

@@ -23,7 +23,7 @@ CASES = Path(__file__).resolve().parents[4] / "shared" / "golden" / "launch_comm
 # Roles of the commands that belong to no deployment: tests/panel/recipes/test_golden.py has those cases.
 _RECIPES = {"setup", "slurm-submit", "parse", "install", "target", "initiator", "probe", "smoke-test"}
 # A case's command names a device that its inputs leave out; they are completed.
-_COMPLETED: Mapping[str, Mapping[str, Any]] = {"s004-prefill-tuning-env": {"ib_devices": ["mlx5_roce0"]}}
+COMPLETED: Mapping[str, Mapping[str, Any]] = {"s004-prefill-tuning-env": {"ib_devices": ["mlx5_roce0"]}}
 
 
 @cache
@@ -50,7 +50,7 @@ def cases() -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("name", launches() or ["none"])
 def test_a_published_launch_is_reproduced(cases: dict[str, dict[str, Any]], name: str) -> None:
     case = cases[name]
-    assert_same(rendered({**case["inputs"], **_COMPLETED.get(name, {})}), case)
+    assert_same(rendered({**case["inputs"], **COMPLETED.get(name, {})}), case)
 
 
 def test_every_other_case_is_a_recipe_or_a_lint(cases: dict[str, dict[str, Any]]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from pdpanel.engine.errors import ConfigError
 from pdpanel.engine.router.config import PolicyName
 from pdpanel.panel.deployment import parse_deployment
-from pdpanel.panel.dialects.routers import POLICIES
+from pdpanel.panel.dialects.routers import POLICIES, PREFILL_POLICIES
 from pdpanel.panel.planning.fields import check_fields, set_fields
 from sample_dialect import make_dialect
 
@@ -68,3 +68,15 @@ def test_bucket_is_a_policy_of_prefill_alone() -> None:
 
 def test_the_bundled_routers_policies_are_its_own() -> None:
     assert set(POLICIES["bundled"]) == {policy.value for policy in PolicyName}
+
+
+def test_a_dialect_without_routers_says_to_leave_it_out() -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_fields(parse_deployment(PAIR | {"router": {"kind": "smg"}}), make_dialect(routers=()), {})
+    assert (caught.value.field, caught.value.remedy) == ("router.kind", "leave it out: it brings its own")
+
+
+def test_smg_has_policies_of_its_own() -> None:
+    own = {"passthrough", "least_load", "consistent_hashing", "prefix_hash"}
+    assert set(POLICIES["smg"]) - set(POLICIES["sglang-router"]) == own
+    assert "bucket" in PREFILL_POLICIES["smg"] and "bucket" not in POLICIES["smg"]

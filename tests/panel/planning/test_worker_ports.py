@@ -136,3 +136,20 @@ def test_a_full_machine_is_said(placed: Placer) -> None:
     full = replace(LOCAL, taken=frozenset(range(30000, 30600)))
     with pytest.raises(CapacityError, match="prefill-0's HTTP server is free on this host between 30000 and 30511"):
         placed(local=full)
+
+
+def test_a_worker_of_one_node_holds_the_port_that_it_starts_its_ranks_at(placed: Placer) -> None:
+    made = placed(
+        prefill={"count": 2, "hosts": ["a"], "dist_port": 30001}, decode={"count": 1, "hosts": ["a"], "dist_port": 5000}
+    )
+    starts = {worker.name: worker.dist_init for worker in made.workers}
+    first = int(starts["prefill-1"].rpartition(":")[2])
+    assert (starts["prefill-0"], starts["decode-0"]) == ("a:30001", "a:5000")
+    assert abs(first - 30001) > 7
+    held = {*range(30001, 30009), *range(first, first + 8)}
+    assert held.isdisjoint(worker.port for worker in made.workers)
+    with pytest.raises(ConfigError, match=r"dist_port"):
+        placed(
+            prefill={"count": 1, "hosts": ["a"], "dist_port": 5000},
+            decode={"count": 1, "hosts": ["a"], "dist_port": 5004},
+        )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,27 @@ def test_processes_of_another_host_are_not_started_here() -> None:
     assert (caught.value.field, caught.value.value) == ("hosts", "node7")
     assert "pdpanel export" in caught.value.remedy
     check_startable(made((sys.executable, "-V"), {"here": "127.0.0.1"}), ENVIRON, local_addresses())
+
+
+def test_before_an_agreement_nothing_that_the_plan_names_is_run(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\ntouch {ran}\nexit 3\n")
+    python.chmod(0o755)
+    by_path = made((str(python), "-m", "engine_of_mine"))
+    by_name = made(("python", "-m", "engine_of_mine"))
+    for variables in ({"PATH": str(tmp_path)}, {"LD_PRELOAD": "/x.so"}, {"PYTHONPATH": "/x"}):
+        brought = replace(by_name, processes=(replace(by_name.processes[0], env=variables),))
+        check_startable(brought, {"PATH": str(tmp_path)}, (), agreed=False)
+    check_startable(by_path, ENVIRON, (), agreed=False)
+    assert not ran.exists()
+    with pytest.raises(ConfigError, match="without the package"):
+        check_startable(by_path, ENVIRON, ())
+    assert ran.exists()
+
+
+def test_before_an_agreement_this_hosts_own_interpreter_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "python").symlink_to(sys.executable)
+    plan = made(("python", "-m", "engine_that_is_not_here"))
+    with pytest.raises(ConfigError, match="without the package engine_that_is_not_here"):
+        check_startable(plan, {"PATH": str(tmp_path)}, (), agreed=False)
