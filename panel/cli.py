@@ -337,8 +337,12 @@ def main() -> NoReturn:
         sys.exit(2 if isinstance(error, ConfigError | RequestError) else 1)
     except OSError as error:
         # A folder of runs, presets or models that this user may not use, or a full disk.
+        problem = error.strerror or str(error)
         remedy = "make it usable for this user, or name another with --state-dir, --cache-dir or --config-dir"
-        print(f"pdpanel: {ConfigError('file', error.filename, error.strerror or str(error), remedy)}", file=sys.stderr)
+        told = ConfigError("file", error.filename, problem, remedy)
+        if error.filename is None:
+            told = ConfigError("output", "standard output", problem, "make room, or write to another place")
+        print(f"pdpanel: {told}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -32,7 +32,7 @@ def agree(runs: Runs, deployment: Deployment, source: str, *, yes: bool) -> None
         from .doctor_text import findings_text
 
         plan = runs.preview(deployment)
-        typer.echo(f"{source} would start:\n{strip_controls(commands_text(plan))}\n")
+        typer.echo(strip_controls(f"{source} would start:\n{commands_text(plan)}\n"))
         if findings := check_plan(plan):
             typer.echo(findings_text(findings))
         if not sys.stdin.isatty():

@@ -210,14 +210,16 @@ def _model_name(path: str) -> str:
 
 def context_length(group: Group) -> list[Finding]:
     """Finds a decode worker that takes shorter requests than a prefill worker."""
+    limits = [(decode, decode.number("context_length", 0)) for decode in group.of_role(WorkerRole.DECODE)]
     for prefill in group.of_role(WorkerRole.PREFILL):
-        for decode in group.of_role(WorkerRole.DECODE):
-            left, right = prefill.number("context_length", 0), decode.number("context_length", 0)
-            if left and right and right < left:
-                evidence = (seen(prefill, "context_length"), seen(decode, "context_length"))
-                reason = f"Requests of more than {right} tokens pass prefill and fail on decode."
-                remedy = "Give decode a --context-length of at least prefill's."
-                return [_CONTEXT.finding(Severity.ERROR, decode.name, evidence, reason, remedy, str(left))]
+        left = prefill.number("context_length", 0)
+        shorter = next(((decode, limit) for decode, limit in limits if 0 < limit < left), None) if left else None
+        if shorter is not None:
+            decode, right = shorter
+            evidence = (seen(prefill, "context_length"), seen(decode, "context_length"))
+            reason = f"Requests of more than {right} tokens pass prefill and fail on decode."
+            remedy = "Give decode a --context-length of at least prefill's."
+            return [_CONTEXT.finding(Severity.ERROR, decode.name, evidence, reason, remedy, str(left))]
     return []
 
 

@@ -90,13 +90,28 @@ def _uses(group: Group) -> Iterator[_Use]:
                 yield _Use(worker, int(port), "NIXL side channel")
 
 
+def _meeting(uses: Sequence[_Use]) -> list[tuple[_Use, _Use]]:
+    """Returns the pairs of uses of one port, without those on two named hosts: thousands of hosts may use one port."""
+    by_port: dict[int, dict[str, list[int]]] = {}
+    for index, use in enumerate(uses):
+        by_port.setdefault(use.port, {}).setdefault(use.worker.node, []).append(index)
+    pairs: list[tuple[int, int]] = []
+    for by_node in by_port.values():
+        unnamed = by_node.get("", [])
+        for node, same in by_node.items():
+            pairs += combinations(same, 2)
+            if node:
+                pairs += ((min(one, other), max(one, other)) for one in unnamed for other in same)
+    return [(uses[one], uses[other]) for one, other in sorted(pairs)]
+
+
 def bootstrap_port_clash(group: Group) -> list[Finding]:
     """Finds prefill workers of one host with one bootstrap port."""
     bootstraps = [use for use in _uses(group) if use.purpose == "bootstrap"]
     found: list[Finding] = []
-    for one, other in combinations(bootstraps, 2):
+    for one, other in _meeting(bootstraps):
         together = group.on_one_host(one.worker, other.worker)
-        if one.port != other.port or together is False:
+        if together is False:
             continue
         reason = f"Both prefill workers want bootstrap port {one.port}"
         reason += " on one host." if together else "; if they run on one host, the second one does not start."
@@ -153,11 +168,11 @@ def port_clash(group: Group) -> list[Finding]:
     """Finds two processes, or two purposes, on one port of one host."""
     found: list[Finding] = []
     told: set[tuple[str, str]] = set()
-    for one, other in combinations(_uses(group), 2):
+    for one, other in _meeting(list(_uses(group))):
         same = one.worker is other.worker
         together = True if same else group.on_one_host(one.worker, other.worker)
         both_bootstrap = one.purpose == other.purpose == "bootstrap"
-        if one.port != other.port or together is False or both_bootstrap or (same and one.purpose == other.purpose):
+        if together is False or both_bootstrap or (same and one.purpose == other.purpose):
             continue
         names = (one.worker.name, other.worker.name)
         if names in told:

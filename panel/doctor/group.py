@@ -206,7 +206,7 @@ def make_group(
 
 
 def _completed(worker: WorkerArguments, targets: Mapping[str, Sequence[Target]]) -> WorkerArguments:
-    if not worker.serves:
+    if not worker.serves or (worker.node and worker.role is not WorkerRole.UNKNOWN):
         return worker
     named = targets.get(said(worker, "port"), ())
     if worker.node:

@@ -14,22 +14,36 @@ from typing import Any
 
 from ..deployment import Deployment
 from ..launch import LaunchPlan, ProcessSpec, Role
+from .accelerator import Accelerator, accelerator_of
 from .command_words import request_script
 from .container import InnerCommand, inner_command
 from .exported import ExportedFile, Format
 from .firewall import firewall_files
 from .nodes import Node, config_files, environment, file_labels, nodes_of, ready_url
 from .readme import code, readme
-from .run_of import image_of
+from .run_of import image_of, images_step
 from .yaml_text import yaml_text
 
 __all__ = ["FORMAT", "compose_document", "write"]
 
 _ABOUT = "For hosts with Docker: each process in a container of its engine's image, with the host's network."
 _WORKERS = (Role.PREFILL, Role.DECODE, Role.UNIFIED, Role.ENCODER)
-_RDMA = ("mooncake", "nixl", "mori", "ascend")
+_RDMA = ("mooncake", "nixl", "mori")
 _ASCEND = (*(f"/dev/davinci{number}" for number in range(8)), "/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
 _AMD = ("/dev/kfd", "/dev/dri")
+# What Ascend's driver brings that its programs look for, where it has been installed as its documents say.
+_ASCEND_DRIVER = (
+    "/usr/local/Ascend/driver",
+    "/usr/local/dcmi",
+    "/usr/local/bin/npu-smi",
+    "/etc/ascend_install.info",
+)
+_DRIVERS = {
+    Accelerator.NONE: "",
+    Accelerator.NVIDIA: " GPUs need the NVIDIA Container Toolkit there.",
+    Accelerator.AMD: " Only AMD's driver is needed there.",
+    Accelerator.ASCEND: " Only Ascend's driver is needed there, at its usual places.",
+}
 _FILES = "/deployment"
 _ASK = "import sys,urllib.request as u;u.build_opener(u.ProxyHandler({})).open(sys.argv[1],timeout=4)"
 _WAIT = (
@@ -54,7 +68,7 @@ def write(plan: LaunchPlan, deployment: Deployment) -> tuple[ExportedFile, ...]:
         if node.requests:
             exported.append(ExportedFile(f"{node.label}/request.sh", request_script(node), executable=True))
         exported += config_files(node)
-    return (*exported, *firewall_files(plan, nodes))
+    return (*exported, *firewall_files(plan, deployment, nodes))
 
 
 FORMAT = Format("compose", "Docker Compose", _ABOUT, write)
@@ -79,20 +93,20 @@ def _service(
     image = image_of(plan, deployment, spec)
     inner = inner_command(spec, image)
     variables = {**inner.env, **environment(spec)}
-    volumes = _volumes(plan, node, spec, inner.mounts)
+    volumes = _volumes(plan, deployment, spec, inner.mounts)
     waits = _depends_on(plan, spec, node, keys)
     made: dict[str, Any] = {
         "image": _literal(image),
         "entrypoint": [],  # Some images have one of their own, which would take the command for its arguments.
         "command": [_literal(word) for word in inner.argv],
         "environment": {name: _literal(value) for name, value in variables.items()},
-        "working_dir": _literal(spec.cwd) if spec.cwd.startswith("/") and inner.argv == spec.argv else _FILES,
+        "working_dir": _place(node, spec, inner),
         "volumes": volumes,
         "network_mode": "host",
         "ipc": "host",
         "init": True,
         "privileged": inner.privileged,
-        **_hardware(plan, spec, inner),
+        **_hardware(plan, deployment, spec, inner),
         "depends_on": waits,
         "healthcheck": _health(spec) if spec.ready.url else {},
         "restart": "on-failure",
@@ -101,12 +115,23 @@ def _service(
     return {key: value for key, value in made.items() if value or key == "entrypoint"}
 
 
-def _hardware(plan: LaunchPlan, spec: ProcessSpec, inner: InnerCommand) -> dict[str, Any]:
+def _place(node: Node, spec: ProcessSpec, inner: InnerCommand) -> str:
+    """Returns where a process starts: where its files are; without files the image knows best (vLLM's has examples)."""
+    if spec.cwd.startswith("/") and inner.argv == spec.argv:
+        return _literal(spec.cwd)
+    return _FILES if node.files else ""
+
+
+def _hardware(plan: LaunchPlan, deployment: Deployment, spec: ProcessSpec, inner: InnerCommand) -> dict[str, Any]:
     """Returns what a process needs of the host's devices; GPUs are all passed in, as the command's indices want it."""
     lists = {name: [_literal(value) for value in values] for name, values in inner.lists.items()}
-    if spec.role not in _WORKERS or plan.dialect == "bundled":
+    maker = accelerator_of(deployment)
+    if spec.role not in _WORKERS or maker is Accelerator.NONE:
         return lists
-    own = {"devices": _devices(plan), "cap_add": ["IPC_LOCK"]}
+    own = {"devices": _devices(plan, maker), "cap_add": ["IPC_LOCK"]}
+    if maker is Accelerator.AMD:
+        # As ROCm's documents start containers.
+        own |= {"group_add": ["video"], "security_opt": ["seccomp=unconfined"]}
     # Compose wants both paths of a device, docker run one where they are the same.
     lists["devices"] = [
         f"{device}:{device}" if device.startswith("/") and ":" not in device else device
@@ -116,7 +141,7 @@ def _hardware(plan: LaunchPlan, spec: ProcessSpec, inner: InnerCommand) -> dict[
         name: list(dict.fromkeys([*own.get(name, []), *lists.get(name, [])])) for name in {**own, **lists}
     }
     made["ulimits"] = {"memlock": -1}
-    if not _accelerators(plan):
+    if maker is Accelerator.NVIDIA:
         gpu = {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
         made["deploy"] = {"resources": {"reservations": {"devices": [gpu]}}}
     return made
@@ -168,20 +193,18 @@ def _health(spec: ProcessSpec) -> dict[str, Any]:
     }
 
 
-def _accelerators(plan: LaunchPlan) -> tuple[str, ...]:
-    """Returns the device files of GPUs and NPUs that are no NVIDIA GPUs."""
-    if plan.dialect == "rocm-mad":
-        return _AMD
-    return _ASCEND if plan.dialect == "vllm-ascend" or plan.transport == "ascend" else ()
-
-
-def _devices(plan: LaunchPlan) -> list[str]:
-    devices = (*_accelerators(plan), *(("/dev/infiniband",) if plan.transport in _RDMA else ()))
+def _devices(plan: LaunchPlan, maker: Accelerator) -> list[str]:
+    """Returns the device files of GPUs and NPUs, but for NVIDIA's, and of NICs; Ascend's NPUs have their own NICs."""
+    if maker is Accelerator.ASCEND:
+        devices: tuple[str, ...] = _ASCEND
+    else:
+        devices = _AMD if maker is Accelerator.AMD else ()
+        devices += ("/dev/infiniband",) if plan.transport in _RDMA else ()
     return [f"{device}:{device}" for device in devices]
 
 
 def _volumes(
-    plan: LaunchPlan, node: Node, spec: ProcessSpec, mounts: Iterable[tuple[str, str]]
+    plan: LaunchPlan, deployment: Deployment, spec: ProcessSpec, mounts: Iterable[tuple[str, str]]
 ) -> list[dict[str, Any]]:
     wanted: dict[str, dict[str, Any]] = {_FILES: {"type": "bind", "source": ".", "target": _FILES}}
     if spec.role in (*_WORKERS, Role.ROUTER, Role.PROXY):
@@ -190,7 +213,10 @@ def _volumes(
             model = _literal(plan.model)
             wanted[model] = {"type": "bind", "source": model, "target": model, "read_only": True}
         else:
-            wanted[cache] = {"type": "bind", "source": "${HF_HOME:-${HOME}/.cache/huggingface}", "target": cache}
+            source = "${HF_HOME:-${HOME}/.cache/huggingface}"
+            wanted[cache] = {"type": "bind", "source": source, "target": cache, "bind": {"create_host_path": True}}
+    if spec.role in _WORKERS and accelerator_of(deployment) is Accelerator.ASCEND:
+        wanted |= {path: {"type": "bind", "source": path, "target": path, "read_only": True} for path in _ASCEND_DRIVER}
     for source, target in mounts:
         if target != _FILES:
             wanted[target] = {"type": "bind", "source": _literal(source), "target": _literal(target)}
@@ -214,19 +240,19 @@ def _literal(text: str) -> str:
 
 
 def _steps(plan: LaunchPlan, deployment: Deployment, nodes: Sequence[Node]) -> list[str]:
-    images = dict.fromkeys(image_of(plan, deployment, spec) for spec in plan.processes)
+    maker = accelerator_of(deployment)
     asking = next((node for node in nodes if node.requests), nodes[-1])
     trial = f" from {code(asking.name)}" if asking.name else ""
     steps = [
         "Copy each node's folder to it: "
         + ", ".join(f"`{node.label}` to {code(node.name)}" if node.name else f"`{node.label}`" for node in nodes)
-        + ". GPUs need the NVIDIA Container Toolkit there.",
-        f"Images: {', '.join(map(code, images))}. Others: write `run.image` into the deployment and export again.",
+        + f".{_DRIVERS[maker]}",
+        images_step(plan, deployment, plan.processes),
         "On all nodes at once, in the node's folder: `docker compose up -d`. A container waits for what it needs.",
         "Look: `docker compose ps` and `docker compose logs -f`.",
         "Stop: `docker compose down`.",
     ]
-    if plan.transport in _RDMA and plan.dialect != "bundled":
+    if plan.transport in _RDMA and maker in (Accelerator.NVIDIA, Accelerator.AMD):
         steps.insert(1, "A node without RDMA devices has no `/dev/infiniband`: remove that line there.")
     if asking.requests:
         steps.insert(-1, f"Ask for an answer{trial}: the request is in `{asking.label}/request.sh`.")

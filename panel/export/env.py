@@ -32,7 +32,7 @@ def write(plan: LaunchPlan, deployment: Deployment) -> tuple[ExportedFile, ...]:
         for spec, label in zip(node.processes, labels, strict=True):
             exported.append(ExportedFile(f"{node.label}/{label}.env", _variables(spec)))
         exported += config_files(node)
-    return (*exported, *firewall_files(plan, nodes))
+    return (*exported, *firewall_files(plan, deployment, nodes))
 
 
 FORMAT = Format("env", "Variables and commands to paste", _ABOUT, write)

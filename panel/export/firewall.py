@@ -8,9 +8,12 @@ named here (SGLang's ZMQ ports of each rank are such).
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from ..deployment import Deployment
+from ..dialects.registry import dialect_of
 from ..launch import LaunchPlan, ProcessSpec, Role
+from ..planning.derived_ports import http_offsets, kv_offsets
 from .exported import ExportedFile
 from .nodes import Node
 
@@ -18,9 +21,11 @@ __all__ = ["firewall_files", "table_name"]
 
 # What SGLang takes from the port of --dist-init-addr on; see `panel.planning.derived_ports`.
 _DIST_PORTS = 14
+Offsets = Mapping[tuple[Role, str], Sequence[int]]
+_WORKERS = (Role.PREFILL, Role.DECODE, Role.UNIFIED, Role.ENCODER)
 
 
-def firewall_files(plan: LaunchPlan, nodes: Sequence[Node]) -> tuple[ExportedFile, ...]:
+def firewall_files(plan: LaunchPlan, deployment: Deployment, nodes: Sequence[Node]) -> tuple[ExportedFile, ...]:
     """Returns `firewall.nft` in each node's folder; nothing when all runs on one node."""
     if len(nodes) < 2:
         return ()
@@ -34,8 +39,9 @@ def firewall_files(plan: LaunchPlan, nodes: Sequence[Node]) -> tuple[ExportedFil
     fronts = (Role.ROUTER, Role.PROXY)
     if not any(spec.role in fronts for spec in plan.processes):
         fronts = (Role.UNIFIED,)
+    offsets = _offsets(plan, deployment)
     return tuple(
-        ExportedFile(f"{node.label}/firewall.nft", _rules(table_name(plan), sets, sources, node, fronts))
+        ExportedFile(f"{node.label}/firewall.nft", _rules(table_name(plan), sets, sources, node, fronts, offsets))
         for node in nodes
     )
 
@@ -45,10 +51,23 @@ def table_name(plan: LaunchPlan) -> str:
     return f"pdpanel_{plan.run_name.replace('-', '_')}"
 
 
-def _rules(table: str, sets: str, sources: Sequence[str], node: Node, fronts: tuple[Role, ...]) -> str:
+def _offsets(plan: LaunchPlan, deployment: Deployment) -> Offsets:
+    """Returns what workers of each role take beside the ports of the plan, by role and purpose."""
+    dialect = dialect_of(deployment)
+    settings = {role: deployment.settings(role.value) for role in {spec.role for spec in plan.processes} & {*_WORKERS}}
+    return {
+        (role, purpose): offsets
+        for role, spec in settings.items()
+        for purpose, offsets in (("http", http_offsets(dialect, spec)), ("kv", kv_offsets(dialect, spec)))
+    }
+
+
+def _rules(
+    table: str, sets: str, sources: Sequence[str], node: Node, fronts: tuple[Role, ...], offsets: Offsets
+) -> str:
     open_ports = [spec.ports["http"] for spec in node.processes if spec.role in fronts and "http" in spec.ports]
     everybody = {(port, port) for port in open_ports}
-    own = {ports for spec in node.processes for ports in _ranges(spec)} - everybody
+    own = {ports for spec in node.processes for ports in _ranges(spec, offsets)} - everybody
     lines = [
         "#!/usr/sbin/nft -f",
         "# Load it with `nft -f`; loading it again replaces it. Names of hosts are looked up when it is loaded.",
@@ -74,9 +93,13 @@ def _set(name: str, kind: str, members: Sequence[str]) -> str:
     return f"  set {name} {{\n    type {kind}\n    elements = {{ {', '.join(members)} }}\n  }}"
 
 
-def _ranges(spec: ProcessSpec) -> Iterator[tuple[int, int]]:
+def _ranges(spec: ProcessSpec, offsets: Offsets) -> Iterator[tuple[int, int]]:
     for purpose, port in spec.ports.items():
-        yield (port, min(port + _DIST_PORTS - 1, 65535)) if purpose.startswith("dist") else (port, port)
+        if purpose.startswith("dist"):
+            yield port, min(port + _DIST_PORTS - 1, 65535)
+            continue
+        taken = (port + offset for offset in offsets.get((spec.role, purpose), (0,)))
+        yield from ((each, each) for each in taken if each < 65536)
     low, high = spec.env.get("MC_MIN_RPC_PORT", ""), spec.env.get("MC_MAX_RPC_PORT", "")
     if low.isdecimal() and high.isdecimal() and 0 < int(low) <= int(high) < 65536:
         yield int(low), int(high)

@@ -21,6 +21,7 @@ from .k8s_services import Cluster, cluster_of
 from .k8s_text import with_addresses
 from .nodes import nodes_of
 from .readme import code, readme
+from .run_of import images_step
 
 __all__ = ["FORMAT", "write"]
 
@@ -135,8 +136,7 @@ def _steps(cluster: Cluster, deployment: Deployment, tested: bool, optional: boo
     if cluster.groups:
         needs += ", and LeaderWorkerSet 0.6 or newer (lws.sigs.k8s.io)"
     steps = [f"This needs {needs}."]
-    if deployment.engine == "bundled":
-        steps.append("Build an image with pdpanel in it and put its name for `pdpanel:latest`: nobody publishes one.")
+    steps.append(images_step(cluster.plan, deployment, cluster.plan.processes))
     if optional:
         steps.append(
             "RDMA: device plug-ins name the NICs each in their own way. Put yours for "
@@ -157,8 +157,11 @@ def _steps(cluster: Cluster, deployment: Deployment, tested: bool, optional: boo
         name = f"{cluster.name}-smoke-test"
         steps.append(
             "Ask for an answer: `kubectl apply -f smoke-test.yaml && "
-            f"kubectl wait --for=condition=complete job/{name} && kubectl logs job/{name}`."
+            f"kubectl wait --timeout=30m --for=condition=complete job/{name} && kubectl logs job/{name}`."
         )
-    steps.append(f"Logs: `kubectl logs -l app.kubernetes.io/instance={cluster.name} --prefix -f`.")
+    # Without the number it follows five pods at most.
+    streams = max(5, len(cluster.plan.processes) + 1)
+    own = f"-l app.kubernetes.io/instance={cluster.name}"
+    steps.append(f"Logs: `kubectl logs {own} --prefix --max-log-requests={streams} -f`.")
     steps.append("End: `kubectl delete -k .`, and `kubectl delete -f smoke-test.yaml` when it was applied.")
     return steps

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from ..deployment import Deployment
 from ..launch import LaunchPlan, PlannedFile, ProcessSpec, Role
 from ..planning.gpu_count import gpus_of_process
+from .accelerator import Accelerator, accelerator_of
 from .k8s_services import Cluster
 from .k8s_text import Marks, literal, member_texts
 from .nodes import environment, file_labels, ready_url
@@ -25,7 +26,12 @@ WORKERS = (Role.PREFILL, Role.DECODE, Role.UNIFIED, Role.ENCODER)
 _FOLDER = "/deployment"
 _CACHE = "/root/.cache"
 _PERIOD_S = 10
-_AMD = ("mi", "amd", "instinct")
+_RESOURCES = {
+    Accelerator.NONE: "",
+    Accelerator.NVIDIA: "nvidia.com/gpu",
+    Accelerator.AMD: "amd.com/gpu",
+    Accelerator.ASCEND: "huawei.com/Ascend910",
+}
 # Waits for URLs, in any image that has Python.
 _WAIT = """\
 import sys, time, urllib.request
@@ -57,13 +63,7 @@ def labels(cluster: Cluster, spec: ProcessSpec) -> dict[str, str]:
 
 def gpu_resource(deployment: Deployment) -> str:
     """Returns what the device plug-in of the deployment's GPUs calls them; empty for an engine that runs without."""
-    if deployment.engine == "bundled":
-        return ""
-    if deployment.transport == "ascend" or deployment.dialect == "vllm-ascend":
-        return "huawei.com/Ascend910"
-    names = [spec.gpu.lower() for spec in deployment.hosts.values() if spec.gpu]
-    amd = deployment.dialect == "rocm-mad" or deployment.transport == "mori"
-    return "amd.com/gpu" if amd or any(name.startswith(_AMD) for name in names) else "nvidia.com/gpu"
+    return _RESOURCES[accelerator_of(deployment)]
 
 
 def files_of(plan: LaunchPlan, spec: ProcessSpec) -> tuple[PlannedFile, ...]:

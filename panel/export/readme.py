@@ -63,6 +63,7 @@ def _lines(
     yield ""
     for number, step in enumerate(steps, 1):
         yield f"{number}. {step}"
+    yield from _programs(plan)
     if firewall and len(nodes) > 1:
         yield from _firewall(plan)
     findings = [finding for finding in plan.findings if finding.severity in _SHOWN]
@@ -70,6 +71,26 @@ def _lines(
         yield from ("", "## What the plan noticed", "")
         for finding in findings:
             yield f"- {finding.severity.value} {finding.id}: {one_line(finding.reason)} {one_line(finding.remedy)}"
+
+
+def _programs(plan: LaunchPlan) -> Iterator[str]:
+    """Says which programs come neither with the export nor with the engine's package."""
+    brought = {file.path for file in plan.files}
+    lacking = [
+        (spec, word)
+        for spec in plan.processes
+        for word in spec.argv[1:2]
+        if word.endswith(".py") and not word.startswith("/") and word not in brought
+    ]
+    if not lacking:
+        return
+    yield from ("", "## What else it takes", "")
+    for spec, word in lacking:
+        place = f"the folder {code(spec.cwd)}" if spec.cwd else "the folder that it starts in, NODE here"
+        yield (
+            f"- {code(spec.name)} runs {code(word)}, which is in the engine's repository and in no package: put it, at "
+            f"that path, into {place}, or use an image that has it in its working directory."
+        )
 
 
 def _firewall(plan: LaunchPlan) -> Iterator[str]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..deployment import Deployment
 from ..deployment_parts import RunSpec
 from ..launch import LaunchPlan, ProcessSpec, Role
+from .accelerator import Accelerator, accelerator_of
+from .readme import code
 
-__all__ = ["DEFAULT_IMAGES", "image_of", "run_of"]
+__all__ = ["DEFAULT_IMAGES", "image_of", "images_step", "run_of"]
 
 DEFAULT_IMAGES = {
     "sglang": "lmsysorg/sglang",
@@ -18,6 +22,13 @@ DEFAULT_IMAGES = {
     "bundled": "pdpanel",
 }
 """Each dialect's image without its tag, which is the engine's version; of the bundled engine nobody publishes one."""
+_OTHER_MAKERS = {
+    ("sglang", Accelerator.AMD): "lmsysorg/sglang-rocm",
+    ("sglang", Accelerator.ASCEND): "quay.io/ascend/sglang",
+    ("vllm", Accelerator.AMD): "vllm/vllm-openai-rocm",
+    ("vllm", Accelerator.ASCEND): "quay.io/ascend/vllm-ascend",
+}
+"""An engine's images for hardware that is not NVIDIA's; their tags name more than the engine's version."""
 _SERVERS = {"etcd": "quay.io/coreos/etcd:v3.5.17", "redis-server": "redis:7"}
 
 
@@ -42,4 +53,27 @@ def image_of(plan: LaunchPlan, deployment: Deployment, spec: ProcessSpec) -> str
         return named
     version = plan.engine_version
     tag = (version if version.startswith("v") else f"v{version}") if version else "latest"
-    return f"{DEFAULT_IMAGES.get(plan.dialect, plan.dialect)}:{tag}"
+    other = _OTHER_MAKERS.get((deployment.engine, accelerator_of(deployment)))
+    return f"{other or DEFAULT_IMAGES.get(plan.dialect, plan.dialect)}:{tag}"
+
+
+def images_step(plan: LaunchPlan, deployment: Deployment, specs: Iterable[ProcessSpec]) -> str:
+    """Returns what a README says of the images of `specs`: which they are, and which of them nobody vouches for."""
+    images = {image_of(plan, deployment, spec): spec for spec in specs}
+    named = ", ".join(map(code, images))
+    said = f"Images: {named}. Others: write `run: {{image: NAME}}` into the deployment and export again."
+    guessed = [
+        image for image, spec in images.items() if image not in _SERVERS.values() and not run_of(deployment, spec).image
+    ]
+    if not guessed:
+        return said
+    if deployment.engine == "bundled":
+        return f"{said} Nobody publishes {code(guessed[0])}: build an image of that name with pdpanel in it."
+    maker = accelerator_of(deployment)
+    if maker is not Accelerator.NVIDIA:
+        hardware = "AMD GPUs" if maker is Accelerator.AMD else "Ascend NPUs"
+        return (
+            f"{said} {code(guessed[0])} is a guess: tags of images for {hardware} also name the driver's version and "
+            "the hardware, so look up the one that fits."
+        )
+    return said

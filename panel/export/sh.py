@@ -35,7 +35,7 @@ def write(plan: LaunchPlan, deployment: Deployment) -> tuple[ExportedFile, ...]:
     for node in nodes:
         exported.append(ExportedFile(f"{node.label}.sh", script(plan, deployment, node, by_name), executable=True))
         exported += config_files(node)
-    return (*exported, *firewall_files(plan, nodes))
+    return (*exported, *firewall_files(plan, deployment, nodes))
 
 
 FORMAT = Format("sh", "Shell scripts, one per node", _ABOUT, write)

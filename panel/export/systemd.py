@@ -14,6 +14,7 @@ from ..deployment import Deployment
 from ..launch import LaunchPlan, ProcessSpec
 from ..runner.journal import one_line
 from .command_words import after_env
+from .container import container_removal
 from .exported import ExportedFile, Format
 from .firewall import firewall_files
 from .nodes import Node, config_files, environment, file_labels, nodes_of, ready_url
@@ -46,7 +47,7 @@ def write(plan: LaunchPlan, deployment: Deployment) -> tuple[ExportedFile, ...]:
         wait = _WAIT_FOR + shell_text("answers", "wait-for")
         exported.append(ExportedFile(f"{node.label}/wait-for.sh", wait, executable=True))
         exported += config_files(node)
-    return (*exported, *firewall_files(plan, nodes))
+    return (*exported, *firewall_files(plan, deployment, nodes))
 
 
 FORMAT = Format("systemd", "systemd units", _ABOUT, write)
@@ -102,6 +103,10 @@ def _unit(plan: LaunchPlan, node: Node, spec: ProcessSpec, units: dict[str, str]
         allowed = math.ceil(spec.ready.timeout_s)
         seconds += allowed
         yield f"ExecStartPost={_command((wait, spec.name, spec.ready.url, str(allowed)))}"
+    removal = container_removal(spec)
+    if removal:
+        # A container goes on when the client that started it was killed.
+        yield f"ExecStopPost=-{_command(removal)}"
     yield f"TimeoutStartSec={seconds}"
     yield f"TimeoutStopSec={max(1, math.ceil(spec.grace_s))}"
     yield "KillMode=control-group"
@@ -139,9 +144,11 @@ def _steps(plan: LaunchPlan, nodes: Sequence[Node]) -> list[str]:
         f"On each node, as root, put its folder into `{root}`; with NODE for the folder's name: "
         f"`mkdir -p {root} && cp -r NODE {root}/`{places}",
         f"`cp {root}/NODE/*.service {root}/NODE/*.target /etc/systemd/system/ && systemctl daemon-reload`",
-        f"`systemctl start {target}` on all nodes at once; a unit waits for what it needs of another node. At each "
+        f"`systemctl start --no-block {target}` on all nodes; a unit waits for what it needs of another node. At each "
         f"boot: `systemctl enable {target}`.",
-        "The units run as root. For another user: `systemctl edit UNIT` and add `[Service]` and `User=`.",
+        "The units run as root, and find programs in the folders of the system alone, such as /usr/local/bin: name a "
+        "virtual environment by `run: {venv: PATH}` in the deployment. For another user: `systemctl edit UNIT` and add "
+        "`[Service]` and `User=`.",
         f"Look: `systemctl status '{target.removesuffix('.target')}-*'`, and `journalctl -u UNIT -f`.",
         f"Stop: `systemctl stop {target}`.",
     ]

@@ -31,7 +31,7 @@ def pdpanel(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["up", "--transport", "rdma"], "transport = 'rdma'"),
         (["up", "--port", "0"], "router.port = 0"),
         (["up", "nowhere.yaml"], "deployment = 'nowhere.yaml': No such file"),
-        (["up", "--preset", "nope"], "--preset = 'nope': is not a preset; use one of"),
+        (["up", "--preset", "nope"], "--preset = 'nope': is not a preset; see"),
         (["up", "a.yaml", "--preset", "b"], "--preset = 'b': cannot go with"),
         (["up", "--prefill", "many"], "--prefill = 'many': is not a whole number; write one in digits."),
         (["up", "--no-such-flag"], "No such option"),

@@ -125,7 +125,7 @@ def judge(wanted: dict[str, Any], form: str) -> str:
 
 
 @settings(
-    max_examples=120,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     derandomize=True,
@@ -136,7 +136,7 @@ def test_a_deployment_is_planned_or_refused_in_one_sentence(wanted: dict[str, An
 
 
 @settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     derandomize=True,

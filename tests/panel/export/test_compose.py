@@ -45,7 +45,7 @@ def test_processes_wait_on_their_node_by_health_and_for_others_by_a_container() 
         "prefill-0": {"condition": "service_healthy"},
         "wait-for-decode-0": {"condition": "service_completed_successfully"},
     }
-    assert made["a:wait-for-decode-0"]["command"][-2:] == ["http://10.7.0.2:30000/health", "20"]
+    assert made["a:wait-for-decode-0"]["command"][-2:] == ["http://10.7.0.2:30000/health", "120"]
     assert made["b:decode-0"]["depends_on"] == {
         "wait-for-etcd": {"condition": "service_completed_successfully"},
         "wait-for-prefill-0": {"condition": "service_completed_successfully"},

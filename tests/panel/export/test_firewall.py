@@ -6,15 +6,18 @@ import re
 from dataclasses import replace
 
 from export_plans import deployment, plan_of, process, two_nodes
+from pdpanel.panel.deployment import Deployment
 from pdpanel.panel.export.export import export_files
 from pdpanel.panel.export.firewall import firewall_files
 from pdpanel.panel.export.nodes import nodes_of
-from pdpanel.panel.launch import Role
+from pdpanel.panel.host_facts import elsewhere
+from pdpanel.panel.launch import LaunchPlan, Role
+from pdpanel.panel.plan import plan as planned
 
 
-def rules(plan=None) -> dict[str, str]:
-    plan = plan or two_nodes()
-    return {file.path: file.text for file in firewall_files(plan, nodes_of(plan))}
+def rules(plan: LaunchPlan | None = None, wanted: Deployment | None = None) -> dict[str, str]:
+    plan, wanted = plan or two_nodes(), wanted or deployment()
+    return {file.path: file.text for file in firewall_files(plan, wanted, nodes_of(plan))}
 
 
 def accepted(text: str) -> tuple[list[str], list[str]]:
@@ -38,6 +41,17 @@ def test_each_node_admits_the_deployment_to_its_own_ports_and_everybody_to_the_r
     everybody, hosts = accepted(files["b/firewall.nft"])
     assert everybody == []
     assert "5000-5013" in hosts[0], "a group's start takes more than the port that is named"
+
+
+def test_ports_that_an_engine_derives_from_its_own_are_covered() -> None:
+    """SGLang with DP attention takes ports after its HTTP port, and vLLM's NIXL one for each data parallel rank."""
+    hosts = {"prefill": {"count": 1, "hosts": ["10.7.0.1"]}, "decode": {"count": 1, "hosts": ["10.7.0.2"]}}
+    attention = deployment(engine="sglang", workers={"tp": 8, "dp": 8, "dp_attention": True}, **hosts)
+    text = rules(planned(attention, elsewhere(), None), attention)["10.7.0.2/firewall.nft"]
+    assert "30001, 30014, 30234-30241 } drop" in text
+    ranks = deployment(engine="vllm", transport="nixl", workers={"dp": 4}, **hosts)
+    text = rules(planned(ranks, elsewhere(), None), ranks)["10.7.0.2/firewall.nft"]
+    assert "5600-5603" in text
 
 
 def test_no_port_is_both_for_everybody_and_dropped() -> None:

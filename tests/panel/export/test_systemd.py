@@ -71,7 +71,7 @@ def test_units_wait_for_their_own_node_by_order_and_for_others_by_asking() -> No
             "/opt/pdpanel/pd/a/wait-for.sh",
             "decode-0",
             "http://10.7.0.2:30000/health",
-            "20",
+            "120",
         ]
     ]
     assert values(router, "TimeoutStartSec") == ["70"], "its own time, that of the other, and some for the rest"

@@ -132,9 +132,6 @@ def _places(inputs: Mapping[str, Any], pair: bool) -> Parts:
             spec |= {"nodes": len(groups[0]), "hosts": [host for group in groups for host in group]}
         counted = len(groups) if groups else 1 if group or not hosts else len(hosts)
         spec["count"] = inputs.get(f"{role}_count", inputs.get(f"num_{role}", counted))
-        if hosts and not group:
-            # A host named twice has two workers.
-            spec["hosts"] = list(dict.fromkeys(hosts))
         base = inputs.get(f"{role}_base_gpu_id")
         if isinstance(base, Mapping) and len(set(base.values())) > 1:
             # What differs by host is what the plan counts by itself; the case's commands say whether it does.
