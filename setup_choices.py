@@ -40,6 +40,7 @@ LIBRARIES = {"ibverbs": "libibverbs.so.1", "numa": "libnuma.so.1", "curl": "libc
 PROGRAMS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
     "etcd": ("etcd",),
+    "curl-program": ("curl",),
     "slurm": ("sbatch",),
     # A person's own PATH often lacks /usr/sbin.
     "iproute": ("ip", "/usr/sbin/ip", "/sbin/ip"),
@@ -62,6 +63,7 @@ NAMES = {
     "venv": ("python3-venv", "", "", ""),
     "chromium": ("chromium", "chromium", "chromium", "chromium"),
     "etcd": ("etcd-server", "etcd", "etcd", "etcd"),
+    "curl-program": ("curl", "curl", "curl", "curl"),
     "slurm": ("slurmctld slurmd slurm-client munge", "", "", ""),
     "iproute": ("iproute2", "iproute", "iproute2", "iproute2"),
     "nft": ("nftables", "nftables", "nftables", "nftables"),

@@ -17,6 +17,7 @@ from ..nic_probe.finding import Finding, Severity
 from .deployment import dump_deployment
 from .doctor.source_file import open_source
 from .doctor_text import count_of, finding_json, findings_text
+from .runner.journal import strip_controls
 
 __all__ = ["import_files", "lint"]
 
@@ -42,7 +43,9 @@ def lint(path: Path, *, as_json: bool, fix: bool, engine_version: str) -> int:
         answer = {"kind": report.kind, **_findings_json(report.findings), "corrected": report.corrected}
         typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
     elif fix:
-        typer.echo(text if report.corrected is None else report.corrected, nl=False)
+        corrected = text if report.corrected is None else report.corrected
+        # A file gets every byte; a terminal gets nothing that would steer it.
+        typer.echo(strip_controls(corrected) if sys.stdout.isatty() else corrected, nl=False)
         typer.echo(findings_text(report.findings), nl=False, err=True)
     else:
         typer.echo(findings_text(report.findings), nl=False)

@@ -80,7 +80,7 @@ def _presets(
 
     assert isinstance(context.obj, PanelConfig)
     if name is not None:
-        cli_presets.show_preset(context.obj.config_dir, name)
+        cli_presets.show_preset(context.obj.config_dir, name, as_json=as_json)
     else:
         cli_presets.presets(context.obj.config_dir, search, as_json=as_json)
 
@@ -123,7 +123,7 @@ def _lint(
 def _import(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FILE|-]...", show_default=False, help="Scripts and the configs beside them."),
+        typer.Argument(metavar="FILE|-", show_default=False, help="Scripts and configs; - or none is stdin."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="DEPLOYMENT.yaml", help="The file to write.")

@@ -30,9 +30,15 @@ def presets(config_dir: Path, words: str, *, as_json: bool) -> None:
     typer.echo(f"{count}; start one with `pdpanel up --preset NAME`, see its file with `pdpanel presets NAME`")
 
 
-def show_preset(config_dir: Path, name: str) -> None:
-    """Prints one preset as a deployment file."""
-    typer.echo(dump_deployment(load_any_preset(config_dir, name)), nl=False)
+def show_preset(config_dir: Path, name: str, *, as_json: bool = False) -> None:
+    """Prints one preset as a deployment file, which may be JSON as well."""
+    deployment = load_any_preset(config_dir, name)
+    if as_json:
+        fields = {"name": deployment.name, "engine": deployment.engine, "model": deployment.model}
+        fields |= deployment.model_dump(mode="json", exclude_defaults=True)
+        typer.echo(json.dumps(fields, indent=2, ensure_ascii=False))
+        return
+    typer.echo(dump_deployment(deployment), nl=False)
 
 
 def _lines(entry: PresetEntry) -> Iterator[str]:

@@ -183,5 +183,5 @@ def _process(
         ready=Readiness(ready, placement.deployment.limits.ready_timeout_s or _READY_TIMEOUT_S),
         log="router.log",
         # Workers of MoRIIOConnector register at the router; the others it looks for, and gives up after a while.
-        after=() if placement.deployment.transport == "mori" else placement.answering(),
+        after=() if "discovery" in ports else placement.answering(),
     )

@@ -14,7 +14,6 @@ from ..dialects.registry import dialect_of
 
 __all__ = ["Accelerator", "accelerator_of"]
 
-_ROLES = ("prefill", "decode", "unified", "encoder")
 _AMD_GPUS = ("mi", "amd", "instinct")
 _AMD_VARIABLES = ("HIP_", "HSA_", "ROCM_", "ROCR_", "AITER_", "SGLANG_USE_AITER", "SGLANG_AITER_", "VLLM_ROCM_")
 
@@ -49,8 +48,9 @@ def accelerator_of(deployment: Deployment) -> Accelerator:
 
 def _words(deployment: Deployment) -> Iterator[str]:
     """Yields what the roles set their backends and devices to."""
-    for role in _ROLES:
-        for name, value in deployment.settings(role).flags.items():
+    roles = (deployment.prefill, deployment.decode, deployment.unified, deployment.encoder)
+    for spec in (deployment.workers, *roles):
+        for name, value in spec.flags.items():
             plain = name.lstrip("-").replace("_", "-")
             if isinstance(value, str) and (plain.endswith("attention-backend") or plain == "device"):
                 yield value.lower()

@@ -21,6 +21,7 @@ __all__ = ["firewall_files", "table_name"]
 
 # What SGLang takes from the port of --dist-init-addr on; see `panel.planning.derived_ports`.
 _DIST_PORTS = 14
+_KV = ("kv", "side-channel")
 Offsets = Mapping[tuple[Role, str], Sequence[int]]
 _WORKERS = (Role.PREFILL, Role.DECODE, Role.UNIFIED, Role.ENCODER)
 
@@ -58,7 +59,10 @@ def _offsets(plan: LaunchPlan, deployment: Deployment) -> Offsets:
     return {
         (role, purpose): offsets
         for role, spec in settings.items()
-        for purpose, offsets in (("http", http_offsets(dialect, spec)), ("kv", kv_offsets(dialect, spec)))
+        for purpose, offsets in (
+            ("http", http_offsets(dialect, spec)),
+            *((name, kv_offsets(dialect, spec)) for name in _KV),
+        )
     }
 
 

@@ -5,6 +5,7 @@ Options are compared by their engine's own names and without their order; number
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -127,12 +128,11 @@ def _nearest(ours: _Counted, among: Sequence[_Counted]) -> _Counted | None:
 def _counted(items: Iterable[Item]) -> Mapping[object, Item]:
     """Returns the items by what they are compared by; the same one twice counts twice."""
     counted: dict[object, Item] = {}
+    seen: Counter[object] = Counter()
     for item in items:
         key: object = (item[0], tuple(_plain(value) for value in item[1]))
-        number = 0
-        while (key, number) in counted:
-            number += 1
-        counted[(key, number)] = item
+        counted[(key, seen[key])] = item
+        seen[key] += 1
     return counted
 
 

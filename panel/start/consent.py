@@ -7,6 +7,7 @@ nothing that the panel would not run anyway; one with variables, interpreters, i
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ _ROLES = ("prefill", "decode", "unified", "encoder")
 
 
 def needs_consent(deployment: Deployment) -> bool:
-    """Returns True for a deployment whose author decides more than what the bundled engine serves."""
+    """Returns True for a deployment whose author decides more than what the bundled engine serves on loopback."""
     if deployment.engine != "bundled" or deployment.env or deployment.metadata or deployment.store:
         return True
     if deployment.run != type(deployment.run)() or any(host.run or host.env for host in deployment.hosts.values()):
@@ -36,7 +37,27 @@ def needs_consent(deployment: Deployment) -> bool:
     parts = [deployment.settings(role) for role in _ROLES]
     if any(part.env or part.run or part.flags or part.trust_remote_code for part in parts):
         return True
-    return bool(deployment.router.env or deployment.router.run or deployment.router.flags)
+    if deployment.router.env or deployment.router.run or deployment.router.flags:
+        return True
+    return not all(_is_loopback(address) for address in _listening(deployment))
+
+
+def _listening(deployment: Deployment) -> Iterator[str]:
+    """Yields where workers and router would listen: they ask nobody for a password."""
+    yield deployment.host
+    if deployment.router.host is not None:
+        yield deployment.router.host
+    for role in _ROLES:
+        for name in deployment.settings(role).hosts or ():
+            spec = deployment.hosts.get(name)
+            yield (spec and spec.address) or name
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 def consent_id(deployment: Deployment) -> str:

@@ -15,7 +15,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from ..deployment import Deployment
-from ..deployment_parts import WorkerSpec
+from ..deployment_parts import RunSpec, WorkerSpec
 from ..dialects.dialect import Dialect
 from ..dialects.routers import POLICIES
 from ..planning.fields import fields_of
@@ -106,10 +106,11 @@ def _fields(
     options, nullable = _options(schema)
     part = None if path == "hosts" else _part_of(owner, name)
     if part is not None:
-        if path.count("."):
+        nested = "." in path
+        if nested and part is not RunSpec:
             return
         # A part that may be absent and has no field that must be set, such as a store, is turned on as a whole.
-        if nullable and not any(field.is_required() for field in part.model_fields.values()):
+        if nullable and not nested and not any(field.is_required() for field in part.model_fields.values()):
             yield FormField(
                 path, "part", f"Use a {_label(path).lower()}", _first_sentence(part), section, default=False
             )
@@ -126,7 +127,7 @@ def _fields(
         label=_label(path),
         help=_help(owner, name),
         section=section,
-        own=role in _ROLES and rest in WorkerSpec.model_fields,
+        own=role in _ROLES and rest.partition(".")[0] in WorkerSpec.model_fields,
         choices=tuple(str(value) for option in options for value in option.get("enum", ())),
         default=default if isinstance(default, bool) else None if default in (None, "", {}, []) else str(default),
     )
@@ -203,8 +204,11 @@ def _first_sentence(part: type[BaseModel]) -> str:
 
 def knows(dialect: Dialect, path: str) -> bool:
     """Returns True when the dialect has a use for the field, as `planning.fields.check_fields` judges it."""
-    head, _, name = path.partition(".")
-    names = {path, head} | ({f"workers.{name}"} if head in _ROLES and name in WorkerSpec.model_fields else set())
+    head, _, rest = path.partition(".")
+    # Of a part within a part, such as `prefill.run`, a dialect knows all or nothing.
+    name = rest.partition(".")[0]
+    names = {path, head, f"{head}.{name}"}
+    names |= {f"workers.{name}"} if head in _ROLES and name in WorkerSpec.model_fields else set()
     known = fields_of(dialect)
     if head in _ROLES and f"{head}.count" not in known:
         # Of a role that it does not have there is nothing to say.

@@ -104,14 +104,16 @@ def _edited(document: Document, edit: Edit, fields: Mapping[str, FormField]) -> 
 def _shown_values(values: Mapping[str, Any], fields: Mapping[str, FormField]) -> dict[str, object]:
     shown: dict[str, object] = {}
     for path, field in fields.items():
-        head, _, rest = path.partition(".")
+        head, *rest = path.split(".")
         part = values.get(head, REMOVED)
         if head == "metadata" and isinstance(part, str):
             part = {"server": part}
         if field.kind == "part":
             shown[path] = isinstance(part, Mapping)
             continue
-        value = part if not rest else part.get(rest, REMOVED) if isinstance(part, Mapping) else REMOVED
+        value: Any = part
+        for name in rest:
+            value = value.get(name, REMOVED) if isinstance(value, Mapping) else REMOVED
         if value is not REMOVED:
             shown[path] = to_shown(field.kind, value)
     return shown

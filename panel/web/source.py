@@ -133,9 +133,7 @@ class RunsSource:
             self._runs.check(plan, agreed=not needed)
         except ConfigError as error:
             problem = str(error)
-        processes = tuple(
-            OfferedProcess(spec.name, spec.argv, spec.env, _own_folder(spec)) for spec in plan.processes
-        )
+        processes = tuple(OfferedProcess(spec.name, spec.argv, spec.env, _own_folder(spec)) for spec in plan.processes)
         return Offer(consent_id(deployment), needed, processes, problem)
 
     def start_text(self, text: str, consent: str) -> str:

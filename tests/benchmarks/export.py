@@ -48,7 +48,7 @@ def main() -> None:
         folder = Path(name)
         deployment = folder / "many.yaml"
         deployment.write_text(DEPLOYMENT)
-        commands = {"render": ("render", str(deployment), "--json")}
+        commands: dict[str, tuple[str, ...]] = {"render": ("render", str(deployment), "--json")}
         for form in sys.argv[1:] or FORMATS:
             commands[form] = ("export", str(deployment), "--format", form, "-o", str(folder / form))
         for title, words in commands.items():

@@ -159,3 +159,54 @@ def test_a_file_of_the_person_is_opened(plan: Page, tmp_path: Path) -> None:
     (tmp_path / "huge.yaml").write_text("x" * ((1 << 20) + 1))
     plan.get_by_test_id("plan-file").set_input_files(tmp_path / "huge.yaml")
     expect(plan.get_by_test_id("plan-outcome")).to_contain_text("huge.yaml has more than 1 MiB")
+
+
+def test_remarks_on_what_was_taken_over_stay_until_something_else_is_begun(plan: Page) -> None:
+    plan.get_by_role("button", name="Paste a command or config").click()
+    lost = NODES.replace("--tp-size 2\npython3", "--tp-size 2 --nnodes 2 --node-rank 0\npython3")
+    plan.get_by_test_id("plan-pasted").fill(lost)
+    plan.get_by_role("button", name="Make a deployment of it").click()
+    remarks = plan.get_by_test_id("plan-remarks")
+    expect(remarks.locator("[data-finding]").first).to_contain_text("not in the deployment")
+    # Whoever works with the keyboard goes on where the box was opened.
+    expect(plan.get_by_role("button", name="Paste a command or config")).to_be_focused()
+    control(plan, "name").fill("still-there")
+    expect(plan.get_by_test_id("plan-title")).to_have_text("still-there")
+    expect(remarks).to_be_visible()
+    plan.reload()
+    plan.get_by_role("tab", name="Plan", exact=True).click()
+    expect(remarks.locator("[data-finding]").first).to_contain_text("not in the deployment")
+    plan.get_by_role("button", name="Start over").click()
+    expect(remarks).to_be_hidden()
+
+
+def test_two_browser_tabs_keep_drafts_of_their_own(plan: Page) -> None:
+    other = plan.context.new_page()
+    other.goto(plan.url)
+    other.get_by_role("tab", name="Plan", exact=True).click()
+    for page, name in ((plan, "the-first"), (other, "the-second")):
+        control(page, "name").fill(name)
+        expect(page.get_by_test_id("plan-title")).to_have_text(name)
+    plan.reload()
+    plan.get_by_role("tab", name="Plan", exact=True).click()
+    expect(plan.get_by_test_id("plan-title")).to_have_text("the-first")
+    other.close()
+
+
+def test_the_focus_comes_back_from_the_offer(plan: Page) -> None:
+    plan.get_by_test_id("plan-deploy").press("Enter")
+    expect(plan.get_by_test_id("plan-offer")).to_be_visible()
+    plan.keyboard.press("Escape")
+    expect(plan.get_by_test_id("plan-deploy")).to_be_focused()
+
+
+def test_what_the_form_holds_beside_an_unreadable_file_outlives_a_reload(plan: Page) -> None:
+    good = yaml(plan).input_value()
+    yaml(plan).fill(good + "env: {\n")
+    expect(plan.get_by_test_id("plan-yaml-problem")).to_contain_text("cannot be read")
+    control(plan, "name").fill("not-lost")
+    plan.reload()
+    plan.get_by_role("tab", name="Plan", exact=True).click()
+    expect(yaml(plan)).to_have_value(good + "env: {\n")
+    yaml(plan).fill(good)
+    expect(plan.get_by_test_id("plan-title")).to_have_text("not-lost")

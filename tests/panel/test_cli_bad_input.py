@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from pdpanel.panel.deployment import parse_deployment
+from pdpanel.presets import load_preset
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -87,3 +89,17 @@ def test_a_full_disk_is_one_sentence(folder: Path) -> None:
     assert done.returncode == 2
     assert "output = 'standard output': No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_one_preset_as_json_is_a_deployment(folder: Path) -> None:
+    done = pdpanel(folder, "presets", "smollm2-1p1d", "--json")
+    assert parse_deployment(json.loads(done.stdout)) == parse_deployment(load_preset("smollm2-1p1d"))
+
+
+def test_a_reader_that_goes_away_is_no_error_to_talk_about(folder: Path) -> None:
+    command = [sys.executable, "-m", "pdpanel.panel.cli", "schema"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
+        assert started.stdout is not None and started.stderr is not None
+        started.stdout.close()
+        assert b"Traceback" not in started.stderr.read()
+        started.wait(timeout=50)

@@ -54,9 +54,8 @@ def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}"
 
 
-def test_every_field_of_a_deployment_is_in_the_form_but_how_single_roles_are_run() -> None:
-    missing = {path for path in leaves(Deployment) if path not in FIELDS} - NOT_IN_THE_FORM
-    assert {path.split(".")[1] for path in missing} == {"run"}
+def test_every_field_of_a_deployment_is_in_the_form() -> None:
+    assert {path for path in leaves(Deployment) if path not in FIELDS} == NOT_IN_THE_FORM
     assert set(FIELDS) - set(leaves(Deployment)) == {"store"}
 
 
@@ -161,3 +160,13 @@ def test_document_is_plain_and_names_every_dialect() -> None:
     bundled = next(one for one in document["dialects"] if one["name"] == "bundled")
     assert "prefill.count" in bundled["fields"]
     assert "workers.tp" not in bundled["fields"]
+
+
+def test_how_a_role_is_run_is_in_the_form_of_every_dialect() -> None:
+    fields = {field.path: field for field in form_fields()}
+    assert {"prefill.run.python", "decode.run.image", "router.run.venv", "workers.run.args"} <= set(fields)
+    assert fields["prefill.run.python"].own and not fields["router.run.venv"].own
+    assert not any(field.kind == "part" and "." in path for path, field in fields.items())
+    for dialect in DIALECTS.values():
+        assert knows(dialect, "prefill.run.python") and knows(dialect, "router.run.image")
+        assert not knows(dialect, "prefill.nothing.python")

@@ -187,3 +187,13 @@ def test_a_finding_stands_beside_the_field_that_causes_it(
     monkeypatch.setattr("pdpanel.panel.plan.dialect_of", lambda deployment: dialect)
     answer = ask(default_text())
     assert [(one["id"], one["field"]) for one in answer["findings"] if one["id"] == "some-id"] == [("some-id", field)]
+
+
+def test_the_interpreter_of_one_role_is_written_into_its_part() -> None:
+    text = "model: m\nprefill: {count: 1}\ndecode: {count: 1}\n"
+    made = preview(text, [Edit("prefill.run.python", "/opt/python")], FIELDS)
+    assert made["error"] is None and made["values"]["prefill.run.python"] == "/opt/python"
+    commands = {one["name"]: one["text"] for one in made["nodes"][0]["entries"]}
+    assert "/opt/python -m" in commands["prefill-0"] and "/opt/python" not in commands["decode-0"]
+    back = preview(made["text"], [Edit("prefill.run.python", "")], FIELDS)
+    assert back["text"] == text

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 from pdpanel.engine.errors import ConfigError
+from pdpanel.panel.config import PanelConfig
 from pdpanel.panel.deployment import Deployment
 from pdpanel.panel.launch import Role
 from pdpanel.panel.runner.lifecycle import ProcessState, RunState
@@ -150,3 +151,21 @@ def test_log_path_is_that_of_the_run(tmp_path: Path) -> None:
     runs = FakeRuns()
     runs.log_path = lambda run_id, name: tmp_path / f"{run_id}.{name}"  # type: ignore[attr-defined]
     assert source(runs).log_path("pd-1", "decode-0") == tmp_path / "pd-1.decode-0"
+
+
+def test_an_offer_runs_nothing_that_nobody_has_agreed_to(tmp_path: Path) -> None:
+    ran, python = tmp_path / "ran", tmp_path / "python"
+    python.write_text(f"#!/bin/sh\ntouch {ran}\nexit 3\n")
+    python.chmod(0o755)
+    config = PanelConfig(tmp_path / "state", tmp_path / "cache", tmp_path / "config")
+    translated = RunsSource(Runs(config))
+    text = "engine: sglang\nmodel: m\nprefill: {count: 1}\ndecode: {count: 1}\n"
+    offer = translated.offer(text + f"run: {{python: {python}, cwd: {tmp_path}}}\n")
+    assert offer.needs_consent and not ran.exists()
+    # A folder of the deployment's own is shown: an interpreter looks for modules there first.
+    assert {process.cwd for process in offer.processes} == {str(tmp_path)}
+    with pytest.raises(ConfigError, match="without the package"):
+        translated.start_text(text + f"run: {{python: {python}, cwd: {tmp_path}}}\n", offer.consent)
+    assert ran.exists()
+    plain = translated.offer("model: m\nprefill: {count: 1}\ndecode: {count: 1}\n")
+    assert not plain.needs_consent and {process.cwd for process in plain.processes} == {""}

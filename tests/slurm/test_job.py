@@ -95,6 +95,7 @@ def test_a_job_answers_and_scancel_leaves_nothing(slurm: Slurm, tmp_path: Path) 
     assert not (logs / "ready").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("smollm2")
 def test_hosts_that_stand_for_any_node_are_filled_by_slurm(slurm: Slurm, tmp_path: Path) -> None:
     deployment = pair(("10.0.0.1", "10.0.0.2", "10.0.0.2"), hosts={})

@@ -60,6 +60,8 @@ export function planRun(tell) {
       start.disabled = false;
     }
   });
+  // The button was disabled while the panel was asked, so the browser does not bring the focus back by itself.
+  dialog.addEventListener("close", () => button.focus());
   plan.on(["answer"], () => {
     button.disabled = plan.answer.error !== null;
   });

@@ -101,7 +101,12 @@ export function planStart() {
     outcome.dataset.tone = tone;
   };
   const fail = (text) => tell(text, "bad");
-  const close = () => toggle("");
+  /** Closes what is open; whoever works with the keyboard goes on at its button. */
+  const close = () => {
+    const open = Object.values(doors).find((button) => button.getAttribute("aria-expanded") === "true");
+    toggle("");
+    open?.focus({ preventScroll: true });
+  };
   const presets = presetList(() => {
     tell("", "idle");
     close();

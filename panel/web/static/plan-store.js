@@ -106,6 +106,8 @@ export const plan = {
     const kept = draft();
     this.start = kept?.start ?? { kind: "default", name: "the bundled engine", text: this.form.default };
     this.text = kept?.text ?? this.form.default;
+    // What the form held when the panel did not answer, or could not read the text.
+    for (const [path, shown] of kept?.edits ?? []) edits.set(path, shown);
     tell("form");
     tell("start");
     tell("trouble");
@@ -138,7 +140,7 @@ function draft() {
 
 function keep() {
   try {
-    const kept = JSON.stringify({ text: plan.text, start: plan.start });
+    const kept = JSON.stringify({ text: plan.text, start: plan.start, edits: [...edits] });
     sessionStorage.setItem(KEY, kept);
     localStorage.setItem(KEY, kept);
   } catch {

@@ -83,6 +83,11 @@ def test_images_are_those_of_the_engine_at_its_version(dialect: str, version: st
     assert made["a:etcd"]["image"].startswith("quay.io/coreos/etcd:")
 
 
+def test_a_container_starts_where_its_files_are_and_without_files_where_its_image_says() -> None:
+    assert services(two_nodes())["a:prefill-0"]["working_dir"] == "/deployment"
+    assert "working_dir" not in services(replace(two_nodes(), files=()))["a:prefill-0"]
+
+
 def test_an_image_of_the_persons_own_is_used_for_the_command_within() -> None:
     fields = {
         "model": "/models/m",

@@ -183,7 +183,7 @@ def test_no_file_names_anything_twice_and_all_formats_say_what_to_do(exports: di
     for (_, form), folder in exports.items():
         readme = (folder / "README.md").read_text("utf-8")
         assert "\n## What to do\n\n1. " in readme
-        assert form != "systemd" or "systemctl start pdpanel-pd.target" in readme
+        assert form != "systemd" or "systemctl start --no-block pdpanel-pd.target" in readme
 
 
 def test_json_files_are_written_as_planned(exports: dict[tuple[str, str], Path]) -> None:

@@ -84,6 +84,13 @@ def test_kubernetes_takes_all_objects(case: str) -> None:
         check(document)
 
 
+def test_its_steps_work_word_by_word() -> None:
+    """kubectl follows five pods and waits half a minute unless it is told otherwise."""
+    readme = files_of({**CASES["groups"]})["README.md"]
+    assert "kubectl wait --timeout=30m --for=condition=complete" in readme
+    assert "--max-log-requests=" in readme
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(580)
 def test_kubernetes_takes_every_preset() -> None:
@@ -253,7 +260,7 @@ def usable(model: str) -> bool:
     return bool(model.strip()) and not model.startswith("-")
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(model=HOSTILE.filter(usable), value=HOSTILE, served=HOSTILE)
 def test_hostile_names_arrive_as_they_are(model: str, value: str, served: str) -> None:
     fields = {**GROUPS, "model": model, "served_model_name": served, "env": {"X": value}}

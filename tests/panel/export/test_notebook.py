@@ -82,7 +82,7 @@ HOSTILE = st.text(
 ) | st.sampled_from(["'; id #", "$(id)", "`id`", "%%bash", "```", "{x}", "!id", "]]>", "\\"])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(model=HOSTILE.filter(lambda text: bool(text.strip()) and text[0] != "-"), prompt=st.text(max_size=30))
 def test_hostile_text_stays_text(model: str, prompt: str) -> None:
     deployment = parse_deployment({**SGLANG, "model": model, "smoke_test": {"prompt": prompt}})

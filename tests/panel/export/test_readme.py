@@ -8,6 +8,7 @@ from export_plans import deployment, plan_of, process, two_nodes
 from pdpanel.nic_probe.finding import Evidence, Finding, Severity
 from pdpanel.panel.export.export import export_files
 from pdpanel.panel.export.readme import code
+from pdpanel.panel.launch import PlannedFile
 
 
 def text(plan, form: str = "sh") -> str:
@@ -39,6 +40,17 @@ def test_what_the_plan_noticed_is_there() -> None:
     )
     shown = text(replace(plan_of(process("p")), findings=(noticed,)))
     assert "- warning a-thing: It is odd. Change it." in shown
+
+
+def test_a_program_of_the_engines_repository_is_named() -> None:
+    own, lacking = PlannedFile("proxy_server.py", "x\n", shared=True), "examples/proxy.py"
+    plan = plan_of(
+        process("p"), process("router", ("python3", lacking)), process("q", ("python3", own.path)), files=(own,)
+    )
+    shown = text(plan)
+    assert f"`router` runs `{lacking}`, which is in the engine's repository" in shown
+    assert "proxy_server.py`, which" not in shown
+    assert "What else it takes" not in text(plan_of(process("p")))
 
 
 def test_text_of_a_plan_is_code_on_one_line() -> None:

@@ -131,3 +131,10 @@ def test_the_scripts_pass_shellcheck(tmp_path: Path) -> None:
     assert len(scripts) == 4
     done = subprocess.run([shellcheck, *scripts], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("form", ["compose", "systemd", "k8s"])
+def test_what_starts_no_jobs_refuses_one_and_names_slurm(form: str) -> None:
+    deployment = parse_deployment(MAD)
+    with pytest.raises(ConfigError, match=r"is a job of Slurm's.*export it as slurm"):
+        export_files(plan(deployment, elsewhere(), None), deployment, form)

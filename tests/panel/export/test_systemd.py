@@ -74,7 +74,7 @@ def test_units_wait_for_their_own_node_by_order_and_for_others_by_asking() -> No
             "120",
         ]
     ]
-    assert values(router, "TimeoutStartSec") == ["70"], "its own time, that of the other, and some for the rest"
+    assert values(router, "TimeoutStartSec") == ["270"], "its own time, that of the other, and some for the rest"
     rank = made["c/pdpanel-pd-decode-0-rank1.service"]
     assert values(rank, "ExecStartPost") == [], "it answers nobody"
     assert [words(line, command=True)[-2] for line in values(rank, "ExecStartPre")] == [
@@ -90,3 +90,10 @@ def test_units_let_rdma_lock_memory_and_stop_as_a_group() -> None:
         if path.endswith(".service"):
             assert {("LimitMEMLOCK", "infinity"), ("KillMode", "control-group"), ("Restart", "on-failure")} <= set(unit)
             assert values(unit, "WorkingDirectory") == [f"/opt/pdpanel/pd/{path[0]}"]
+
+
+def test_a_container_is_removed_when_its_client_is_gone() -> None:
+    client = process("prefill-0", ("docker", "run", "--rm", "--name", "pd-prefill-0", "image", "engine"))
+    unit = units(plan_of(client))["pd/pdpanel-pd-prefill-0.service"]
+    assert values(unit, "ExecStopPost") == ['-/usr/bin/env -- "docker" "rm" "--force" "pd-prefill-0"']
+    assert values(units(plan_of(process("p")))["pd/pdpanel-pd-p.service"], "ExecStopPost") == []

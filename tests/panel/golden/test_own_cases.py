@@ -70,3 +70,14 @@ def test_a_difference_is_seen(change: str) -> None:
         case["files"] = {"a:b.json": {}}
     with pytest.raises(AssertionError):
         assert_same(got, case)
+
+
+def test_an_input_by_host_or_role_is_said_or_refused() -> None:
+    pair = {"engine": "sglang", "model": "org/m", "prefill_hosts": ["a"], "decode_hosts": ["b", "c"]}
+    fields = deployment_of(
+        {**pair, "tp": {"prefill": 4, "decode": 2}, "decode_port": {"b": 1, "c": 1}, "decode_base_gpu_id": {"b": 2}}
+    )
+    assert (fields["prefill"]["tp"], fields["decode"]["tp"]) == (4, 2)
+    assert (fields["decode"]["port"], fields["decode"]["base_gpu_id"]) == (1, 2)
+    with pytest.raises(ValueError, match="decode_port differs by host"):
+        deployment_of({**pair, "decode_port": {"b": 1, "c": 2}})

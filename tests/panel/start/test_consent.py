@@ -24,6 +24,10 @@ PAIR = {"model": "m", "prefill": {"count": 1}, "decode": {"count": 1}}
         {"router": {"flags": {"log-dir": "/etc"}}},
         {"hosts": {"127.0.0.1": {"run": {"venv": "/tmp/v"}}}},
         {"engine": "sglang"},
+        {"host": "10.0.0.5"},
+        {"router": {"host": "0.0.0.0"}},
+        {"decode": {"count": 1, "hosts": ["10.0.0.5"]}},
+        {"decode": {"count": 1, "hosts": ["here"]}, "hosts": {"here": {"address": "10.0.0.5"}}},
     ],
 )
 def test_whatever_its_author_brings_needs_an_agreement(more: dict[str, object]) -> None:
@@ -32,6 +36,8 @@ def test_whatever_its_author_brings_needs_an_agreement(more: dict[str, object]) 
 
 def test_counts_and_a_model_for_the_bundled_engine_need_none() -> None:
     assert not needs_consent(parse_deployment({**PAIR, "transport": "tcp", "router": {"port": 9000}}))
+    named = {"prefill": {"count": 1, "hosts": ["a"]}, "decode": {"count": 1, "hosts": ["localhost"]}}
+    assert not needs_consent(parse_deployment({**PAIR, **named, "hosts": {"a": {"address": "127.0.0.2"}}}))
 
 
 def test_an_agreement_is_to_one_version_of_a_deployment(tmp_path: Path) -> None:
