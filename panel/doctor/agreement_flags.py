@@ -194,6 +194,10 @@ def _today_config(worker: WorkerArguments) -> str:
     return json.dumps(start | rest, separators=(",", ":"))
 
 
+_VLLM_V1 = (0, 8, 5)
+"""The first vLLM whose MooncakeConnector is the V1 engine's."""
+
+
 def mooncake_config_ignored(group: Group) -> list[Finding]:
     """Finds MOONCAKE_CONFIG_PATH where nobody reads it."""
     found: list[Finding] = []
@@ -208,6 +212,8 @@ def mooncake_config_ignored(group: Group) -> list[Finding]:
             )
             remedy = "Remove it; use --disaggregation-ib-device and --disaggregation-bootstrap-port."
         elif worker.engine is Engine.VLLM and worker.get("kv_connector") == "MooncakeConnector":
+            if worker.get("kv_rank") or () < version_of(worker) < _VLLM_V1:
+                continue  # The V0 engine's connector read the file, and its JSON alone had ranks.
             reason = "vLLM's MooncakeConnector reads no file; MOONCAKE_CONFIG_PATH is for its store alone."
             remedy = "Remove it; use kv_connector_extra_config for protocol and devices."
         else:
