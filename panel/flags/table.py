@@ -6,11 +6,13 @@ A value and its reading from JSON. Knows no meaning of any option: `facts` has t
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache, cached_property
 from importlib.resources import files
+from itertools import islice, takewhile
 from typing import Any
 
 from .version import version_of
@@ -122,12 +124,14 @@ class Table:
 
     def completions(self, prefix: str, version: tuple[int, ...]) -> tuple[str, ...]:
         """Returns the options that argparse would take an abbreviation for, one name per option, sorted."""
-        found = {
-            option.alias_of or name
-            for name, option in self.options.items()
-            if name.startswith(prefix) and option.exists(version)
-        }
+        first = bisect_left(self._sorted, prefix)
+        begun = takewhile(lambda name: name.startswith(prefix), islice(self._sorted, first, None))
+        found = {self.options[name].alias_of or name for name in begun if self.options[name].exists(version)}
         return tuple(sorted(found))
+
+    @cached_property
+    def _sorted(self) -> tuple[str, ...]:
+        return tuple(sorted(self.options))
 
 
 @cache

@@ -39,6 +39,7 @@ from .rules import DEPLOYMENT, LOST, NOTHING
 __all__ = ["Imported", "import_text", "import_texts"]
 
 _MOST_COMMANDS = 1024
+_MOST_WORDS = 1000
 _MOST_SHOWN = 64
 _ENGINES = {Engine.SGLANG: "sglang", Engine.VLLM: "vllm", Engine.BUNDLED: "bundled"}
 _CONFIG_PATHS = frozenset({"MOONCAKE_CONFIG_PATH", "SGLANG_HICACHE_MOONCAKE_CONFIG_PATH", "LMCACHE_CONFIG_FILE"})
@@ -101,6 +102,12 @@ def _as_it_is(text: str, source: str) -> Imported:
 def _imported(
     commands: Sequence[WrittenCommand], configs: Sequence[dict[str, object]], name: str, source: str
 ) -> Imported:
+    large = [one for one in commands if len(one.command.words) > _MOST_WORDS]
+    if large:
+        evidence = (Evidence(large[0].worker.source, f"{len(large[0].command.words)} words"),)
+        reason = f"A command of more than {_MOST_WORDS} words is none that starts a worker."
+        remedy = "Look for a line that goes on where it should end, or paste less."
+        return Imported(None, (TOO_LARGE.finding(Severity.ERROR, source, evidence, reason, remedy),))
     mine, findings = _one_deployment(commands)
     workers = [one for one in mine if one.worker.serves or one.worker.role is WorkerRole.ENCODER]
     if not workers:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from spare_ports import spare_ports
 
 NODES = ("n1", "n2", "n3")
@@ -137,7 +138,7 @@ class Slurm:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """Ends jobs, then nodes, controller and munge, each by its own process."""
+        """Ends jobs, then nodes, controller and munge, each by its own process, and what is left of jobs."""
         if len(self.daemons) == 2 + len(NODES):
             with contextlib.suppress(AssertionError):
                 for job in self.running():
@@ -150,3 +151,9 @@ class Slurm:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait(60)
+        # Whatever runs for a job has the variable that named this cluster to it.
+        conf = self.environment["SLURM_CONF"]
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("SLURM_CONF") == conf:
+                    process.kill()

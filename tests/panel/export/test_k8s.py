@@ -85,7 +85,7 @@ def test_kubernetes_takes_all_objects(case: str) -> None:
 
 
 def test_its_steps_work_word_by_word() -> None:
-    """kubectl follows five pods and waits half a minute unless it is told otherwise."""
+    """By itself kubectl follows five pods and waits half a minute."""
     readme = files_of({**CASES["groups"]})["README.md"]
     assert "kubectl wait --timeout=30m --for=condition=complete" in readme
     assert "--max-log-requests=" in readme

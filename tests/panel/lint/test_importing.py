@@ -222,3 +222,11 @@ def test_what_is_rendered_is_read_back_to_the_same_commands(fields: dict[str, An
     if not result.findings:
         assert comparable(again) == comparable(made)
     assert [finding.reason for finding in result.findings] == []
+
+
+def test_a_command_of_thousands_of_words_is_refused_at_once() -> None:
+    """A line that goes on where it should end: settling its options against each other took minutes."""
+    line = "python3 -m sglang.launch_server --model-path m --port 1 \\\n"
+    result = import_text(line * 400)
+    assert result.deployment is None
+    assert [finding.id for finding in result.findings] == ["lint-too-large"]
