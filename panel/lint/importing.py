@@ -34,7 +34,7 @@ from .json_text import embedded_objects
 from .kind import Kind, recognise
 from .manifests import manifest_commands
 from .mooncake_keys import mooncake_dialects
-from .rules import DEPLOYMENT, LOST, NOTHING
+from .rules import DEPLOYMENT, LOST, NOTHING, TOO_LARGE
 
 __all__ = ["Imported", "import_text", "import_texts"]
 
