@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 
+from ...nic_probe.checks.check import Rule
+from ...nic_probe.finding import Evidence, Finding, Severity
 from ..launch import PlannedFile, Preparation, ProcessSpec, Readiness, Role
 from .dialect import Dialect, Draft, PortDefaults
 from .placement import Placed, PlacedRouter, Placement, flag, flags, url
@@ -17,10 +20,19 @@ from .sglang_arguments import size_arguments
 from .sglang_limits import check_limits, limit_env
 from .smoke_request import generate_request
 
-__all__ = ["DIALECT", "build", "router_process"]
+__all__ = ["DIALECT", "RULES", "build", "router_process"]
 
 _READY_TIMEOUT_S = 600.0
 _MODES = {Role.PREFILL: "prefill", Role.DECODE: "decode", Role.UNIFIED: "null"}
+_CLOCK = Rule(
+    "bundled-several-machines",
+    "Workers of the bundled engine on machines with clocks of their own",
+    "Decode grants pages for a time, which is told in seconds of the kernel's monotonic clock. Containers and network "
+    "namespaces of one machine share that clock; machines do not, so that requests fail, or pages of a worker that died "
+    "are used again too early.",
+    ("docs/architecture.md",),
+)
+RULES = (_CLOCK,)
 _FILE = "mooncake.json"
 _PROMPT = "The capital of France is"
 _MODULE = "pdpanel.engine.launch_server"
@@ -43,7 +55,17 @@ def build(placement: Placement) -> Draft:
         env={"SGLANG_USE_MODELSCOPE": "true"} if placement.deployment.modelscope else {},
         prepare=_preparation(placement),
         requests=(generate_request(router, asked, _PROMPT),) if router else (),
+        findings=tuple(_notes(placement)),
     )
+
+
+def _notes(placement: Placement) -> Iterator[Finding]:
+    nodes = sorted({placed.address for placed in placement.workers if placed.role is not Role.UNIFIED})
+    if placement.several_nodes and len(nodes) > 1:
+        evidence = (Evidence("the deployment's hosts", ", ".join(nodes[:8])),)
+        reason = "Prefill and decode workers on different machines do not agree on when a grant of pages ends."
+        remedy = "Keep prefill and decode of the bundled engine on one machine; use SGLang or vLLM for several."
+        yield _CLOCK.finding(Severity.WARNING, "hosts", evidence, reason, remedy)
 
 
 def _worker(placement: Placement, placed: Placed, waits: tuple[str, ...]) -> ProcessSpec:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ...nic_probe.checks.check import Rule
 from ...nic_probe.checks.registry import HOST_CHECKS
 from ...nic_probe.finding import Severity
-from ..dialects import sglang_rules, vllm_findings
+from ..dialects import bundled, sglang_rules, vllm_findings
 from ..flags import rules as flags
 from ..lint import rules as lint
 from ..metadata import rules as metadata
@@ -22,7 +22,7 @@ __all__ = ["ALL_RULES", "RULE_GROUPS", "SEVERITIES"]
 RULE_GROUPS: Mapping[str, tuple[Rule, ...]] = {
     "The host": tuple(check.rule for check in HOST_CHECKS),
     "Deployments and launch commands": (*(check.rule for check in AGREEMENT_CHECKS), *deployment.RULES),
-    "Plans": (*sglang_rules.RULES, *vllm_findings.RULES, *flags.RULES),
+    "Plans": (*bundled.RULES, *sglang_rules.RULES, *vllm_findings.RULES, *flags.RULES),
     "Commands and configs from elsewhere": lint.RULES,
     "Logs": (*(signature.rule for signature in SIGNATURES), *log.RULES, *log_load.RULES),
     "Processes that ended": exit_code.RULES,
