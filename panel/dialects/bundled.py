@@ -28,8 +28,8 @@ _CLOCK = Rule(
     "bundled-several-machines",
     "Workers of the bundled engine on machines with clocks of their own",
     "Decode grants pages for a time, which is told in seconds of the kernel's monotonic clock. Containers and network "
-    "namespaces of one machine share that clock; machines do not, so that requests fail, or pages of a worker that died "
-    "are used again too early.",
+    "namespaces of one machine share that clock; machines do not, so that requests fail, or pages of a dead worker are "
+    "used again too early.",
     ("docs/architecture.md",),
 )
 RULES = (_CLOCK,)
