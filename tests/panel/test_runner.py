@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
-from pdpanel.engine.errors import ConflictError, NotFoundError, PeerError
+from pdpanel.engine.errors import ConfigError, ConflictError, NotFoundError, PeerError
 from pdpanel.panel.ports import is_free
 from pdpanel.panel.rundir import RunDir
 from pdpanel.panel.runner import protocol
@@ -97,10 +97,21 @@ def test_a_process_that_is_not_ready_in_time_is_ended(fake: FakeRuns) -> None:
     wait_for(lambda: is_free("127.0.0.1", view.processes[0].port), "its port is free")
 
 
-def test_a_command_that_cannot_be_started_is_a_crash_with_a_sentence(fake: FakeRuns) -> None:
-    fake.change = lambda spec: replace(spec, argv=("/no/such/program",)) if spec.name == "decode-0" else spec
+def test_a_command_that_cannot_be_started_is_a_crash_with_a_sentence(fake: FakeRuns, tmp_path: Path) -> None:
+    """The program is there, so that a start is tried, but what it names to run it is not."""
+    program = tmp_path / "program"
+    program.write_text("#!/no/such/interpreter\n")
+    program.chmod(0o755)
+    fake.change = lambda spec: replace(spec, argv=(str(program),)) if spec.name == "decode-0" else spec
     view = fake.wait_process(fake.start().id, "decode-0", "crashed")
-    assert "'/no/such/program': cannot be started: No such file" in view.processes[0].reason
+    assert f"'{program}': cannot be started: No such file" in view.processes[0].reason
+
+
+def test_a_command_that_is_not_here_is_said_before_anything_starts(fake: FakeRuns) -> None:
+    fake.change = lambda spec: replace(spec, argv=("/no/such/program",)) if spec.name == "decode-0" else spec
+    with pytest.raises(ConfigError, match="is not a program of this host"):
+        fake.start()
+    assert fake.runs.list() == []
 
 
 def test_stop_ends_what_ignores_sigterm_and_what_left_the_group(fake: FakeRuns) -> None:
