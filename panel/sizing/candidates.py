@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import inf, log
+from math import inf, isinf, log
 
 from .bandwidth import Links, prompt_bytes
 from .facts import ModelFacts
@@ -86,14 +86,15 @@ def rank_key(candidate: Candidate) -> tuple[object, ...]:
     """Returns what candidates are sorted by, the best first.
 
     Who serves the wanted load comes first, then who could serve more (by steps of one per cent), then the shorter
-    time between tokens and to the first token, then fewer workers and those of the smaller size.
+    time between tokens and to the first token, then fewer workers and those of the smaller size. Workers that share
+    cores cost none, and each computes while others wait for requests and KV: of equals the one with more goes first.
     """
     return (
         not candidate.meets,
         -_step(candidate.capacity),
         round(candidate.itl_s, 6),
         round(candidate.ttft_s, 6),
-        candidate.workers,
+        candidate.workers if isinf(candidate.core_rate) else -candidate.workers,
         candidate.prefill_role.parallel.tp,
         candidate.decode_role.parallel.tp,
         candidate.prefill,
