@@ -7,23 +7,29 @@ would change without a word is an error or stays text. `panel.deployment` calls 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 from ..engine.errors import ConfigError
 
-__all__ = ["YAML_REMEDY", "read_yaml"]
+__all__ = ["YAML_REMEDY", "DeploymentConstructor", "read_yaml"]
 
 YAML_REMEDY = "write it like the output of `pdpanel up --dry-run`"
 # A file of 1 MiB without aliases has fewer.
 _MOST_VALUES = 1 << 20
+_MOST_DIGITS = 64
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys without a word, and reads 24:00:00 as a number to the base of 60."""
+class DeploymentConstructor(yaml.constructor.SafeConstructor):
+    """How the values of a deployment file are made, whichever parser reads it.
+
+    PyYAML keeps the last of two equal keys without a word, and reads 24:00:00 as a number to the base of 60. Python
+    writes no whole number of more than 4300 digits.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Makes a mapping, unless a key is there twice."""
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
@@ -33,14 +39,27 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> Any:
-        return node.value if ":" in node.value else super().construct_yaml_int(node)
+        """Makes a whole number, or leaves a time as it is written."""
+        return node.value if ":" in node.value else super().construct_yaml_int(_short(node))
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> Any:
-        return node.value if ":" in node.value else super().construct_yaml_float(node)
+        """Makes a number, or leaves a time as it is written."""
+        return node.value if ":" in node.value else super().construct_yaml_float(_short(node))
+
+    yaml_constructors: ClassVar = yaml.constructor.SafeConstructor.yaml_constructors | {
+        "tag:yaml.org,2002:int": construct_yaml_int,
+        "tag:yaml.org,2002:float": construct_yaml_float,
+    }
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
-_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
+def _short(node: yaml.ScalarNode) -> yaml.ScalarNode:
+    if len(node.value) > _MOST_DIGITS:
+        raise yaml.constructor.ConstructorError(None, None, "a number has too many digits", node.start_mark)
+    return node
+
+
+class _Loader(DeploymentConstructor, yaml.SafeLoader):
+    """Reads a file by itself: its text may nest as deeply as Python can."""
 
 
 def read_yaml(text: str, source: str) -> object:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ...engine.errors import ConfigError
 from ..deployment_parts import RoleSpec
 
-__all__ = ["ENGINE", "check_flags"]
+__all__ = ["ENGINE", "FIELD_OF_FLAG", "check_flags"]
 
 ENGINE = "sglang"
 """Whose flags, as `panel.flags` calls it."""
@@ -37,8 +37,7 @@ _PLANNED = {
     "language-only": "encoder.count",
     "encoder-urls": "encoder.hosts",
 }
-# Flags that a field says as well: one of the two may.
-_FIELDS = {
+FIELD_OF_FLAG = {
     "ep-size": "ep",
     "ep": "ep",
     "expert-parallel-size": "ep",
@@ -53,6 +52,7 @@ _FIELDS = {
     "trust-remote-code": "trust_remote_code",
     "encoder-transfer-backend": "encoder_transfer",
 }
+"""Flags that a field says as well: one of the two may."""
 
 
 def check_flags(settings: RoleSpec, role: str) -> None:
@@ -61,7 +61,7 @@ def check_flags(settings: RoleSpec, role: str) -> None:
         if name in _PLANNED:
             remedy = f"write it in the field {_PLANNED[name]}"
             raise ConfigError(f"{role}.flags.{name}", value, "is a flag that the plan sets itself", remedy)
-        field = _FIELDS.get(name)
+        field = FIELD_OF_FLAG.get(name)
         if field is not None and getattr(settings, field) is not None:
             problem = f"is also the field {field}, which is set"
             raise ConfigError(f"{role}.flags.{name}", value, problem, "leave one of the two out")

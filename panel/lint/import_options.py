@@ -10,29 +10,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..dialects.sglang_flags import FIELD_OF_FLAG
 from ..doctor.command import WrittenCommand, options_of, read_json
 from ..doctor.worker import Engine, is_secret
 from ..flags.table import Kind, Table, load_table
 
 __all__ = ["Read", "flag_value", "option_names", "read_options", "worker_nics"]
 
-_SGLANG: Mapping[str, str] = {
+# Names of its parser: a text's other spellings have been changed to them by now.
+_SGLANG: Mapping[str, str] = FIELD_OF_FLAG | {
     "tp-size": "tp",
     "pp-size": "pp",
     "dp-size": "dp",
     "attn-dp-size": "attn_dp",
-    "ep-size": "ep",
-    "moe-a2a-backend": "moe_a2a",
-    "elastic-ep-backend": "elastic_ep",
-    "mem-fraction-static": "mem_fraction",
-    "context-length": "context_length",
-    "page-size": "page_size",
-    "chunked-prefill-size": "chunked_prefill_size",
-    "max-running-requests": "max_running_requests",
-    "kv-cache-dtype": "kv_cache_dtype",
     "enable-dp-attention": "dp_attention",
-    "trust-remote-code": "trust_remote_code",
-    "encoder-transfer-backend": "encoder_transfer",
     "base-gpu-id": "base_gpu_id",
 }
 _VLLM: Mapping[str, str] = {

@@ -6,7 +6,7 @@ into the text; when the result does not read as the changed values, the whole is
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ import yaml
 
 from ...engine.errors import ConfigError
 from ..deployment import parse_deployment_text
+from ..deployment_yaml import DeploymentConstructor
 
 __all__ = ["Document", "change", "changed_fields", "dump_fields", "read_document", "read_fields"]
 
@@ -21,27 +22,10 @@ _Loader = cast("type[yaml.SafeLoader]", getattr(yaml, "CSafeLoader", yaml.SafeLo
 _Dumper = cast("type[yaml.SafeDumper]", getattr(yaml, "CSafeDumper", yaml.SafeDumper))
 _WIDTH = 110
 _MOST_NESTED = 40
-# Python writes no whole number of more than 4300 digits.
-_MOST_DIGITS = 64
-_NUMBERS = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
 
 
-class _FieldsLoader(_Loader):
-    """Refuses a key that is there twice, which YAML would take without a word, and numbers of endless digits."""
-
-    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
-        if node.tag in _NUMBERS and len(node.value) > _MOST_DIGITS:
-            raise yaml.constructor.ConstructorError(None, None, "a number has too many digits", node.start_mark)
-        return super().construct_scalar(node)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
+class _FieldsLoader(DeploymentConstructor, _Loader):
+    """Reads what a file reader reads, to the same values."""
 
 
 def _loaded(text: str) -> tuple[yaml.Node | None, Any]:

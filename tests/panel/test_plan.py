@@ -164,7 +164,13 @@ def test_what_is_said_of_a_range_of_hosts_holds_for_each() -> None:
 
 def test_workers_on_several_machines_are_remarked_and_those_of_one_are_not() -> None:
     """A grant's lease is told on the monotonic clock, which machines do not share."""
-    apart = {"prefill": {"count": 1, "hosts": ["10.0.0.1"]}, "decode": {"count": 1, "hosts": ["10.0.0.2"]}}
-    together = {"prefill": {"count": 1, "hosts": ["10.0.0.1"]}, "decode": {"count": 1, "hosts": ["10.0.0.1"]}}
+    apart: dict[str, object] = {
+        "prefill": {"count": 1, "hosts": ["10.0.0.1"]},
+        "decode": {"count": 1, "hosts": ["10.0.0.2"]},
+    }
+    together: dict[str, object] = {
+        "prefill": {"count": 1, "hosts": ["10.0.0.1"]},
+        "decode": {"count": 1, "hosts": ["10.0.0.1"]},
+    }
     assert [finding.id for finding in make(apart).findings] == ["bundled-several-machines"]
     assert make(together).findings == ()

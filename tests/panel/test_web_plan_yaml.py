@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pdpanel.engine.errors import ConfigError
+from pdpanel.panel.deployment_yaml import read_yaml
 from pdpanel.panel.web.plan_yaml import change, changed_fields, dump_fields, read_document, read_fields
 
 TEXT = """# ours
@@ -68,6 +69,12 @@ def test_a_value_that_is_there_already_changes_nothing() -> None:
     assert read_fields(change_text(TEXT, ["decode", "tp"], True))["decode"]["tp"] is True
 
 
+def test_a_time_is_the_text_that_the_file_reader_makes_of_it() -> None:
+    """The Plan tab read a Slurm time of 24:00:00 as 86400 seconds, where `pdpanel plan` kept the text."""
+    text = "time: 24:00:00\nlong: " + "1:" * 3000 + "1"
+    assert read_fields(text) == read_yaml(text, "my.yaml") == {"time": "24:00:00", "long": "1:" * 3000 + "1"}
+
+
 def test_something_else_than_a_part_is_replaced_by_one() -> None:
     assert read_fields(change_text("a: 1\nb: 2\n", ["a", "x"], 3)) == {"a": {"x": 3}, "b": 2}
     assert read_fields(change_text("a:\nb: 2\n", ["a", "x"], 3)) == {"a": {"x": 3}, "b": 2}
@@ -80,7 +87,6 @@ def test_something_else_than_a_part_is_replaced_by_one() -> None:
         ("a: 1\nb: 2\na: 3", "line 3: 'a' is there twice"),
         ("a: &x [1]\nb: *x", "alias"),
         ("a: 0x" + "f" * 9000, "too many digits"),
-        ("a: " + "1:" * 3000 + "1", "too many digits"),
         ("a: " + "9" * 5000, "too many digits"),
         ("[" * 200_000, "nested too deeply"),
         ("{a: " * 100_000, "nested too deeply"),
