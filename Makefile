@@ -22,8 +22,8 @@ setup-tests:
 run: setup ## set up and start the panel
 	@$(VENV)/pdpanel $(ARGS)
 
-test: setup-tests ## set up and run the tests
-	@$(VENV)/python -m pytest -m "not slow" $(ARGS)
+test: setup-tests ## set up and run the tests, as many at once as there are cores, four at most
+	@$(VENV)/python -m pytest -m "not slow" -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-full: setup-tests ## the tests with the slow ones
 	@$(VENV)/python -m pytest $(ARGS)

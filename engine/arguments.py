@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from .config import Mode, ServerConfig
 from .errors import ConfigError
-from .flags import FlagParser, choice, real, refuse_unknown, whole
+from .flags import FlagParser, choice, host_names, real, refuse_unknown, whole
 
 __all__ = ["parse_server_arguments"]
 
@@ -132,6 +132,13 @@ def _build_parser() -> FlagParser:
     add("--chat-template", default="", metavar="FILE", help="Jinja chat template [the model's]")
     add("--api-key", default="", metavar="KEY", help="required as bearer token on the API")
     add("--admin-api-key", default="", metavar="KEY", help="required for flush and abort")
+    add(
+        "--allowed-hosts",
+        type=host_names("--allowed-hosts"),
+        default=(),
+        metavar="NAMES",
+        help="names, with commas, beside its address under which the worker may be addressed, such as a proxy's",
+    )
     levels = ("debug", "info", "warning", "error")
     add("--log-level", type=choice("--log-level", levels), default="info", metavar="LEVEL", help="[info]")
     for flag, values in _NEUTRAL.items():

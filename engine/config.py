@@ -41,6 +41,7 @@ class ServerConfig:
         context_length: tokens per request at most; None takes the model's.
         max_total_tokens: places in the KV pool, in tokens.
         num_reserved_decode_tokens: places reserved for the output of each running request.
+        allowed_hosts: names beside its address under which the worker may be addressed, such as a proxy's.
     """
 
     model_path: str
@@ -65,6 +66,7 @@ class ServerConfig:
     chat_template: str = ""
     api_key: str = ""
     admin_api_key: str = ""
+    allowed_hosts: tuple[str, ...] = ()
     log_level: str = "info"
 
 

@@ -14,6 +14,7 @@ Events in, actions out; no torch, no sockets, no clock (`now` is passed in, in s
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, replace
@@ -80,7 +81,7 @@ class DecodeCore:
             if schedule.waiting:  # a preempted sequence is older than anything that waits here
                 return
             sequence = self.awaiting[0]
-            pages = pages_for(sequence.prompt_tokens, schedule.page_size)
+            pages = pages_for(sequence.prefill_tokens, schedule.page_size)
             in_use = self.staging.total - self.staging.free
             if in_use and in_use + pages > self._staging_limit:
                 return
@@ -111,7 +112,7 @@ class DecodeCore:
         self.actions.append(SendAck(peer, room, known=True))
         self.staging.release(sequence.staging, Owner.writer(room))
         sequence.staging = ()
-        sequence.computed = sequence.sent = sequence.prompt_tokens
+        sequence.computed = sequence.sent = sequence.prefill_tokens
         finish = sequence.append(first_token)
         self.actions.append(Emit(sequence.key, (first_token,), finish))
         if finish is None:
@@ -126,6 +127,7 @@ class DecodeCore:
         before = sequence.state
         if not sequence.advance(Event.ABORT):
             return
+        sequence.expires_at = math.inf
         room, peer = sequence.room, sequence.peer
         if before is State.AWAIT_PAGES:
             self.awaiting.remove(sequence)
@@ -179,6 +181,9 @@ class DecodeCore:
         """Ends grants whose time is over and fences whose writer provably stopped."""
         if lost := self._pulse.lost(now):  # what was sent to us meanwhile lands only now
             self.fences = {room: replace(fence, until=fence.until + lost) for room, fence in self.fences.items()}
+        open_requests = (*self.awaiting, *self.granted.values(), *self.schedule.sequences())
+        for sequence in [s for s in open_requests if now >= s.expires_at]:
+            self.abort(sequence, sequence.time_is_over(), now)
         for sequence in [s for s in self.granted.values() if now >= s.deadline]:
             self.abort(
                 sequence,

@@ -39,10 +39,14 @@ _SHOWN_CHARACTERS = 80
 
 
 def describe_value(value: object) -> str:
-    """Returns `value` as it is shown in an error: one line, at most 80 characters, control characters escaped."""
+    """Returns `value` as it is shown in an error: one line, at most 80 characters, control characters escaped.
+
+    What is left out stands in the middle: of a long path people need the end.
+    """
     text = repr(value)
     if len(text) > _SHOWN_CHARACTERS:
-        text = text[: _SHOWN_CHARACTERS - 3] + "..."
+        half = (_SHOWN_CHARACTERS - 3) // 2
+        text = f"{text[:half]}...{text[-half:]}"
     return text
 
 

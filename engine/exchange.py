@@ -170,7 +170,7 @@ class DecodeExchange:
         match action:
             case SendGrant(sequence=sequence):
                 runs = tuple((run.start, run.count) for run in sequence.staging)
-                self._tell(sequence.peer, Grant(sequence.room, runs, sequence.prompt_tokens, sequence.deadline))
+                self._tell(sequence.peer, Grant(sequence.room, runs, sequence.prefill_tokens, sequence.deadline))
             case SendAck(peer=peer, room=room, known=known):
                 self._tell(peer, Ack(room, known))
             case SendAbort(peer=peer, room=room, reason=reason):

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from .errors import ConfigError
+from .http.guard import split_authority
 
-__all__ = ["FlagParser", "choice", "real", "refuse_unknown", "whole"]
+__all__ = ["FlagParser", "choice", "host_names", "real", "refuse_unknown", "whole"]
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -72,5 +73,18 @@ def choice(flag: str, choices: Sequence[str], aliases: Mapping[str, str] | None 
         if value not in choices:
             raise ConfigError(flag, text, "not served by the bundled engine", f"use one of {', '.join(choices)}")
         return value
+
+    return convert
+
+
+def host_names(flag: str) -> Callable[[str], tuple[str, ...]]:
+    """Returns a converter to host names, each perhaps with a port, that stand between commas."""
+
+    def convert(text: str) -> tuple[str, ...]:
+        names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
+        for name in names:
+            if split_authority(name) is None:
+                raise ConfigError(flag, name, "not a host name", "give names such as llm.example.org or gpu1:30000")
+        return names
 
     return convert

@@ -13,6 +13,7 @@ clock (`now` is passed in, in seconds).
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ class PrefillCore:
                 self._early.popitem(last=False)
             return
         pages = sum(run.count for run in runs)
-        needed = pages_for(sequence.prompt_tokens, self.schedule.page_size)
+        needed = pages_for(sequence.prefill_tokens, self.schedule.page_size)
         if not sequence.advance(Event.GRANT):
             self.stale_messages += 1
             return
@@ -105,6 +106,7 @@ class PrefillCore:
         before = sequence.state
         if not sequence.advance(Event.ABORT):
             return
+        sequence.expires_at = math.inf
         if sequence.peer and tell_peer:
             self.actions.append(SendAbort(sequence.peer, sequence.room, finish.message))
         self.schedule.remove(sequence)
@@ -181,10 +183,12 @@ class PrefillCore:
                 self._drained(sequence)
         elif sequence.state is State.FLUSHING:
             sequence.advance(Event.FLUSHED)
-            self.actions.append(SendCommit(sequence, sequence.tokens[sequence.prompt_tokens]))
+            self.actions.append(SendCommit(sequence, sequence.tokens[sequence.prefill_tokens]))
 
     def tick(self, now: float) -> None:
         """Gives up requests that got no grant in time and ends those whose failed writes are quiet by now."""
+        for sequence in [s for s in self.rooms.values() if now >= s.expires_at]:
+            self.abort(sequence, sequence.time_is_over(), now)
         for sequence in [s for s in self.rooms.values() if s.state is State.AWAIT_GRANT and now >= s.deadline]:
             message = f"No decode worker granted pages within {self._bootstrap_timeout_s:g} s."
             self.abort(sequence, Finish(FinishKind.ABORT, message=message, http_status=504), now)
@@ -195,7 +199,7 @@ class PrefillCore:
                 self._drained(sequence)
 
     def _claim_staging(self, sequence: Sequence) -> bool:
-        pages = pages_for(sequence.prompt_tokens, self.schedule.page_size)
+        pages = pages_for(sequence.prefill_tokens, self.schedule.page_size)
         runs = self.staging.alloc(pages, Owner.request(sequence.key))
         if runs is None:
             return False

@@ -87,6 +87,9 @@ class GenerateRequest:
         prompt_ids: the prompt's token ids, at least one.
         bootstrap: set on prefill and decode workers, None on unified ones.
         attempt: the router's name for this try, empty without one.
+        replayed_ids: output tokens that the client has already, from an earlier try; they are computed like the
+            prompt and not emitted again.
+        deadline_s: seconds from its acceptance after which it is given up; None for no such limit.
     """
 
     rid: str
@@ -94,6 +97,8 @@ class GenerateRequest:
     sampling: SamplingParams = field(default_factory=SamplingParams)
     bootstrap: Bootstrap | None = None
     attempt: str = ""
+    replayed_ids: tuple[int, ...] = ()
+    deadline_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

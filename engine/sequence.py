@@ -7,6 +7,7 @@ step loop reads it, nobody else writes it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from .lifecycle import Event, LifeCycle, State
@@ -24,12 +25,13 @@ class Sequence:
         key: unique in this worker's life; rids may repeat, keys do not.
         seed: what sampling is keyed by, together with the position.
         limit: tokens (prompt and output) at which generation ends with finish reason "length".
-        tokens: prompt and output so far.
+        tokens: prompt, replayed output and output so far.
         slot: the run of pages in the slot pool that holds its KV.
         staging: its pages in the staging pool while the KV travels.
         computed: tokens whose KV is valid in the slot.
         sent: tokens whose KV was handed to the link.
         deadline: when the state it is in ends with an error, on the core's clock.
+        expires_at: when the request's own time is over, whatever its state; infinite without a limit or once it ended.
         peer: the other half's worker.
         target: the pages that decode granted.
         lease_until: no write into them may start after it.
@@ -52,6 +54,7 @@ class Sequence:
     computed: int = 0
     sent: int = 0
     deadline: float = 0.0
+    expires_at: float = math.inf
     peer: str = ""
     target: Runs = ()
     lease_until: float = 0.0
@@ -66,8 +69,13 @@ class Sequence:
         return len(self.request.prompt_ids)
 
     @property
+    def prefill_tokens(self) -> int:
+        """Tokens that prefill computes: the prompt, and output that an earlier try had sent (`replayed_ids`)."""
+        return len(self.request.prompt_ids) + len(self.request.replayed_ids)
+
+    @property
     def output_tokens(self) -> int:
-        """Tokens generated so far."""
+        """Tokens generated so far, those of earlier tries included."""
         return len(self.tokens) - self.prompt_tokens
 
     @property
@@ -87,12 +95,25 @@ class Sequence:
     def append(self, token: int) -> Finish | None:
         """Adds a generated token and returns the finish that it brings, if any."""
         self.tokens.append(token)
-        sampling = self.request.sampling
-        if token in self.stop_ids and self.output_tokens > sampling.min_new_tokens:
-            self.finish = Finish(FinishKind.STOP, matched=token)
-        elif len(self.tokens) >= self.limit:
-            self.finish = Finish(FinishKind.LENGTH, matched=self.output_tokens)
+        self.finish = self._finish()
         return self.finish
+
+    def replay_finish(self) -> Finish | None:
+        """Returns the finish that the replayed output has brought already: nothing is left to compute then."""
+        return self._finish() if self.request.replayed_ids else None
+
+    def _finish(self) -> Finish | None:
+        token = self.tokens[-1]
+        if token in self.stop_ids and self.output_tokens > self.request.sampling.min_new_tokens:
+            return Finish(FinishKind.STOP, matched=token)
+        if len(self.tokens) >= self.limit:
+            return Finish(FinishKind.LENGTH, matched=self.output_tokens)
+        return None
+
+    def time_is_over(self) -> Finish:
+        """Returns the finish of a request whose own time is over."""
+        message = f"The request took longer than {self.request.deadline_s or 0.0:g} s."
+        return Finish(FinishKind.ABORT, message=message, http_status=504)
 
     def check(self, page_size: int) -> None:
         """Asserts the length algebra."""

@@ -6,9 +6,11 @@ The second half of `launch_server`, after flags and ports; `loading` has brought
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import signal
 import socket
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -16,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from .config import Environment, ServerConfig
 from .cores import build_core
 from .decode_core import DecodeCore
+from .errors import ConfigError
 from .exchange import DecodeExchange, PrefillExchange
 from .http.app import build_app, make_runner
 from .loading import Loaded, load
@@ -24,7 +27,9 @@ from .metrics import EngineMetrics
 from .net import port_in_use
 from .peer.client import PeerClient
 from .peer.messages import Geometry, Hello
+from .peer.metadata_store import MetadataStore
 from .peer.server import PeerServer, topology
+from .peer.stand_in import standing_in
 from .prefill_core import PrefillCore
 from .worker import Worker
 
@@ -48,8 +53,28 @@ def serve(
     Raises:
         PdpanelError: the worker cannot start.
     """
-    loaded = load(config, environment, watch)
-    return asyncio.run(_serve(loaded, environment, watch, listener, bootstrap))
+    metadata = MetadataStore()
+    with contextlib.ExitStack() as stack:
+        stand_in = None
+        if bootstrap is not None and _may_be_ours(environment.mooncake.metadata_server, config):
+            try:
+                stand_in = stack.enter_context(standing_in(bootstrap, config.allowed_hosts))
+            except OSError:
+                raise _bootstrap_in_use(config) from None
+        loaded = load(config, environment, watch)
+        if stand_in is not None:
+            metadata = stand_in.take_over()
+    return asyncio.run(_serve(loaded, environment, watch, listener, bootstrap, metadata))
+
+
+def _may_be_ours(metadata_server: str, config: ServerConfig) -> bool:
+    """True when the transport may have to register with this worker's own bootstrap server; a false alarm is harmless."""
+    split = urlsplit(metadata_server)
+    return split.scheme == "http" and split.netloc.endswith(f":{config.disaggregation_bootstrap_port}")
+
+
+def _bootstrap_in_use(config: ServerConfig) -> ConfigError:
+    return port_in_use("--disaggregation-bootstrap-port", config.host, config.disaggregation_bootstrap_port)
 
 
 async def _serve(
@@ -58,6 +83,7 @@ async def _serve(
     watch: Stopwatch,
     listener: socket.socket,
     bootstrap: socket.socket | None,
+    metadata: MetadataStore,
 ) -> int:
     config, card = loaded.config, loaded.card
     role = config.disaggregation_mode.role
@@ -65,7 +91,7 @@ async def _serve(
     metrics = EngineMetrics(CollectorRegistry(), card.served_name, role)
     worker = Worker(config, card, loaded.tokenizer, metrics, core, loaded.llama, loaded.kv, loaded.selection)
     if isinstance(core, PrefillCore):
-        await _open_bootstrap(worker, core, loaded, bootstrap)
+        await _open_bootstrap(worker, core, loaded, bootstrap, metadata)
     elif isinstance(core, DecodeCore):
         exchange = DecodeExchange(core, worker.post, loaded.kv, metrics)
         exchange.client = PeerClient(_hello(loaded), exchange)
@@ -92,20 +118,23 @@ async def _serve(
     return 1 if worker.dead else 0
 
 
-async def _open_bootstrap(worker: Worker, core: PrefillCore, loaded: Loaded, bootstrap: socket.socket | None) -> None:
+async def _open_bootstrap(
+    worker: Worker, core: PrefillCore, loaded: Loaded, bootstrap: socket.socket | None, metadata: MetadataStore
+) -> None:
     config = loaded.config
     assert bootstrap is not None and loaded.selection is not None
     exchange = PrefillExchange(
         core, worker.post, loaded.kv, loaded.selection.endpoint, worker.metrics, loaded.settings.max_segment_bytes
     )
     hello = _hello(loaded)
-    exchange.server = PeerServer(hello, topology(hello, config.port), exchange)
+    exchange.server = PeerServer(
+        hello, topology(hello, config.port), exchange, names=config.allowed_hosts, metadata=metadata
+    )
     worker.exchange = exchange
     try:
         await exchange.server.start(bootstrap)
     except OSError:
-        flag = "--disaggregation-bootstrap-port"
-        raise port_in_use(flag, config.host, config.disaggregation_bootstrap_port) from None
+        raise _bootstrap_in_use(config) from None
 
 
 def _hello(loaded: Loaded) -> Hello:

@@ -59,7 +59,9 @@ class UnifiedCore:
             self.actions.append(Emit(sequence.key, finish=finish))
 
     def tick(self, now: float) -> None:
-        """Nothing waits for a clock here."""
+        """Gives up requests whose own time is over."""
+        for sequence in [s for s in self.schedule.sequences() if now >= s.expires_at]:
+            self.abort(sequence, sequence.time_is_over(), now)
 
     def next_step(self) -> Step | None:
         """Returns the next forward pass: prompts first."""

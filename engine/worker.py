@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import random
 import signal
@@ -152,11 +153,14 @@ class Worker:
         sequence = self._sequence(stream)
         self._sequences[stream.key] = sequence
         self.metrics.request_started()
-        self.post(partial(self.core.submit, sequence))
+        if (finish := sequence.replay_finish()) is not None:  # the earlier try ended just behind its last token
+            self._streams.deliver([Emit(stream.key, finish=finish)])
+        else:
+            self.post(partial(self.core.submit, sequence))
         meter = _RequestMeter(self.metrics, computes_prompt=self.config.disaggregation_mode is not Mode.DECODE)
         try:
             while (event := await stream.events.get()) is not None:
-                meter.take(event, len(request.prompt_ids))
+                meter.take(event, sequence.prefill_tokens)
                 yield event
         except asyncio.CancelledError:
             meter.abort()  # its client left; a listener that has enough (a stop string) closes the iterator instead
@@ -182,8 +186,9 @@ class Worker:
             limit=min(len(request.prompt_ids) + output, self.model.context_length),
             stop_ids=frozenset(sampling.stop_token_ids)
             | (frozenset() if sampling.ignore_eos else frozenset(self.model.eos_ids)),
-            tokens=list(request.prompt_ids),
+            tokens=[*request.prompt_ids, *request.replayed_ids],
             state=cycle.start,
+            expires_at=math.inf if request.deadline_s is None else time.monotonic() + request.deadline_s,
             peer=f"{bootstrap.host}:{bootstrap.port}" if bootstrap is not None and is_decode else "",
         )
 

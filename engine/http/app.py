@@ -63,10 +63,10 @@ def build_app(engine: EnginePort, allowed: AllowedHosts | None = None) -> web.Ap
     """Returns the application of one worker.
 
     Args:
-        allowed: the names it answers to; by default those that follow from --host and --port.
+        allowed: the names it answers to; by default those that follow from --host, --port and --allowed-hosts.
     """
     config = engine.config
-    hosts = allowed or AllowedHosts.of(config.host, config.port)
+    hosts = allowed or AllowedHosts.of(config.host, config.port, config.allowed_hosts)
     layers = [_catch_errors, _guard(hosts), _require_keys(config.api_key, config.admin_api_key)]
     app = web.Application(middlewares=layers, client_max_size=MAX_BODY_BYTES)
     for path, route in _GET_ROUTES.items():

@@ -167,7 +167,7 @@ _LABELS: dict[str, tuple[object, ...]] = {
 }
 
 GENERATE = FieldTable(
-    frozenset({"text", "input_ids", "sampling_params", "stream", "rid", "model"}) | _BOOTSTRAP,
+    frozenset({"text", "input_ids", "sampling_params", "stream", "rid", "model", "replayed_ids"}) | _BOOTSTRAP,
     {
         **_BOOTSTRAP_NEUTRAL,
         **_LABELS,
@@ -192,7 +192,9 @@ GENERATE = FieldTable(
 )
 
 _OPENAI = (
-    _BOOTSTRAP | _SAMPLER | {"model", "max_tokens", "min_tokens", "sampling_seed", "stream", "stream_options", "rid"}
+    _BOOTSTRAP
+    | _SAMPLER
+    | {"model", "max_tokens", "min_tokens", "sampling_seed", "stream", "stream_options", "rid", "replayed_ids"}
 )
 _OPENAI_NEUTRAL: dict[str, tuple[object, ...]] = {
     **_BOOTSTRAP_NEUTRAL,

@@ -40,8 +40,8 @@ async def generate(engine: EnginePort, request: web.Request) -> web.StreamRespon
 
 
 async def _events(generation: Generation) -> AsyncGenerator[Sequence[StreamEvent], None]:
-    text = ""
-    ids: list[int] = []
+    text = generation.told_text
+    ids = list(generation.told_ids)
     async with aclosing(generation.deltas()) as groups:
         async for group in groups:
             events: list[StreamEvent] = []
@@ -52,7 +52,8 @@ async def _events(generation: Generation) -> AsyncGenerator[Sequence[StreamEvent
                     number += 1  # the last token's event has its number already
                 else:
                     ids.append(delta.token_id)
-                events.append(StreamEvent(number, _answer(generation, text, ids, delta.finish)))
+                new = () if delta.token_id is None else (delta.token_id,)
+                events.append(StreamEvent(number, _answer(generation, text, ids, delta.finish), new))
             yield events
 
 

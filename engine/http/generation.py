@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ..config import Mode
 from ..request import Finish, FinishKind, GenerateRequest, TokenEvent
-from ..text.stream import TextStream
+from ..text.stream import TextPiece, TextStream
 from .answer import AbortedByEngine
 from .port import EnginePort
 
@@ -56,6 +56,8 @@ class Generation:
 
     Attributes:
         cached_tokens: prompt tokens whose KV was cached; known with the first delta.
+        told_text: what the client has already, of a request that goes on elsewhere (`replayed_ids`).
+        told_ids: the tokens of that text.
     """
 
     def __init__(self, engine: EnginePort, request: GenerateRequest) -> None:
@@ -64,6 +66,23 @@ class Generation:
         self._engine = engine
         self._is_prefill = engine.config.disaggregation_mode is Mode.PREFILL
         self._started = time.monotonic()
+        self._text = TextStream(engine.tokenizer, request.sampling, request.prompt_ids)
+        replayed = request.replayed_ids
+        pieces = self._text.push(replayed, self._end_of(replayed))
+        # Tokens that end the output are told again, with the end: the client may have missed it.
+        self._end = pieces.pop() if pieces and pieces[-1].finish is not None else None
+        self.told_text = "".join(piece.text for piece in pieces)
+        self.told_ids = replayed[: len(pieces)]
+
+    def _end_of(self, ids: tuple[int, ...]) -> Finish | None:
+        """Returns the end that the engine sees behind `ids`, by the same rule as `Sequence.append`."""
+        sampling = self.request.sampling
+        stops = sampling.stop_token_ids + (() if sampling.ignore_eos else self._engine.model.eos_ids)
+        if ids and ids[-1] in stops and len(ids) > sampling.min_new_tokens:
+            return Finish(FinishKind.STOP, matched=ids[-1])
+        if ids and sampling.max_new_tokens is not None and len(ids) >= sampling.max_new_tokens:
+            return Finish(FinishKind.LENGTH, matched=len(ids))
+        return None
 
     @property
     def prompt_tokens(self) -> int:
@@ -81,7 +100,9 @@ class Generation:
         Raises:
             PdpanelError: the engine refused or aborted it.
         """
-        text = TextStream(self._engine.tokenizer, self.request.sampling, self.request.prompt_ids)
+        if self._end is not None:
+            yield [Delta(self.request.replayed_ids[len(self.told_ids)], *_values(self._end))]
+            return
         events = self._engine.submit(self.request)
         finished = False
         try:
@@ -91,7 +112,7 @@ class Generation:
                 self.cached_tokens = max(self.cached_tokens, event.cached_tokens)
                 if finished:
                     continue
-                deltas = _push(text, event)
+                deltas = _push(self._text, event)
                 finished = bool(deltas) and deltas[-1].finish is not None
                 if deltas:
                     yield deltas
@@ -109,8 +130,8 @@ class Generation:
         Raises:
             PdpanelError: the engine refused or aborted it.
         """
-        texts: list[str] = []
-        ids: list[int] = []
+        texts = [self.told_text]
+        ids = list(self.told_ids)
         finish: Finish | None = None
         async with aclosing(self.deltas()) as groups:
             async for group in groups:
@@ -124,7 +145,8 @@ class Generation:
 def _push(text: TextStream, event: TokenEvent) -> list[Delta]:
     pieces = text.push(event.token_ids, event.finish)
     ids: tuple[int | None, ...] = event.token_ids or (None,)
-    return [
-        Delta(token, piece.text, piece.finish, piece.completion_tokens)
-        for token, piece in zip(ids, pieces, strict=False)
-    ]
+    return [Delta(token, *_values(piece)) for token, piece in zip(ids, pieces, strict=False)]
+
+
+def _values(piece: TextPiece) -> tuple[str, Finish | None, int]:
+    return piece.text, piece.finish, piece.completion_tokens

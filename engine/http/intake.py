@@ -6,13 +6,14 @@ nothing about the answer's form.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
 
-from ..errors import CapacityError, NotFoundError, RequestError
+from ..errors import CapacityError, DeadlineError, NotFoundError, RequestError
 from ..request import GenerateRequest
 from .body import read_object
 from .bootstrap import read_bootstrap
@@ -22,9 +23,11 @@ from .prompt import Prompt
 from .sampling import RequestedSampling
 from .values import Reader
 
-__all__ = ["ATTEMPT_HEADER", "Intake", "require_alive", "take"]
+__all__ = ["ATTEMPT_HEADER", "DEADLINE_HEADER", "Intake", "require_alive", "take"]
 
 ATTEMPT_HEADER = "x-pdpanel-attempt"
+DEADLINE_HEADER = "x-pdpanel-deadline-ms"  # how long the request may still take
+_LONGEST_DEADLINE_MS = 10**10
 _LONGEST_NAME = 256
 # SGLang's clients write "default"; its router writes "unknown" for a request that names no model.
 _NO_MODEL_NAMES = frozenset({"", "default", "unknown"})
@@ -72,8 +75,10 @@ async def take(
     Raises:
         RequestError: the body or one of its fields cannot be served as asked.
         CapacityError: the worker does not compute.
+        DeadlineError: the request's time was over before it was understood.
     """
     require_alive(engine)
+    deadline = _Deadline.of(request)
     body = await read_object(request)
     fields.check(body)
     reader = Reader(body)
@@ -88,8 +93,42 @@ async def take(
         rid = rid_prefix + (f"{bootstrap.room:032x}" if bootstrap else uuid.uuid4().hex)
     prompt_field, prompt = await read_prompt(engine, reader)
     params = sampling.fit(len(prompt), engine.model, prompt_field)
-    generate = GenerateRequest(rid, prompt, params, bootstrap, attempt)
+    replayed = reader.token_ids("replayed_ids", engine.model.vocab_size)
+    if params.max_new_tokens is not None and len(replayed) > params.max_new_tokens:
+        problem = f"{len(replayed)} tokens are more than the output may have"
+        raise reader.refuse("replayed_ids", problem, f"send at most {params.max_new_tokens}")
+    generate = GenerateRequest(rid, prompt, params, bootstrap, attempt, replayed, deadline.left_s())
     return Intake(generate, reader, streaming, numbered=bool(attempt))
+
+
+@dataclass(frozen=True, slots=True)
+class _Deadline:
+    """When a request's time is over, on time.monotonic(); None for never."""
+
+    at: float | None
+
+    @classmethod
+    def of(cls, request: web.Request) -> _Deadline:
+        text = request.headers.get(DEADLINE_HEADER)
+        if text is None:
+            return cls(None)
+        if not (text.isascii() and text.isdigit() and len(text) <= len(str(_LONGEST_DEADLINE_MS))):
+            remedy = f"send whole milliseconds from 0 to {_LONGEST_DEADLINE_MS}, or leave it out"
+            raise RequestError(DEADLINE_HEADER, text, "not a number of milliseconds", remedy)
+        return cls(time.monotonic() + int(text) / 1000)
+
+    def left_s(self) -> float | None:
+        """Returns the seconds that remain.
+
+        Raises:
+            DeadlineError: there are none.
+        """
+        if self.at is None:
+            return None
+        left = self.at - time.monotonic()
+        if left <= 0:
+            raise DeadlineError("The request's time was over before it could start.")
+        return left
 
 
 def _check_model(body: Reader, model: ModelCard) -> None:

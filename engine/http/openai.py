@@ -87,14 +87,19 @@ async def _events(
     generation: Generation, envelope: _Envelope, options: _UsageOptions
 ) -> AsyncGenerator[Sequence[StreamEvent], None]:
     events: list[StreamEvent] = []
+    new_ids: list[int] = []  # since the last event
 
-    def add(number: int, choices: list[dict[str, Any]], tokens: int, *, with_usage: bool) -> None:
+    def add(number: int, choices: list[dict[str, Any]], tokens: int, *, with_usage: bool, last: bool = True) -> None:
         chunk = envelope.chunk(choices)
         if with_usage:
             chunk["usage"] = envelope.usage(tokens)
         elif options.at_end:
             chunk["usage"] = None
-        events.append(StreamEvent(number, chunk))
+        ids: tuple[int, ...] = ()
+        if last:  # a token that makes several events is told with the last: who has it has them all
+            ids = tuple(new_ids)
+            new_ids.clear()
+        events.append(StreamEvent(number, chunk, ids))
 
     async with aclosing(generation.deltas()) as groups:
         first = envelope.opening()
@@ -105,10 +110,14 @@ async def _events(
                 first = None
             for delta in group:
                 tokens = delta.completion_tokens
+                new_ids += [] if delta.token_id is None else [delta.token_id]
                 if delta.text:
-                    add(tokens, [envelope.piece(delta.text)], tokens, with_usage=options.always)
+                    last = delta.finish is None
+                    add(tokens, [envelope.piece(delta.text)], tokens, with_usage=options.always, last=last)
                 if delta.finish is not None:
-                    add(tokens + 1, [envelope.closing(delta.finish)], tokens, with_usage=options.always)
+                    last = not options.at_end
+                    closing = [envelope.closing(delta.finish)]
+                    add(tokens + 1, closing, tokens, with_usage=options.always, last=last)
                     if options.at_end:
                         add(tokens + 2, [], tokens, with_usage=True)
             yield events

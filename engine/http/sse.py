@@ -35,10 +35,13 @@ class StreamEvent:
     Attributes:
         number: its place in the stream, the same on both workers of a pair.
         data: a JSON value.
+        token_ids: the tokens that it adds to the events before it. They stand on its `id:` line, so that a router
+            knows what to replay without reading the data.
     """
 
     number: int
     data: dict[str, Any]
+    token_ids: tuple[int, ...] = ()
 
 
 async def stream_events(
@@ -47,7 +50,7 @@ async def stream_events(
     """Answers `request` with the events of `groups`; each group is written at once.
 
     Args:
-        numbered: whether events carry their number as an `id:` line.
+        numbered: whether events carry a line `id: NUMBER IDS`.
 
     Raises:
         PdpanelError: `groups` failed before its first group.
@@ -80,7 +83,10 @@ async def stream_events(
 
 def _encode(event: StreamEvent, numbered: bool) -> bytes:
     line = _data(event.data)
-    return b"id: %d\n%b" % (event.number, line) if numbered else line
+    if not numbered:
+        return line
+    ids = " " + ",".join(map(str, event.token_ids)) if event.token_ids else ""
+    return f"id: {event.number}{ids}\n".encode() + line
 
 
 def _data(value: dict[str, Any]) -> bytes:

@@ -107,6 +107,8 @@ def write_converted(source: Source, directory: Path, sha256: str, value: str, on
             for done in write_tensors(file, header, length, blocks):
                 on_progress(Progress("convert", done, length))
         (temporary / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+        settings = _tokenizer_settings(source)
+        (temporary / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         if source.chat_template is not None:
             (temporary / "chat_template.jinja").write_text(source.chat_template, encoding="utf-8")
         config = {
@@ -121,6 +123,16 @@ def write_converted(source: Source, directory: Path, sha256: str, value: str, on
         temporary.rename(directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _tokenizer_settings(source: Source) -> dict[str, object]:
+    """Returns what transformers' AutoTokenizer needs beside tokenizer.json; load clients open the directory with it."""
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": source.shape.context_length,
+        **source.special_tokens(),
+    }
 
 
 def _blocks(source: Source) -> Iterator[memoryview]:

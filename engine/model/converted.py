@@ -1,7 +1,7 @@
 """The cache of converted models: where they lie, which source each belongs to, how a missing one is made.
 
 A converted directory is named by the sha256 of its source and the format number, and holds config.json,
-tokenizer.json, weights.safetensors and perhaps chat_template.jinja. It appears by rename, so what is there is
+tokenizer.json with tokenizer_config.json, weights.safetensors and perhaps chat_template.jinja. It appears by rename, so what is there is
 complete. Conversion runs in a child process, because parsing leaves a heap that a worker must not keep. The
 cached path costs a few file reads and imports neither numpy nor torch.
 """
@@ -37,7 +37,7 @@ __all__ = [
     "source_files",
 ]
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever a converted directory of before cannot be used any more."""
 
 _SMALL_FILES = (

@@ -47,6 +47,12 @@ _TENSOR_NAMES = {
     "down": "blk.{}.ffn_down.weight",
 }
 
+_SPECIAL_TOKENS = {
+    "bos_token": "bos_token_id",
+    "eos_token": "eos_token_id",
+    "pad_token": "padding_token_id",
+    "unk_token": "unknown_token_id",
+}
 _END_OF_TURN = frozenset({"<|eot_id|>", "<|im_end|>", "<|eom_id|>", "<|end_of_turn|>"})
 """Control tokens that end an answer even when a file names only the end of text (llama.cpp does the same)."""
 
@@ -114,6 +120,13 @@ class GgufSource:
         """See `Source.tokenizer_json`."""
         with self._damage():
             return build_tokenizer(self._header, source=str(self._path)).to_str()
+
+    def special_tokens(self) -> dict[str, str]:
+        """See `Source.special_tokens`."""
+        with self._damage():
+            tokens = self._header.texts("tokenizer.ggml.tokens")
+            ids = {role: self._header.token_id(f"tokenizer.ggml.{key}") for role, key in _SPECIAL_TOKENS.items()}
+        return {role: tokens[index] for role, index in ids.items() if index is not None and index < len(tokens)}
 
     def _in_order(self, part: Part, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns whole heads of q or k in transformers' order; llama.cpp interleaves each head's two halves.

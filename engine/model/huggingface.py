@@ -40,6 +40,7 @@ _TENSOR_NAMES = {
     "down": "model.layers.{}.mlp.down_proj.weight",
 }
 
+_SPECIAL_TOKENS = frozenset(f"{role}_token" for role in ("bos", "eos", "pad", "unk", "cls", "sep", "mask"))
 _NUMPY_TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
@@ -94,6 +95,12 @@ class HuggingFaceSource:
             remedy = "save it with transformers' AutoTokenizer.save_pretrained, which writes tokenizer.json"
             raise self._refuse("the model has no tokenizer.json", remedy)
         return path.read_text(encoding="utf-8")
+
+    def special_tokens(self) -> dict[str, str]:
+        """See `Source.special_tokens`."""
+        settings = self._json("tokenizer_config.json", required=False)
+        texts = {name: value.get("content") if isinstance(value, dict) else value for name, value in settings.items()}
+        return {name: text for name, text in texts.items() if name in _SPECIAL_TOKENS and isinstance(text, str)}
 
     def _refuse(self, problem: str, remedy: str) -> ConfigError:
         return ConfigError("--model-path", str(self._directory), problem, remedy)

@@ -49,6 +49,10 @@ class Source(Protocol):
         """
         ...
 
+    def special_tokens(self) -> dict[str, str]:
+        """Returns the texts of the tokens that have a role, by transformers' names such as `bos_token`."""
+        ...
+
 
 def row_blocks(shape: Sequence[int], multiple: int = 1) -> Iterator[slice]:
     """Yields slices over a tensor's rows: about `BLOCK_BYTES` of float32 each, and whole in `multiple`."""

@@ -72,6 +72,7 @@ class Grant(msgspec.Struct, frozen=True, tag_field="t", tag="grant"):
     """Decode to prefill: these staging pages are yours to write, as (first page, count) runs in prompt order.
 
     Attributes:
+        prompt_tokens: what prefill is to compute, output of earlier tries included.
         lease_until: CLOCK_MONOTONIC seconds, which the processes of one host share; no write may start after it.
     """
 

@@ -1,19 +1,21 @@
-"""Prefill's bootstrap port: SGLang's topology query, and the channel for decode workers."""
+"""Prefill's bootstrap port: SGLang's topology query, Mooncake's metadata, and the channel for decode workers."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from ..errors import RemoteProtocolError
+from ..http.guard import AllowedHosts
 from ..log import record
 from .channel import HEARTBEAT_S, MAX_MESSAGE_BYTES, Channel, PeerListener
 from .messages import Hello, Message
+from .metadata_routes import add_metadata, refuse_pages
+from .metadata_store import MetadataStore
 
 __all__ = ["PeerServer", "topology"]
 
@@ -38,26 +40,30 @@ def topology(hello: Hello, http_port: int) -> dict[str, object]:
     }
 
 
-@web.middleware
-async def _refuse_browsers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Pages of other sites have no business here; a person who opens the address directly has."""
-    if "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") != "none":
-        return web.Response(status=403, text="Requests from web pages are refused.")
-    return await handler(request)
-
-
 class PeerServer:
     """Accepts decode workers.
 
     Args:
         hello: what this worker says of itself.
         route: the answer to `GET /route`.
+        names: names beside its address under which the server may be addressed.
+        metadata: what Mooncake's engines registered already.
     """
 
-    def __init__(self, hello: Hello, route: Mapping[str, object], listener: PeerListener) -> None:
+    def __init__(
+        self,
+        hello: Hello,
+        route: Mapping[str, object],
+        listener: PeerListener,
+        *,
+        names: Sequence[str] = (),
+        metadata: MetadataStore | None = None,
+    ) -> None:
         self._hello = hello
         self._route = route
         self._listener = listener
+        self._names = names
+        self._metadata = MetadataStore() if metadata is None else metadata
         self._channels: dict[str, Channel] = {}
         self._runner: web.AppRunner | None = None
         self._sockets: set[web.WebSocketResponse] = set()
@@ -65,10 +71,12 @@ class PeerServer:
 
     async def start(self, listening: socket.socket) -> None:
         """Serves on a bound socket."""
-        app = web.Application(middlewares=[_refuse_browsers])
+        host, port = listening.getsockname()[:2]
+        app = web.Application(middlewares=[refuse_pages(AllowedHosts.of(host, port, self._names))])
         app.router.add_get("/health", self._health)
         app.router.add_get("/route", self._answer_route)
         app.router.add_get("/peer", self._accept)
+        add_metadata(app, self._metadata)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.SockSite(self._runner, listening).start()

@@ -58,7 +58,7 @@ def _event(block: bytes) -> Event:
         return Event(None, block + b"\n\n")
     if b"id:" in rest:
         rest = _ID_LINE.sub(b"", rest).rstrip(b"\n")
-    digits = line[3:].strip()
+    digits = line[3:].strip().partition(b" ")[0]  # then the ids of its tokens
     return Event(int(digits) if digits.isdigit() else None, rest + b"\n\n")
 
 

@@ -111,8 +111,12 @@ class Ticket(Protocol):
 class Link(Protocol):
     """The way to one peer's region. Writes complete in the order in which they were given."""
 
-    def write(self, segments: Sequence[Segment]) -> Ticket:
-        """Starts writing; returns at once. Never raises: a failure is the ticket's."""
+    def write(self, segments: Sequence[Segment], not_after: float | None = None) -> Ticket:
+        """Starts writing; returns at once. Never raises: a failure is the ticket's.
+
+        Args:
+            not_after: time.monotonic() from which on no segment is begun any more; such a write fails, quiesced.
+        """
         ...
 
     def close(self) -> None:

@@ -52,10 +52,15 @@ def running_judge(python: Path, program: str) -> Iterator[Judge]:
         yield Judge(process)
 
 
-def judge_python(name: str, requirements: Sequence[str]) -> Path:
-    """Returns the interpreter of a venv with these packages, without what they require, above our own packages."""
+def judge_python(name: str, requirements: Sequence[str], *, whole: bool = False) -> Path:
+    """Returns the interpreter of a venv with these packages above our own packages.
+
+    Args:
+        whole: also with all that they require and ours lack, or have in another version; else the named ones alone.
+    """
     ours = sysconfig.get_paths()["purelib"]
-    key = hashlib.sha256("\n".join([ours, sys.version, *requirements]).encode()).hexdigest()[:12]
+    parts = [ours, sys.version, *requirements, *(["whole"] if whole else [])]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
     places = read_config().cache_dir / "judges"
     places.mkdir(parents=True, exist_ok=True)
     folder = places / f"{name}-{key}"
@@ -65,13 +70,14 @@ def judge_python(name: str, requirements: Sequence[str]) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
             _run(sys.executable, "-m", "venv", "--without-pip", folder)
             pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python)
-            _run(*pip, "install", "--quiet", "--no-deps", "--no-compile", *requirements)
             (purelib,) = folder.glob("lib/python*/site-packages")
             (purelib / "ours.pth").write_text(f"{ours}\n")
+            extent = ("--upgrade-strategy", "only-if-needed") if whole else ("--no-deps",)
+            _run(*pip, "install", "--quiet", "--no-compile", *extent, *requirements)
             (folder / "complete").touch()
     return python
 
 
 def _run(*command: str | Path) -> None:
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}"

@@ -133,7 +133,7 @@ class FakeEngine:
         stopped = last == eos or last in sampling.stop_token_ids
         end = Finish(FinishKind.STOP, last) if stopped else Finish(FinishKind.LENGTH, len(ids))
         step = 1 if self.config.disaggregation_mode is Mode.PREFILL else self.per_event
-        for start in range(0, len(ids), step):
+        for start in range(len(request.replayed_ids), len(ids), step):
             group = tuple(ids[start : start + step])
             is_last = start + step >= len(ids) and not self.late_finish
             yield TokenEvent(request.rid, group, end if is_last else None, cached_tokens=3)
@@ -199,7 +199,7 @@ def parse_event(event: str) -> tuple[int | None, Any]:
     number, line = None, event
     if event.startswith("id: "):
         head, line = event.split("\n", 1)
-        number = int(head.removeprefix("id: "))
+        number = int(head.removeprefix("id: ").split(" ")[0])
     assert line.startswith("data: ")
     return number, json.loads(line.removeprefix("data: "))
 
