@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .pages import Runs
-from .request import Finish
+from .request import Finish, Scores
 from .sequence import Sequence
 
 __all__ = [
     "Action",
     "Emit",
     "ExportPages",
+    "FenceLifted",
     "ImportPages",
     "SendAbort",
     "SendAck",
     "SendCommit",
     "SendDrained",
     "SendGrant",
+    "WritePages",
 ]
 
 
@@ -27,12 +29,16 @@ class Emit:
 
     Attributes:
         end: nothing follows although there was no finish: the other half of the pair goes on.
+        scores: the log probabilities of the tokens, when they are asked for.
+        cached_tokens: prompt tokens whose KV was not computed for this request, known with its first token.
     """
 
     key: int
     token_ids: tuple[int, ...] = ()
     finish: Finish | None = None
     end: bool = False
+    scores: Scores | None = None
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +55,17 @@ class ExportPages:
 
 
 @dataclass(frozen=True, slots=True)
+class WritePages:
+    """Write staging pages, which stand complete, to the granted runs of equally many pages."""
+
+    sequence: Sequence
+    staging: Runs
+    target: Runs
+
+
+@dataclass(frozen=True, slots=True)
 class ImportPages:
-    """Copy the received staging pages into the sequence's slot."""
+    """Copy staging pages, received or kept from earlier prompts, into the sequence's slot."""
 
     sequence: Sequence
     slot_page: int
@@ -66,10 +81,15 @@ class SendGrant:
 
 @dataclass(frozen=True, slots=True)
 class SendCommit:
-    """Prefill to decode: everything is written; this is the first token."""
+    """Prefill to decode: everything is written; this is the first token.
+
+    Attributes:
+        again: it was sent before and no acknowledgement came.
+    """
 
     sequence: Sequence
     first_token: int
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,4 +118,31 @@ class SendDrained:
     room: int
 
 
-Action = Emit | ExportPages | ImportPages | SendGrant | SendCommit | SendAck | SendAbort | SendDrained
+@dataclass(frozen=True, slots=True)
+class FenceLifted:
+    """Pages that a peer might still have written are free again.
+
+    Attributes:
+        why: "drained", prefill said so; "replaced", its process is another one; "dead", its process is gone and the
+            transport's hard timeout is over; "lease", nothing was heard, lease and hard timeout are over. All but the
+            first were lifted by a timer.
+    """
+
+    peer: str
+    room: int
+    pages: int
+    why: str
+
+
+Action = (
+    Emit
+    | ExportPages
+    | WritePages
+    | ImportPages
+    | SendGrant
+    | SendCommit
+    | SendAck
+    | SendAbort
+    | SendDrained
+    | FenceLifted
+)

@@ -15,6 +15,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from .errors import ConfigError
+from .failpoints import NO_FAILPOINTS, Failpoints, parse_failpoints
 from .mooncake_config import MooncakeConfig, read_mooncake_config
 
 __all__ = ["Environment", "Mode", "ServerConfig", "read_environment"]
@@ -78,7 +79,11 @@ class Environment:
         cache_dir: models and converted weights.
         bootstrap_timeout_s: SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT, how long prefill waits for a grant.
         waiting_timeout_s: SGLANG_DISAGGREGATION_WAITING_TIMEOUT, how long decode waits for the KV after its grant.
+        heartbeat_interval_s: SGLANG_DISAGGREGATION_HEARTBEAT_INTERVAL, between two checks of a bootstrap server.
+        heartbeat_max_failures: SGLANG_DISAGGREGATION_HEARTBEAT_MAX_FAILURE, failed checks in a row that lose it.
         mooncake: what the file says that MOONCAKE_CONFIG_PATH names.
+        failpoints: PDPANEL_FAILPOINTS, where this process is to die, stop, wait or fail; for tests.
+        check_pages: PDPANEL_CHECK_PAGES, whether the bytes of KV pages are checked; for tests.
         process: the variables themselves; transports put there what their libraries read, and nobody else uses it.
     """
 
@@ -90,6 +95,10 @@ class Environment:
     waiting_timeout_s: float
     mooncake: MooncakeConfig
     process: MutableMapping[str, str]
+    heartbeat_interval_s: float = 5.0
+    heartbeat_max_failures: int = 2
+    failpoints: Failpoints = NO_FAILPOINTS
+    check_pages: bool = False
 
 
 def _is_on(value: str) -> bool:
@@ -109,6 +118,13 @@ def _seconds(environ: MutableMapping[str, str], name: str, default: float) -> fl
     return value
 
 
+def _whole(environ: MutableMapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name, "").strip()
+    if text and not (text.isascii() and text.removeprefix("-").isdigit()):
+        raise ConfigError(name, text, "not a whole number", f"set one such as {default}, or unset it")
+    return int(text) if text else default
+
+
 def read_environment(environ: MutableMapping[str, str] | None = None) -> Environment:
     """Returns the engine's settings from `environ` (the process's own by default).
 
@@ -124,6 +140,11 @@ def read_environment(environ: MutableMapping[str, str] | None = None) -> Environ
         use_modelscope=_is_on(env.get("SGLANG_USE_MODELSCOPE", "")),
         bootstrap_timeout_s=_seconds(env, "SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT", 300.0),
         waiting_timeout_s=_seconds(env, "SGLANG_DISAGGREGATION_WAITING_TIMEOUT", 300.0),
+        # SGLang raises smaller values to these floors, too.
+        heartbeat_interval_s=max(_seconds(env, "SGLANG_DISAGGREGATION_HEARTBEAT_INTERVAL", 5.0), 2.0),
+        heartbeat_max_failures=max(_whole(env, "SGLANG_DISAGGREGATION_HEARTBEAT_MAX_FAILURE", 2), 1),
         mooncake=read_mooncake_config(env),
         process=env,
+        failpoints=parse_failpoints(env.get("PDPANEL_FAILPOINTS", "")),
+        check_pages=_is_on(env.get("PDPANEL_CHECK_PAGES", "")),
     )

@@ -6,8 +6,11 @@ Who may touch a sequence's staging pages:
     GRANTED       prefill (writer)
     RUNNING       nobody, they were copied into the slot and returned
     FENCING       prefill, perhaps: the pages are quarantined under the room until prefill says DRAINED, its process
-                  is known to be another one, or the lease (after which prefill starts no write, whatever it has
-                  heard) and the transport's hard timeout are over
+                  is known to be another one, its process is known to be gone and the transport's hard timeout is
+                  over, or the lease (after which prefill starts no write, whatever it has heard) and the hard
+                  timeout are over
+
+A commit is taken once; prefill may send it again until it hears so. What becomes of prefill after it does not matter.
 
 Events in, actions out; no torch, no sockets, no clock (`now` is passed in, in seconds).
 """
@@ -15,20 +18,27 @@ Events in, actions out; no torch, no sockets, no clock (`now` is passed in, in s
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Collection
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, replace
 
-from .actions import Action, Emit, ImportPages, SendAbort, SendAck, SendGrant
+from .actions import Action, Emit, FenceLifted, ImportPages, SendAbort, SendAck, SendGrant
+from .integrity import pool_problems
 from .lifecycle import Event, State
 from .pages import Owner, PagePool
 from .pulse import LONGEST_GAP_S, Pulse
-from .request import Finish, FinishKind
+from .request import Finish, FinishKind, Scores
 from .schedule import Schedule, Step, pages_for
 from .sequence import Sequence
 from .unified_core import finish_decode_step
 
 __all__ = ["DecodeCore"]
+
+# Rooms whose commit was taken, for a commit that comes again; bounded.
+_REMEMBERED_ROOMS = 4096
+# What a process that was replaced had sent stands in this host's buffers for moments at most.
+_REPLACED_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,11 @@ class _Fence:
     peer: str
     sequence: Sequence
     until: float
+    why: str = "lease"
+
+    def at_most(self, until: float, why: str) -> _Fence:
+        """Returns the fence that ends then, or earlier as this one does."""
+        return self if self.until <= until else replace(self, until=until, why=why)
 
 
 class DecodeCore:
@@ -65,13 +80,28 @@ class DecodeCore:
         self.granted: dict[int, Sequence] = {}
         self.fences: dict[int, _Fence] = {}
         self.stale_messages = 0
+        self._taken: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._staging_limit = max(1, int(staging.total * staging_share))
         self._waiting_timeout_s = waiting_timeout_s
         self._fence_s = fence_s
         self._pulse = Pulse(LONGEST_GAP_S)
 
+    @property
+    def fenced_peers(self) -> frozenset[str]:
+        """The peers that some pages wait for."""
+        return frozenset(fence.peer for fence in self.fences.values())
+
+    def _open(self) -> tuple[Sequence, ...]:
+        """Returns every request that has not ended."""
+        return (*self.awaiting, *self.granted.values(), *self.schedule.sequences())
+
     def submit(self, sequence: Sequence, now: float) -> None:
-        """Takes a new request and grants pages when there are any."""
+        """Takes a new request and grants pages when there are any. A room that is at work is refused with 409."""
+        if sequence.room in self.fences or any(other.room == sequence.room for other in self._open()):
+            sequence.advance(Event.ABORT)
+            self.actions.append(Emit(sequence.key, finish=sequence.room_is_active()))
+            return
+        self._taken.pop((sequence.peer, sequence.room), None)
         self.awaiting.append(sequence)
         self._grant(now)
 
@@ -82,7 +112,7 @@ class DecodeCore:
                 return
             sequence = self.awaiting[0]
             pages = pages_for(sequence.prefill_tokens, schedule.page_size)
-            in_use = self.staging.total - self.staging.free
+            in_use = self.staging.statistics().held  # what is fenced may stay so for minutes and must block nobody
             if in_use and in_use + pages > self._staging_limit:
                 return
             if not schedule.take_slot(sequence, schedule.slot_pages(sequence)):
@@ -98,13 +128,25 @@ class DecodeCore:
             self.granted[sequence.room] = sequence
             self.actions.append(SendGrant(sequence))
 
-    def committed(self, peer: str, room: int, first_token: int, now: float) -> None:
-        """Prefill says that everything is written."""
+    def committed(
+        self,
+        peer: str,
+        room: int,
+        first_token: int,
+        now: float,
+        scores: Scores | None = None,
+        *,
+        cached_tokens: int = 0,
+    ) -> bool:
+        """Prefill says that everything is written; returns False for a room that does not wait for that."""
         sequence = self.granted.get(room)
         if sequence is None or sequence.peer != peer:
             self.stale_messages += 1
-            self.actions.append(SendAck(peer, room, known=False))
-            return
+            self.actions.append(SendAck(peer, room, known=(peer, room) in self._taken))
+            return False
+        self._taken[peer, room] = None
+        while len(self._taken) > _REMEMBERED_ROOMS:
+            self._taken.popitem(last=False)
         del self.granted[room]
         sequence.advance(Event.COMMIT)
         assert sequence.slot is not None
@@ -113,19 +155,27 @@ class DecodeCore:
         self.staging.release(sequence.staging, Owner.writer(room))
         sequence.staging = ()
         sequence.computed = sequence.sent = sequence.prefill_tokens
+        sequence.scores, sequence.cached = scores, cached_tokens
         finish = sequence.append(first_token)
-        self.actions.append(Emit(sequence.key, (first_token,), finish))
+        self.actions.append(
+            Emit(sequence.key, (first_token,), finish, scores=scores, cached_tokens=sequence.cached_tokens)
+        )
         if finish is None:
             self.schedule.start_decoding(sequence)
         else:
             sequence.advance(Event.STOP)
             self.schedule.remove(sequence)
         self._grant(now)
+        return True
 
-    def abort(self, sequence: Sequence, finish: Finish, now: float) -> None:
+    def abort(self, sequence: Sequence, finish: Finish, now: float, event: Event = Event.ABORT) -> None:
         """Gives a request up; its granted pages stay fenced until prefill is known to be done with them."""
+        self._give_up(sequence, finish, event)
+        self._grant(now)
+
+    def _give_up(self, sequence: Sequence, finish: Finish, event: Event) -> None:
         before = sequence.state
-        if not sequence.advance(Event.ABORT):
+        if not sequence.advance(event):
             return
         sequence.expires_at = math.inf
         room, peer = sequence.room, sequence.peer
@@ -136,25 +186,31 @@ class DecodeCore:
             del self.granted[room]
             self.staging.quarantine(sequence.staging, Owner.writer(room))
             self.fences[room] = _Fence(peer, sequence, sequence.deadline + self._fence_s)
-            self.actions.append(SendAbort(peer, room, finish.message))
+            if event is not Event.PEER_LOST:  # else it hears so when it is back: see `peer_joined`
+                self.actions.append(SendAbort(peer, room, finish.message))
         self.schedule.remove(sequence)
         self.actions.append(Emit(sequence.key, finish=finish))
-        self._grant(now)
 
     def drained(self, peer: str, room: int, now: float) -> None:
         """Prefill promises not to write into this room's pages any more."""
+        sequence = self.granted.get(room)
+        if sequence is not None and sequence.peer == peer:  # no commit will come
+            message = "Prefill gave the request up."
+            self._give_up(sequence, Finish(FinishKind.ABORT, message=message, http_status=502), Event.ABORT)
         fence = self.fences.get(room)
         if fence is None or fence.peer != peer:
             self.stale_messages += 1
             return
-        self._lift(room, now)
-
-    def _lift(self, room: int, now: float) -> None:
-        fence = self.fences.pop(room)
-        fence.sequence.advance(Event.DRAINED)
-        self.staging.drain(Owner.writer(room))
-        fence.sequence.staging = ()
+        self._lift(room, Event.DRAINED, "drained")
         self._grant(now)
+
+    def _lift(self, room: int, event: Event, why: str) -> None:
+        fence = self.fences.pop(room)
+        fence.sequence.advance(event)
+        self.staging.drain(Owner.writer(room))
+        pages = sum(run.count for run in fence.sequence.staging)
+        fence.sequence.staging = ()
+        self.actions.append(FenceLifted(fence.peer, room, pages, why))
 
     def peer_aborted(self, peer: str, room: int, reason: str, now: float) -> None:
         """Prefill gave the room up."""
@@ -166,36 +222,64 @@ class DecodeCore:
             return
         self.abort(sequence, Finish(FinishKind.ABORT, message=reason, http_status=502), now)
 
-    def peer_lost(self, peer: str, reason: str, now: float) -> None:
-        """The connection to a prefill worker ended; what it had not committed is given up."""
+    def peer_lost(self, peer: str, reason: str, now: float, unsent: Collection[int] = ()) -> None:
+        """The connection to a prefill worker ended; what it had not committed is given up.
+
+        Args:
+            unsent: rooms whose grant never left this process, so that nobody can write their pages.
+        """
         finish = Finish(FinishKind.ABORT, message=reason, http_status=502)
-        for sequence in [s for s in (*self.granted.values(), *self.awaiting) if s.peer == peer]:
-            self.abort(sequence, finish, now)
+        for sequence in [s for s in (*self.awaiting, *self.granted.values()) if s.peer == peer]:
+            self._give_up(sequence, finish, Event.PEER_LOST)
+        for room in unsent:
+            if (fence := self.fences.get(room)) is not None and fence.peer == peer:
+                self._lift(room, Event.DRAINED, "drained")
+                self.actions.append(SendAbort(peer, room, reason))
+        self._grant(now)
+
+    def peer_joined(self, peer: str, now: float) -> None:
+        """The process that was lost is connected again: it is asked for the pages that still wait for it."""
+        for room, fence in self.fences.items():
+            if fence.peer == peer:
+                self.actions.append(SendAbort(peer, room, "The decode worker had lost the connection."))
 
     def peer_replaced(self, peer: str, now: float) -> None:
         """Another process answers at the peer's address: the old one can write no more."""
-        for room in [room for room, fence in self.fences.items() if fence.peer == peer]:
-            self._lift(room, now)
+        finish = Finish(FinishKind.ABORT, message=f"The prefill worker at {peer} was restarted.", http_status=502)
+        for sequence in [s for s in self.granted.values() if s.peer == peer]:
+            self._give_up(sequence, finish, Event.REPLACED)
+        self._shorten(peer, now + _REPLACED_S, "replaced")
+        self._grant(now)
+
+    def peer_dead(self, peer: str, now: float) -> None:
+        """The peer's process is gone for sure; what it had given to its network may still arrive."""
+        self._shorten(peer, now + self._fence_s, "dead")
+
+    def _shorten(self, peer: str, until: float, why: str) -> None:
+        for room, fence in self.fences.items():
+            if fence.peer == peer:
+                self.fences[room] = fence.at_most(until, why)
 
     def tick(self, now: float) -> None:
-        """Ends grants whose time is over and fences whose writer provably stopped."""
+        """Ends requests and grants whose time is over, and fences whose writer provably stopped."""
         if lost := self._pulse.lost(now):  # what was sent to us meanwhile lands only now
             self.fences = {room: replace(fence, until=fence.until + lost) for room, fence in self.fences.items()}
-        open_requests = (*self.awaiting, *self.granted.values(), *self.schedule.sequences())
-        for sequence in [s for s in open_requests if now >= s.expires_at]:
-            self.abort(sequence, sequence.time_is_over(), now)
+        for sequence in [s for s in self._open() if now >= s.expires_at]:
+            self._give_up(sequence, sequence.time_is_over(), Event.DEADLINE)
+        message = f"The KV cache did not arrive within {self._waiting_timeout_s:g} s."
         for sequence in [s for s in self.granted.values() if now >= s.deadline]:
-            self.abort(
-                sequence,
-                Finish(
-                    FinishKind.ABORT,
-                    message=f"The KV cache did not arrive within {self._waiting_timeout_s:g} s.",
-                    http_status=504,
-                ),
-                now,
-            )
-        for room in [room for room, fence in self.fences.items() if now >= fence.until]:
-            self._lift(room, now)
+            self._give_up(sequence, Finish(FinishKind.ABORT, message=message, http_status=504), Event.EXPIRED)
+        for room, fence in [(room, fence) for room, fence in self.fences.items() if now >= fence.until]:
+            self._lift(room, Event.REPLACED if fence.why == "replaced" else Event.EXPIRED, fence.why)
+        self._grant(now)
+
+    def integrity(self) -> list[str]:
+        """Returns what is wrong with the pools, one sentence each."""
+        computing = {Owner.request(s.key) for s in (*self.granted.values(), *self.schedule.sequences())}
+        writers = {Owner.writer(room) for room in self.granted}
+        return pool_problems("slots", self.schedule.slots, computing) + pool_problems(
+            "staging", self.staging, writers, {Owner.writer(room) for room in self.fences}
+        )
 
     def next_step(self) -> Step | None:
         """Returns the next forward pass; prompt chunks only for sequences that lost their slot."""

@@ -43,7 +43,8 @@ def _card(config: ServerConfig, model: ResolvedModel) -> ModelCard:
         )
     return ModelCard(
         served_name=config.served_model_name or model.name,
-        path=str(model.source),
+        # sglang-router takes the tokenizer from here, so it must be a directory with one.
+        path=str(model.directory if Path(model.source).is_file() else model.source),
         tokenizer_path=str(model.tokenizer_json.parent),
         architectures=(shape.architecture,),
         model_type=shape.architecture.removesuffix("ForCausalLM").lower(),

@@ -103,6 +103,12 @@ class EngineMetrics:
         self._kv_pages = ours("kv_pages", "KV pages moved between workers.", "direction", "peer")
         self._kv_transfers = ours("kv_transfers", "KV transfers that ended.", "direction", "peer", "outcome")
         self._kv_writes = ours("kv_writes", "Writes that carried KV.", "direction", "peer")
+        self._stale = ours("stale_messages", "Messages of the other half that came too late, and were ignored.")
+        self._integrity = ours("integrity_errors", "Pages found lost or owned by nobody that lives.")
+        self._fences = ours("fences_lifted", "Quarantined rooms whose pages are free again.", "why")
+        for why in ("drained", "replaced", "dead", "lease"):
+            self._fences.labels(why)
+        self._counted = {"stale": 0, "integrity": 0}
         self._pages = Gauge("pdpanel_pages", "KV pages by state.", ("pool", "state"), registry=registry)
 
     def tokens(self, prompt: int = 0, generated: int = 0) -> None:
@@ -169,6 +175,10 @@ class EngineMetrics:
             if seconds > 0:
                 self._speed.observe(size / _GIB / seconds)
 
+    def fence_lifted(self, why: str) -> None:
+        """Counts a room whose quarantined pages returned; see `actions.FenceLifted`."""
+        self._fences.labels(why).inc()
+
     def set_statistics(self, now: EngineStatistics) -> None:
         """Sets the gauges."""
         for name, value in {
@@ -184,6 +194,12 @@ class EngineMetrics:
             "num_decode_transfer_queue_reqs": now.transfer_queue,
         }.items():
             self._gauges[name].set(value)
+        for counter, name, value in (
+            (self._stale, "stale", now.stale_messages),
+            (self._integrity, "integrity", now.integrity_errors),
+        ):
+            counter.inc(value - self._counted[name])
+            self._counted[name] = value
         self._set_pool("slot", now.slot)
         if now.staging is not None:
             self._set_pool("staging", now.staging)

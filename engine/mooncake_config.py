@@ -23,7 +23,8 @@ _MOST_BYTES = 1 << 20
 _KEYS = ("local_hostname", "metadata_server", "protocol", "device_name")
 # Of other integrations; a file that several of them share may hold these.
 _FOREIGN = ("master_server_address", "global_segment_size", "local_buffer_size", "metadata_backend")
-_BARE = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}")
+_ADDRESS = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}"
+_BARE = re.compile(rf"{_ADDRESS}(?:,{_ADDRESS})*")
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,11 @@ class PagePool:
         """Pages that nobody may touch."""
         return sum(run.count for run in self._free)
 
+    @property
+    def free_runs(self) -> Runs:
+        """The pages that nobody may touch, in ascending order."""
+        return tuple(self._free)
+
     def statistics(self) -> PageStatistics:
         """Returns how many pages are in which state."""
         quarantined = sum(run.count for runs in self._quarantined.values() for run in runs)
@@ -104,6 +109,16 @@ class PagePool:
     def owns(self, owner: Owner) -> bool:
         """Returns True when the owner holds pages, or has some in quarantine."""
         return owner in self._held or owner in self._quarantined
+
+    @property
+    def holders(self) -> frozenset[Owner]:
+        """Who holds pages now."""
+        return frozenset(self._held)
+
+    @property
+    def fenced(self) -> frozenset[Owner]:
+        """Whose pages are in quarantine."""
+        return frozenset(self._quarantined)
 
     def alloc(self, count: int, owner: Owner, *, contiguous: bool = False) -> Runs | None:
         """Gives `count` pages to `owner`: one run if there is one (best fit, lowest first), else several.

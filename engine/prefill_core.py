@@ -7,8 +7,8 @@ Who may touch a sequence's staging pages:
     DRAINING                          links may still read them; they return, and decode hears DRAINED, when the last
                                       write is over and quiet, or the transport's hard timeout after it failed
 
-The slot returns as soon as the last chunk was copied into staging. Events in, actions out; no torch, no sockets, no
-clock (`now` is passed in, in seconds).
+A commit is sent again until decode acknowledges it: decode takes it once. The slot returns as soon as the last chunk
+was copied into staging. Events in, actions out; no torch, no sockets, no clock (`now` is passed in, in seconds).
 """
 
 from __future__ import annotations
@@ -18,20 +18,28 @@ from collections import OrderedDict
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
 
-from .actions import Action, Emit, ExportPages, SendAbort, SendCommit, SendDrained
+from .actions import Action, Emit, ExportPages, ImportPages, SendAbort, SendCommit, SendDrained, WritePages
+from .integrity import pool_problems
 from .lifecycle import Event, State
 from .pages import Owner, PagePool, Runs
+from .prefix import PrefixCache
 from .pulse import LONGEST_GAP_S, Pulse
 from .request import Finish, FinishKind
 from .schedule import Schedule, Step, pages_for
 from .sequence import Sequence
 from .transfer.plan import slice_runs
 
-__all__ = ["PrefillCore"]
+__all__ = ["COMMIT_PATIENCE_S", "RESEND_S", "PrefillCore"]
 
 # Rooms that decode gave up before their request arrived here, and grants that came before it: both are remembered
 # for late arrivals, bounded so that a babbling peer cannot grow them.
 _REMEMBERED_ROOMS = 4096
+
+# A commit is acknowledged between two steps of decode, which take well below a second.
+RESEND_S = 1.0
+COMMIT_PATIENCE_S = 30.0
+# A decode worker whose connection broke while it lives comes back at once, with its acknowledgement.
+_RECONNECT_S = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +56,21 @@ class PrefillCore:
         staging: the pool of pages that links read from.
         bootstrap_timeout_s: how long a request waits for its grant.
         hard_timeout_s: after which a failed write provably touches neither source nor destination.
+        radix_cache: whether pages are kept for later prompts with the same beginning.
     """
 
     def __init__(
-        self, schedule: Schedule, staging: PagePool, *, bootstrap_timeout_s: float, hard_timeout_s: float
+        self,
+        schedule: Schedule,
+        staging: PagePool,
+        *,
+        bootstrap_timeout_s: float,
+        hard_timeout_s: float,
+        radix_cache: bool = False,
     ) -> None:
         self.schedule = schedule
         self.staging = staging
+        self.prefix = PrefixCache(staging, schedule.page_size, enabled=radix_cache)
         self.actions: list[Action] = []
         self.rooms: dict[int, Sequence] = {}
         self.stale_messages = 0
@@ -69,7 +85,11 @@ class PrefillCore:
         return sum(sequence.state in states for sequence in self.rooms.values())
 
     def submit(self, sequence: Sequence, now: float) -> None:
-        """Takes a new request; a grant that came first is used at once."""
+        """Takes a new request; a grant that came first is used at once. A room that is at work is refused with 409."""
+        if sequence.room in self.rooms:
+            sequence.advance(Event.ABORT)
+            self.actions.append(Emit(sequence.key, finish=sequence.room_is_active()))
+            return
         sequence.deadline = now + self._bootstrap_timeout_s
         self.rooms[sequence.room] = sequence
         if (reason := self._aborted.pop(sequence.room, None)) is not None:
@@ -101,10 +121,11 @@ class PrefillCore:
             return
         self.schedule.waiting.append(sequence)
 
-    def abort(self, sequence: Sequence, finish: Finish, now: float, *, tell_peer: bool = True) -> None:
+    def abort(
+        self, sequence: Sequence, finish: Finish, now: float, event: Event = Event.ABORT, *, tell_peer: bool = True
+    ) -> None:
         """Gives a request up; staging pages return when no write of ours is under way."""
-        before = sequence.state
-        if not sequence.advance(Event.ABORT):
+        if not sequence.advance(event):
             return
         sequence.expires_at = math.inf
         if sequence.peer and tell_peer:
@@ -112,19 +133,21 @@ class PrefillCore:
         self.schedule.remove(sequence)
         if sequence.finish is None:  # else its first token ended it, and the listener knows
             self.actions.append(Emit(sequence.key, finish=finish))
-        if before in (State.AWAIT_GRANT, State.QUEUED):
+        if sequence.state is State.CLOSED:
             self._close(sequence, drained=True)
         elif sequence.writes_pending == 0 and not sequence.quiet_at:
             self._drained(sequence)
 
-    def _drained(self, sequence: Sequence) -> None:
-        sequence.advance(Event.DRAINED)
+    def _drained(self, sequence: Sequence, event: Event = Event.DRAINED) -> None:
+        sequence.advance(event)
         self._close(sequence, drained=True)
 
     def _close(self, sequence: Sequence, *, drained: bool) -> None:
         del self.rooms[sequence.room]
         if sequence.staging:
-            self.staging.release(sequence.staging, Owner.request(sequence.key))
+            # What decode took is complete in our pages, too; of anything else that is not known.
+            complete = sequence.tokens[: sequence.prefill_tokens] if not drained else ()
+            self.prefix.release(Owner.request(sequence.key), sequence.staging, complete)
             sequence.staging = ()
         if sequence.peer and drained:
             self.actions.append(SendDrained(sequence.peer, sequence.room))
@@ -151,7 +174,17 @@ class PrefillCore:
         for room in [room for room, early in self._early.items() if early.peer == peer]:
             del self._early[room]
         for sequence in [s for s in self.rooms.values() if s.peer == peer]:
-            self.abort(sequence, finish, now, tell_peer=False)
+            if sequence.state is State.COMMITTING:  # decode has everything, and perhaps works on it
+                sequence.advance(Event.PEER_LOST)
+                sequence.deadline = min(sequence.deadline, now + _RECONNECT_S)
+            else:
+                self.abort(sequence, finish, now, Event.PEER_LOST, tell_peer=False)
+
+    def peer_replaced(self, peer: str, now: float) -> None:
+        """Another decode process answers at the address: what the old one had is lost."""
+        finish = Finish(FinishKind.ABORT, message=f"The decode worker at {peer} was restarted.", http_status=502)
+        for sequence in [s for s in self.rooms.values() if s.peer == peer]:
+            self.abort(sequence, finish, now, Event.REPLACED, tell_peer=False)
 
     def acknowledged(self, peer: str, room: int, known: bool, now: float) -> None:
         """Decode took the commit, or says that it knows no such room."""
@@ -167,6 +200,8 @@ class PrefillCore:
             if sequence.finish is None:
                 self.actions.append(Emit(sequence.key, end=True))
             self._close(sequence, drained=False)
+        else:
+            self.stale_messages += 1
 
     def write_done(self, sequence: Sequence, *, ok: bool, quiet: bool, error: str, now: float) -> None:
         """One write of the sequence ended; a failed one gives the request up."""
@@ -183,31 +218,65 @@ class PrefillCore:
                 self._drained(sequence)
         elif sequence.state is State.FLUSHING:
             sequence.advance(Event.FLUSHED)
-            self.actions.append(SendCommit(sequence, sequence.tokens[sequence.prefill_tokens]))
+            sequence.deadline = min(sequence.lease_until, now + COMMIT_PATIENCE_S)
+            self._commit(sequence, now)
+
+    def _commit(self, sequence: Sequence, now: float, *, again: bool = False) -> None:
+        sequence.resend_at = now + RESEND_S
+        self.actions.append(SendCommit(sequence, sequence.tokens[sequence.prefill_tokens], again))
 
     def tick(self, now: float) -> None:
-        """Gives up requests that got no grant in time and ends those whose failed writes are quiet by now."""
-        for sequence in [s for s in self.rooms.values() if now >= s.expires_at]:
-            self.abort(sequence, sequence.time_is_over(), now)
-        for sequence in [s for s in self.rooms.values() if s.state is State.AWAIT_GRANT and now >= s.deadline]:
-            message = f"No decode worker granted pages within {self._bootstrap_timeout_s:g} s."
-            self.abort(sequence, Finish(FinishKind.ABORT, message=message, http_status=504), now)
-        lost = self._pulse.lost(now)  # our transport slept, too, and goes on with its writes only now
-        for sequence in [s for s in self.rooms.values() if s.state is State.DRAINING]:
-            sequence.quiet_at += lost if sequence.quiet_at else 0.0
-            if not sequence.writes_pending and now >= sequence.quiet_at:
-                self._drained(sequence)
+        """Ends what is over by the clock: requests, waits for grants, leases, commits, failed writes."""
+        lost = self._pulse.lost(now)
+        for sequence in tuple(self.rooms.values()):
+            if now >= sequence.expires_at:
+                self.abort(sequence, sequence.time_is_over(), now, Event.DEADLINE)
+            elif lost:  # our transport slept, too, and goes on with its writes only now; messages wait unread
+                sequence.deadline += lost
+                sequence.quiet_at += lost if sequence.quiet_at else 0.0
+            match sequence.state:
+                case State.AWAIT_GRANT if now >= sequence.deadline:
+                    self._expire(
+                        sequence, f"No decode worker granted pages within {self._bootstrap_timeout_s:g} s", now
+                    )
+                case State.QUEUED | State.RUNNING if now >= sequence.lease_until:
+                    self._expire(sequence, "Decode's grant ran out before the prompt was computed", now)
+                case State.COMMITTING if now >= sequence.deadline:
+                    self._expire(sequence, "Decode did not acknowledge the KV cache", now)
+                case State.COMMITTING if now >= sequence.resend_at:
+                    sequence.advance(Event.RESEND)
+                    self._commit(sequence, now, again=True)
+                case State.DRAINING if not sequence.writes_pending and now >= sequence.quiet_at:
+                    self._drained(sequence, Event.EXPIRED)
+
+    def _expire(self, sequence: Sequence, message: str, now: float) -> None:
+        finish = Finish(FinishKind.ABORT, message=f"{message}.", http_status=504)
+        self.abort(sequence, finish, now, Event.EXPIRED)
+
+    def integrity(self) -> list[str]:
+        """Returns what is wrong with the pools, one sentence each."""
+        computing = {Owner.request(sequence.key) for sequence in self.schedule.sequences()}
+        open_rooms = {Owner.request(sequence.key) for sequence in self.rooms.values()} | self.prefix.owners
+        return pool_problems("slots", self.schedule.slots, computing) + pool_problems(
+            "staging", self.staging, open_rooms
+        )
 
     def _claim_staging(self, sequence: Sequence) -> bool:
-        pages = pages_for(sequence.prefill_tokens, self.schedule.page_size)
-        runs = self.staging.alloc(pages, Owner.request(sequence.key))
-        if runs is None:
+        claim = self.prefix.claim(Owner.request(sequence.key), sequence.tokens, sequence.reusable_tokens)
+        if claim is None:
             return False
-        sequence.staging = runs
+        sequence.staging = claim.runs
+        sequence.cached = sequence.computed = sequence.sent = claim.cached * self.schedule.page_size
+        if claim.cached:  # it travels while the rest is computed
+            assert sequence.slot is not None
+            known = slice_runs(claim.runs, 0, claim.cached)
+            self.actions.append(ImportPages(sequence, sequence.slot.start, known))
+            self.actions.append(WritePages(sequence, known, slice_runs(sequence.target, 0, claim.cached)))
+            sequence.writes_pending += 1
         return True
 
     def next_step(self) -> Step | None:
-        """Returns the next prompt chunks."""
+        """Returns the next prompt chunks; the actions that come with it are to be done before them."""
         self.schedule.admit(self._claim_staging)
         return self.schedule.prefill_step()
 
@@ -220,8 +289,7 @@ class PrefillCore:
             sequence.computed = span.stop
             token = next(drawn) if span.sample else None
             if now >= sequence.lease_until:
-                message = "Decode's grant ran out before the prompt was computed."
-                self.abort(sequence, Finish(FinishKind.ABORT, message=message, http_status=504), now)
+                self._expire(sequence, "Decode's grant ran out before the prompt was computed", now)
                 continue
             assert sequence.slot is not None
             first = sequence.sent // page
@@ -233,6 +301,8 @@ class PrefillCore:
                 sequence.writes_pending += 1
                 sequence.sent = min((first + count) * page, span.stop)
             if token is not None:
-                self.actions.append(Emit(sequence.key, (token,), sequence.append(token)))
+                finish = sequence.append(token)
+                cached = sequence.cached_tokens
+                self.actions.append(Emit(sequence.key, (token,), finish, scores=sequence.scores, cached_tokens=cached))
                 self.schedule.remove(sequence)
                 sequence.advance(Event.PROMPT_DONE)

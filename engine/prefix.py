@@ -208,25 +208,31 @@ class PrefixCache:
         return self._tree.unlocked
 
     @property
+    def owners(self) -> frozenset[Owner]:
+        """The claims of the cache itself, one a page."""
+        return frozenset(Owner.prefix(node.value) for node in self._tree)
+
+    @property
     def hit_rate(self) -> float:
         """Share of the last prompts' tokens that were found here, 0 to 1."""
         tokens = sum(tokens for _, tokens in self._rated)
         return sum(cached for cached, _ in self._rated) / tokens if tokens else 0.0
 
-    def claim(self, owner: Owner, tokens: Sequence[int]) -> Claim | None:
+    def claim(self, owner: Owner, tokens: Sequence[int], reusable: int) -> Claim | None:
         """Gives a request its pages: those of the longest known prefix, and fresh ones for the rest.
 
-        At least the last token is left to compute, since it brings the next one. What no request uses is evicted
-        before anybody waits, and only when that is enough.
+        What no request uses is evicted before anybody waits, and only when that is enough.
 
         Args:
             owner: the request, which holds all pages of the claim until `release`.
-            tokens: what its pages are to hold, at least one.
+            tokens: what its pages are to hold.
+            reusable: of these, how many may come from earlier prompts; fewer than all, since the last token is
+                computed in any case: it brings the next one.
 
         Returns:
             the pages, or None, and nothing given, when there are too few.
         """
-        path = self._tree.match(page_keys(tokens[:-1], self._page_size)) if self._enabled else ()
+        path = self._tree.match(page_keys(tokens[:reusable], self._page_size)) if self._enabled else ()
         self._tree.lock(path)
         missing = -(-len(tokens) // self._page_size) - len(path)
         if self._pool.free + self._tree.unlocked < missing:

@@ -8,7 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-__all__ = ["Bootstrap", "Finish", "FinishKind", "GenerateRequest", "SamplingParams", "TokenEvent"]
+__all__ = [
+    "Bootstrap",
+    "Finish",
+    "FinishKind",
+    "GenerateRequest",
+    "LogprobParams",
+    "SamplingParams",
+    "Scores",
+    "TokenEvent",
+    "TokenLogprobs",
+]
 
 
 class FinishKind(Enum):
@@ -70,6 +80,50 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True)
+class LogprobParams:
+    """Which log probabilities a request asks for, beside that of each output token.
+
+    Attributes:
+        top: so many of the likeliest tokens per position.
+        token_ids: these tokens at each position.
+        start: prompt tokens from this place on; the prompt's length for none.
+    """
+
+    top: int = 0
+    token_ids: tuple[int, ...] = ()
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """The log probabilities at one position.
+
+    Attributes:
+        logprob: of the token that stands there.
+        top: (log probability, token id) of the likeliest, falling.
+        named: the same of `LogprobParams.token_ids`.
+    """
+
+    logprob: float
+    top: tuple[tuple[float, int], ...] = ()
+    named: tuple[tuple[float, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The log probabilities that come with tokens.
+
+    Attributes:
+        tokens: of the tokens.
+        prompt: of the prompt tokens behind `LogprobParams.start`, with the first output token of a worker that
+            computed the prompt.
+    """
+
+    tokens: tuple[TokenLogprobs, ...]
+    prompt: tuple[TokenLogprobs, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Bootstrap:
     """Where the two halves of a disaggregated request meet (SGLang's bootstrap_host, _port and _room)."""
 
@@ -90,6 +144,7 @@ class GenerateRequest:
         replayed_ids: output tokens that the client has already, from an earlier try; they are computed like the
             prompt and not emitted again.
         deadline_s: seconds from its acceptance after which it is given up; None for no such limit.
+        logprobs: set when log probabilities are asked for.
     """
 
     rid: str
@@ -99,6 +154,7 @@ class GenerateRequest:
     attempt: str = ""
     replayed_ids: tuple[int, ...] = ()
     deadline_s: float | None = None
+    logprobs: LogprobParams | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +165,11 @@ class TokenEvent:
         token_ids: the new tokens; empty only together with `finish`. A stop token is included.
         finish: set on the last event of the request, None before.
         cached_tokens: prompt tokens that were not computed because their KV was cached.
+        scores: their log probabilities, when the request asks for them.
     """
 
     rid: str
     token_ids: tuple[int, ...]
     finish: Finish | None = None
     cached_tokens: int = 0
+    scores: Scores | None = None

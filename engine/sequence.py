@@ -8,11 +8,11 @@ step loop reads it, nobody else writes it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .lifecycle import Event, LifeCycle, State
 from .pages import Run, Runs
-from .request import Finish, FinishKind, GenerateRequest
+from .request import Finish, FinishKind, GenerateRequest, Scores, TokenLogprobs
 
 __all__ = ["Sequence"]
 
@@ -28,10 +28,12 @@ class Sequence:
         tokens: prompt, replayed output and output so far.
         slot: the run of pages in the slot pool that holds its KV.
         staging: its pages in the staging pool while the KV travels.
+        cached: tokens, the first ones, whose KV prefill had from earlier prompts.
         computed: tokens whose KV is valid in the slot.
         sent: tokens whose KV was handed to the link.
         deadline: when the state it is in ends with an error, on the core's clock.
         expires_at: when the request's own time is over, whatever its state; infinite without a limit or once it ended.
+        resend_at: prefill: when an unacknowledged commit is sent again.
         peer: the other half's worker.
         target: the pages that decode granted.
         lease_until: no write into them may start after it.
@@ -39,11 +41,13 @@ class Sequence:
         quiet_at: when a failed write provably touches memory no more; 0 when none failed that way.
         finish: why it ended; None while it goes on, or when its client went away.
         stale: events that came too late to matter.
+        prompt_scores: log probabilities of the prompt's tokens so far, until they go out with the first output token.
+        scores: the log probabilities of the last token, when they are asked for.
     """
 
     key: int
     request: GenerateRequest
-    cycle: LifeCycle
+    cycle: LifeCycle[State, Event]
     seed: int
     limit: int
     stop_ids: frozenset[int]
@@ -51,10 +55,12 @@ class Sequence:
     state: State
     slot: Run | None = None
     staging: Runs = ()
+    cached: int = 0
     computed: int = 0
     sent: int = 0
     deadline: float = 0.0
     expires_at: float = math.inf
+    resend_at: float = 0.0
     peer: str = ""
     target: Runs = ()
     lease_until: float = 0.0
@@ -62,6 +68,8 @@ class Sequence:
     quiet_at: float = 0.0
     finish: Finish | None = None
     stale: int = 0
+    prompt_scores: list[TokenLogprobs] = field(default_factory=list)
+    scores: Scores | None = None
 
     @property
     def prompt_tokens(self) -> int:
@@ -72,6 +80,21 @@ class Sequence:
     def prefill_tokens(self) -> int:
         """Tokens that prefill computes: the prompt, and output that an earlier try had sent (`replayed_ids`)."""
         return len(self.request.prompt_ids) + len(self.request.replayed_ids)
+
+    @property
+    def cached_tokens(self) -> int:
+        """Prompt tokens whose KV prefill had from earlier prompts."""
+        return min(self.cached, self.prompt_tokens)
+
+    @property
+    def reusable_tokens(self) -> int:
+        """Tokens, from the first on, that need not be computed where their KV is known.
+
+        The last one is, since it brings the next; so are those whose scores are asked for.
+        """
+        wanted = self.request.logprobs
+        scored = wanted is not None and wanted.start < self.prompt_tokens - 1
+        return min(wanted.start, self.prefill_tokens - 1) if wanted and scored else self.prefill_tokens - 1
 
     @property
     def output_tokens(self) -> int:
@@ -109,6 +132,11 @@ class Sequence:
         if len(self.tokens) >= self.limit:
             return Finish(FinishKind.LENGTH, matched=self.output_tokens)
         return None
+
+    def room_is_active(self) -> Finish:
+        """Returns the finish of a request whose room is taken."""
+        message = f"bootstrap_room is {self.room!r}: this room is active already; use a fresh room."
+        return Finish(FinishKind.ABORT, message=message, http_status=409)
 
     def time_is_over(self) -> Finish:
         """Returns the finish of a request whose own time is over."""

@@ -26,6 +26,8 @@ from .log import Stopwatch, record
 from .metrics import EngineMetrics
 from .net import port_in_use
 from .peer.client import PeerClient
+from .peer.health import BootstrapHealth
+from .peer.identity import own_process
 from .peer.messages import Geometry, Hello
 from .peer.metadata_store import MetadataStore
 from .peer.server import PeerServer, topology
@@ -68,7 +70,7 @@ def serve(
 
 
 def _may_be_ours(metadata_server: str, config: ServerConfig) -> bool:
-    """True when the transport may have to register with this worker's own bootstrap server; a false alarm is harmless."""
+    """True when the transport may have to register with this worker's own bootstrap server; false alarms do no harm."""
     split = urlsplit(metadata_server)
     return split.scheme == "http" and split.netloc.endswith(f":{config.disaggregation_bootstrap_port}")
 
@@ -93,10 +95,7 @@ async def _serve(
     if isinstance(core, PrefillCore):
         await _open_bootstrap(worker, core, loaded, bootstrap, metadata)
     elif isinstance(core, DecodeCore):
-        exchange = DecodeExchange(core, worker.post, loaded.kv, metrics)
-        exchange.client = PeerClient(_hello(loaded), exchange)
-        worker.exchange = exchange
-        await exchange.client.start()
+        await _open_exchange(worker, core, loaded, environment)
     worker.start()
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -128,13 +127,39 @@ async def _open_bootstrap(
     )
     hello = _hello(loaded)
     exchange.server = PeerServer(
-        hello, topology(hello, config.port), exchange, names=config.allowed_hosts, metadata=metadata
+        hello,
+        topology(hello, config.port),
+        exchange,
+        names=config.allowed_hosts,
+        metadata=metadata,
+        load=worker.load,
     )
     worker.exchange = exchange
     try:
         await exchange.server.start(bootstrap)
     except OSError:
         raise _bootstrap_in_use(config) from None
+
+
+async def _open_exchange(worker: Worker, core: DecodeCore, loaded: Loaded, environment: Environment) -> None:
+    hello = _hello(loaded)
+    exchange = DecodeExchange(
+        core,
+        worker.post,
+        loaded.kv,
+        worker.metrics,
+        vocab_size=loaded.model.shape.vocab,
+        process=hello.process,
+    )
+    exchange.client = client = PeerClient(hello, exchange, exchange.is_awaited, worker.load)
+    exchange.health = BootstrapHealth(
+        environment.heartbeat_interval_s,
+        environment.heartbeat_max_failures,
+        lambda: client.connected,
+        client.drop,
+    )
+    worker.exchange = exchange
+    await exchange.start()
 
 
 def _hello(loaded: Loaded) -> Hello:
@@ -153,4 +178,5 @@ def _hello(loaded: Loaded) -> Hello:
             head_dim=shape.head_dim,
         ),
         endpoint=loaded.selection.endpoint.describe(),
+        process=own_process(),
     )

@@ -45,6 +45,8 @@ class EngineStatistics:
         used_tokens: places of the slot pool in use.
         gen_throughput: tokens per second, over the last seconds.
         staging: None on unified workers.
+        stale_messages: of the other half, since the start: too late to matter, and ignored.
+        integrity_errors: problems found in the page pools since the start; a bug of ours when it is not 0.
         startup: seconds per phase of the start.
     """
 
@@ -59,5 +61,7 @@ class EngineStatistics:
     gen_throughput: float = 0.0
     slot: PoolStatistics = PoolStatistics(0, 0, 0, 0)
     staging: PoolStatistics | None = None
+    stale_messages: int = 0
+    integrity_errors: int = 0
     startup: Mapping[str, float] = field(default_factory=dict)
     transfer: TransferStatistics | None = None

@@ -14,16 +14,19 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence as Many
 from functools import partial
+from itertools import accumulate
 from typing import Protocol
 
 import torch
 
-from .actions import Action, Emit, ExportPages, ImportPages
+from .actions import Action, Emit, ExportPages, ImportPages, WritePages
 from .kv import KVCache
+from .log import record
+from .logprobs import prompt_rows, score, score_blocks, scored_temperature
 from .model.llama import Llama, TokenSpan
-from .request import Finish, FinishKind
+from .request import Finish, FinishKind, Scores
 from .sampler import SamplingError, mask_stop_tokens, sample
-from .schedule import Schedule, Step
+from .schedule import Schedule, Span, Step
 from .sequence import Sequence
 from .statistics import EngineStatistics
 
@@ -31,6 +34,7 @@ __all__ = ["Core", "Outlet", "StepLoop"]
 
 _log = logging.getLogger(__name__)
 _TICK_S = 0.1
+_CHECK_S = 1.0
 
 
 class Core(Protocol):
@@ -48,7 +52,10 @@ class Core(Protocol):
         ...
 
     def next_step(self) -> Step | None:
-        """Returns the next forward pass, or None when there is nothing to compute."""
+        """Returns the next forward pass, or None when there is nothing to compute.
+
+        The core's actions are to be done before it.
+        """
         ...
 
     def step_done(self, step: Step, tokens: Many[int], now: float) -> None:
@@ -59,6 +66,10 @@ class Core(Protocol):
         """Lets time pass."""
         ...
 
+    def integrity(self) -> Many[str]:
+        """Returns what is wrong with the page pools, one sentence each."""
+        ...
+
 
 class Outlet(Protocol):
     """Where the loop's results go; called on the loop's thread, must not block."""
@@ -67,7 +78,7 @@ class Outlet(Protocol):
         """Tokens and finishes for listeners."""
         ...
 
-    def export(self, action: ExportPages) -> None:
+    def export(self, action: ExportPages | WritePages) -> None:
         """The pages stand in staging: write them to the peer."""
         ...
 
@@ -85,6 +96,7 @@ class StepLoop:
 
     Attributes:
         generated: tokens sampled since the start.
+        integrity_errors: problems found in the page pools since the start.
         observed: what `observe` returned after the last step or stimulus; other threads read this, not the core.
     """
 
@@ -99,6 +111,8 @@ class StepLoop:
         self.core = core
         self.observed = observe()
         self.generated = 0
+        self.integrity_errors = 0
+        self._unchecked = False
         self._model = model
         self._kv = kv
         self._outlet = outlet
@@ -133,7 +147,7 @@ class StepLoop:
             self._outlet.fatal(f"{type(error).__name__}: {error}")
 
     def _loop(self) -> None:
-        idle, next_tick = True, 0.0
+        idle, next_tick, next_check = True, 0.0, 0.0
         while True:
             try:
                 while True:
@@ -142,7 +156,7 @@ class StepLoop:
                         return
                     stimulus(time.monotonic())
                     self._execute()
-                    idle = False
+                    idle, self._unchecked = False, True
             except queue.Empty:
                 pass
             now = time.monotonic()
@@ -151,11 +165,23 @@ class StepLoop:
                 self._execute()
                 next_tick = now + _TICK_S
             step = self.core.next_step()
+            if self.core.actions:
+                self._execute()
             idle = step is None
+            if idle and self._unchecked and now >= next_check:
+                self._check()
+                next_check = now + _CHECK_S
             if step is not None:
                 tokens = self._compute(step)
                 self.core.step_done(step, tokens, time.monotonic())
                 self._execute()
+
+    def _check(self) -> None:
+        """Looks for lost pages now that nothing computes; for an idle loop that did nothing since, once is enough."""
+        self._unchecked = False
+        for problem in self.core.integrity():
+            self.integrity_errors += 1
+            record("integrity_error", level=logging.ERROR, problem=problem)
 
     def _compute(self, step: Step) -> list[int]:
         for move in step.moves:
@@ -165,11 +191,35 @@ class StepLoop:
             assert span.sequence.slot is not None
             place = self._kv.first_token(span.sequence.slot)
             spans.append(TokenSpan(span.sequence.tokens[span.start : span.stop], span.start, place, span.sample))
-        logits = self._model.forward(spans, self._kv)
+        scored = [(span, rows) for span in step.spans if (rows := prompt_rows(span))]
+        states: list[torch.Tensor] = []
+        logits = self._model.forward(spans, self._kv, *([states.append] if scored else []))
+        if scored:
+            self._score_prompts(step, scored, states[0])
         drawing = [span.sequence for span in step.spans if span.sample]
         tokens = self._draw(logits, drawing) if drawing else []
+        self._score_outputs(logits, drawing, tokens)
         self.generated += len(tokens)
         return tokens
+
+    def _score_prompts(self, step: Step, scored: list[tuple[Span, range]], states: torch.Tensor) -> None:
+        firsts = dict(zip(step.spans, accumulate((s.stop - s.start for s in step.spans), initial=0), strict=False))
+        for span, rows in scored:
+            sequence = span.sequence
+            wanted = sequence.request.logprobs
+            assert wanted is not None
+            first = firsts[span] + rows.start - span.start
+            following = sequence.tokens[rows.start + 1 : rows.stop + 1]
+            block = states[first : first + len(rows)]
+            sequence.prompt_scores += score_blocks(block, following, wanted, self._model.logits)
+
+    def _score_outputs(self, logits: torch.Tensor, sequences: list[Sequence], tokens: list[int]) -> None:
+        for row, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
+            if (wanted := sequence.request.logprobs) is not None:
+                temperature = scored_temperature(sequence.request.sampling)
+                own = score(logits[row : row + 1], [token], wanted, temperature)
+                sequence.scores = Scores(own, tuple(sequence.prompt_scores))
+                sequence.prompt_scores.clear()
 
     def _draw(self, logits: torch.Tensor, sequences: list[Sequence]) -> list[int]:
         early = [row for row, s in enumerate(sequences) if s.output_tokens < s.request.sampling.min_new_tokens]
@@ -196,6 +246,8 @@ class StepLoop:
         for action in actions:
             if isinstance(action, ExportPages):
                 self._kv.export_pages(action.slot_page, action.staging)
+                self._outlet.export(action)
+            elif isinstance(action, WritePages):
                 self._outlet.export(action)
             elif isinstance(action, ImportPages):
                 self._kv.import_pages(action.staging, action.slot_page)

@@ -47,6 +47,11 @@ class Streams:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def spare(self) -> int:
+        """How many more requests may be opened."""
+        return self._limit - len(self._open)
+
     def open(self, request: GenerateRequest) -> Stream:
         """Registers a request.
 
@@ -73,7 +78,8 @@ class Streams:
             if stream is None or stream.ended:
                 continue
             if emit.token_ids or emit.finish:
-                stream.events.put_nowait(TokenEvent(stream.request.rid, emit.token_ids, emit.finish))
+                event = TokenEvent(stream.request.rid, emit.token_ids, emit.finish, scores=emit.scores)
+                stream.events.put_nowait(event)
             if emit.finish is not None or emit.end:
                 stream.ended = True
                 stream.events.put_nowait(None)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence as Tokens
 
 from .actions import Action, Emit
+from .integrity import pool_problems
 from .lifecycle import Event
+from .pages import Owner
 from .request import Finish
 from .schedule import Schedule, Step
 from .sequence import Sequence
@@ -29,7 +31,7 @@ def finish_decode_step(schedule: Schedule, step: Step, tokens: Tokens[int], acti
             continue
         token = next(drawn)
         finish = sequence.append(token)
-        actions.append(Emit(sequence.key, (token,), finish))
+        actions.append(Emit(sequence.key, (token,), finish, scores=sequence.scores))
         if finish is not None:
             sequence.advance(Event.STOP)
             schedule.remove(sequence)
@@ -52,16 +54,22 @@ class UnifiedCore:
         """Takes a new request."""
         self.schedule.waiting.append(sequence)
 
-    def abort(self, sequence: Sequence, finish: Finish, now: float) -> None:
+    def abort(self, sequence: Sequence, finish: Finish, now: float, event: Event = Event.ABORT) -> None:
         """Gives a request up; emits `finish` unless it was over already."""
-        if sequence.advance(Event.ABORT):
+        if sequence.advance(event):
             self.schedule.remove(sequence)
             self.actions.append(Emit(sequence.key, finish=finish))
 
     def tick(self, now: float) -> None:
         """Gives up requests whose own time is over."""
         for sequence in [s for s in self.schedule.sequences() if now >= s.expires_at]:
-            self.abort(sequence, sequence.time_is_over(), now)
+            self.abort(sequence, sequence.time_is_over(), now, Event.DEADLINE)
+
+    def integrity(self) -> list[str]:
+        """Returns what is wrong with the pool, one sentence each."""
+        return pool_problems(
+            "slots", self.schedule.slots, {Owner.request(sequence.key) for sequence in self.schedule.sequences()}
+        )
 
     def next_step(self) -> Step | None:
         """Returns the next forward pass: prompts first."""

@@ -125,6 +125,11 @@ class Worker:
         """Requests that have a listener."""
         return len(self._streams)
 
+    @property
+    def spare(self) -> int:
+        """How many more requests it takes now."""
+        return self._streams.spare
+
     def post(self, stimulus: Callable[[float], None]) -> None:
         """Has `stimulus(now)` called between two steps; any thread."""
         self._steps.post(stimulus)
@@ -235,10 +240,16 @@ class Worker:
         """Returns queues, pools and speed as they were after the last step or stimulus."""
         return replace(
             self._steps.observed,
+            integrity_errors=self._steps.integrity_errors,
             gen_throughput=self._throughput(),
             startup=self.startup,
             transfer=self._transfer(),
         )
+
+    def load(self) -> tuple[int, int]:
+        """Returns free staging pages and waiting requests, for the pings."""
+        now = self._steps.observed
+        return now.staging.free if now.staging is not None else 0, now.queued
 
     def _observe(self) -> EngineStatistics:
         """Runs on the step loop's thread, which alone may look into the core."""
@@ -259,6 +270,7 @@ class Worker:
             max_total_tokens=slot.total * self.config.page_size,
             slot=slot,
             staging=_pool(core.staging) if isinstance(core, PrefillCore | DecodeCore) else None,
+            stale_messages=core.stale_messages if isinstance(core, PrefillCore | DecodeCore) else 0,
         )
 
     def _transfer(self) -> TransferStatistics | None:

@@ -12,7 +12,7 @@ from ..config import Mode, ServerConfig
 from ..request import Bootstrap
 from .values import Reader
 
-__all__ = ["read_bootstrap"]
+__all__ = ["read_bootstraps"]
 
 _FIELDS = ("bootstrap_host", "bootstrap_port", "bootstrap_room")
 _FAKE_HOST = "2.2.2.2"
@@ -20,18 +20,29 @@ _HOST = re.compile(r"[A-Za-z0-9._:%\[\]-]{1,253}")
 _VIA_ROUTER = "send the request to the router"
 
 
-def read_bootstrap(body: Reader, config: ServerConfig) -> Bootstrap | None:
-    """Returns the meeting place on prefill and decode workers, None on unified ones.
+def read_bootstraps(body: Reader, config: ServerConfig, prompts: int, copies: int) -> tuple[Bootstrap | None, ...]:
+    """Returns the meeting place of each answer, `copies` per prompt, prompt by prompt; None on unified workers.
+
+    A list has one value per answer or per prompt. Of a room that stands for several answers, answer i gets room + i,
+    on both halves alike.
 
     Raises:
         RequestError: a field is missing, malformed, or asks for what this worker does not do.
     """
+    total = prompts * copies
     if config.disaggregation_mode is Mode.UNIFIED:
         for field in _FIELDS:
             if body.has(field):
                 raise body.refuse(field, "this worker is unified and meets no other", "leave it out")
-        return None
-    reader = Reader({field: _single(body, field) for field in _FIELDS})
+        return (None,) * total
+    columns = [_column(body, field, prompts, copies) for field in _FIELDS]
+    return tuple(
+        _read(Reader({field: column[index] for field, column in zip(_FIELDS, columns, strict=True)}), config)
+        for index in range(total)
+    )
+
+
+def _read(reader: Reader, config: ServerConfig) -> Bootstrap:
     host = reader.text("bootstrap_host", "")
     if host == _FAKE_HOST:
         problem = "the bundled engine does not implement SGLang's fake transfer"
@@ -53,11 +64,20 @@ def read_bootstrap(body: Reader, config: ServerConfig) -> Bootstrap | None:
     return Bootstrap(host, port, room)
 
 
-def _single(body: Reader, field: str) -> Any:
-    """Returns the field's value, taken out of a list of one."""
+def _column(body: Reader, field: str, prompts: int, copies: int) -> list[Any]:
+    """Returns the field's value for each answer."""
     value = body.raw(field)
-    if not isinstance(value, list):
+    total = prompts * copies
+    if isinstance(value, list) and len(value) == total:
         return value
-    if len(value) != 1:
-        raise body.refuse(field, f"a list of {len(value)} for one prompt", "send one value")
-    return value[0]
+    if isinstance(value, list):
+        if len(value) != prompts:
+            asked = f"{prompts} prompt{'s' * (prompts > 1)}" + (f" with n = {copies}" if copies > 1 else "")
+            raise body.refuse(field, f"a list of {len(value)} for {asked}", "send one value, or one per prompt")
+        return [_shifted(field, one, copy) for one in value for copy in range(copies)]
+    return [_shifted(field, value, index) for index in range(total)]
+
+
+def _shifted(field: str, value: object, index: int) -> object:
+    counts = field == "bootstrap_room" and isinstance(value, int) and not isinstance(value, bool)
+    return value + index if counts and value else value  # room 0 is refused as it stands

@@ -116,10 +116,10 @@ _SAMPLER = frozenset(
         "skip_special_tokens",
         "no_stop_trim",
         "include_stop_str_in_output",
+        "n",
     }
 )
 _SAMPLER_NEUTRAL: dict[str, tuple[object, ...]] = {
-    "n": _ONE,
     "frequency_penalty": _ZERO,
     "presence_penalty": _ZERO,
     "repetition_penalty": _ONE,
@@ -167,7 +167,23 @@ _LABELS: dict[str, tuple[object, ...]] = {
 }
 
 GENERATE = FieldTable(
-    frozenset({"text", "input_ids", "sampling_params", "stream", "rid", "model", "replayed_ids"}) | _BOOTSTRAP,
+    frozenset(
+        {
+            "text",
+            "input_ids",
+            "sampling_params",
+            "stream",
+            "rid",
+            "model",
+            "replayed_ids",
+            "return_logprob",
+            "logprob_start_len",
+            "top_logprobs_num",
+            "token_ids_logprob",
+            "return_text_in_logprobs",
+        }
+    )
+    | _BOOTSTRAP,
     {
         **_BOOTSTRAP_NEUTRAL,
         **_LABELS,
@@ -176,11 +192,6 @@ GENERATE = FieldTable(
         "video_data": _EMPTY_LIST,
         "audio_data": _EMPTY_LIST,
         "modalities": _EMPTY_LIST,
-        "return_logprob": _OFF,
-        "logprob_start_len": (-1, 0),
-        "top_logprobs_num": _ZERO,
-        "token_ids_logprob": _EMPTY_LIST,
-        "return_text_in_logprobs": _OFF,
         "return_bytes": _OFF,
         "return_entropy": _OFF,
         "log_metrics": _EITHER,
@@ -202,7 +213,6 @@ _OPENAI_NEUTRAL: dict[str, tuple[object, ...]] = {
     **_LABELS,
     "response_format": ({"type": "text"},),
     "best_of": _ONE,
-    "echo": _OFF,
     "store": _OFF,
     "service_tier": ("auto", "default"),
     "return_token_ids": _OFF,
@@ -218,10 +228,9 @@ _OPENAI_NEUTRAL: dict[str, tuple[object, ...]] = {
 }
 
 COMPLETIONS = FieldTable(
-    _OPENAI | {"prompt"},
+    _OPENAI | {"prompt", "echo", "logprobs"},
     {
         **_OPENAI_NEUTRAL,
-        "logprobs": _NULL,
         "suffix": ("",),
         "add_special_tokens": _ON,
     },
@@ -235,11 +244,12 @@ CHAT = FieldTable(
         "add_generation_prompt",
         "continue_final_message",
         "chat_template_kwargs",
+        "logprobs",
+        "top_logprobs",
     },
     {
         **_OPENAI_NEUTRAL,
-        "logprobs": _OFF,
-        "top_logprobs": _ZERO,
+        "echo": _OFF,
         "tools": _EMPTY_LIST,
         "tool_choice": ("none", "auto"),  # without tools both choose none
         "parallel_tool_calls": _EITHER,

@@ -1,7 +1,8 @@
 """POST /generate: SGLang's own route.
 
-Every token is an event, with the whole text and all ids so far, as SGLang does by default.
-`engine.http.fields.GENERATE` lists the fields that this engine takes.
+Every token is an event, with the whole text and all ids so far, as SGLang does by default. Several prompts or `n`
+answers make a list, or a stream of events that carry the answer's `index`. `engine.http.fields.GENERATE` lists the
+fields that this engine takes.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ from typing import Any
 
 from aiohttp import web
 
+from ..config import Mode
 from ..request import Finish, FinishKind
 from .answer import json_response
 from .fields import GENERATE
-from .generation import Generation
-from .intake import take
+from .generation import Delta, Generation, interleave, outcomes
+from .intake import Intake, Route, take
+from .logprobs import ScoredToken, read_logprobs, sglang_logprobs
 from .port import EnginePort
-from .prompt import read_generate_prompt
+from .prompt import read_generate_prompts
 from .sampling import read_sampling
 from .sse import StreamEvent, stream_events
 
-__all__ = ["generate"]
+__all__ = ["GENERATE_ROUTE", "generate"]
+
+GENERATE_ROUTE = Route(GENERATE, read_generate_prompts, read_sampling, read_logprobs)
 
 
 async def generate(engine: EnginePort, request: web.Request) -> web.StreamResponse:
@@ -31,44 +36,83 @@ async def generate(engine: EnginePort, request: web.Request) -> web.StreamRespon
     Raises:
         PdpanelError: the request was refused, or failed before its answer began.
     """
-    intake = await take(engine, request, GENERATE, read_sampling, read_generate_prompt, "")
-    generation = Generation(engine, intake.generate)
+    intake = await take(engine, request, GENERATE_ROUTE)
+    several = intake.prompts.listed or len(intake.requests) > 1
+    answers = [_Answer(engine, intake, index, several=several) for index in range(len(intake.requests))]
     if intake.streaming:
-        return await stream_events(request, _events(generation), numbered=intake.numbered)
-    outcome = await generation.outcome()
-    return json_response(_answer(generation, outcome.text, outcome.token_ids, outcome.finish))
+        return await stream_events(request, _events(answers), numbered=intake.numbered)
+    done = await outcomes([answer.generation for answer in answers])
+    for answer, outcome in zip(answers, done, strict=True):
+        answer.take(outcome.deltas)
+    bodies = [answer.body(outcome.finish) for answer, outcome in zip(answers, done, strict=True)]
+    return json_response(bodies if several else bodies[0])
 
 
-async def _events(generation: Generation) -> AsyncGenerator[Sequence[StreamEvent], None]:
-    text = generation.told_text
-    ids = list(generation.told_ids)
-    async with aclosing(generation.deltas()) as groups:
-        async for group in groups:
-            events: list[StreamEvent] = []
-            for delta in group:
-                text += delta.text
-                number = delta.completion_tokens
-                if delta.token_id is None:
-                    number += 1  # the last token's event has its number already
-                else:
-                    ids.append(delta.token_id)
-                new = () if delta.token_id is None else (delta.token_id,)
-                events.append(StreamEvent(number, _answer(generation, text, ids, delta.finish), new))
-            yield events
+class _Answer:
+    """One answer as it grows."""
+
+    def __init__(self, engine: EnginePort, intake: Intake, index: int, *, several: bool) -> None:
+        self.generation = Generation(engine, intake.requests[index])
+        self._engine = engine
+        self._index = index
+        self._streamed_in_batch = several and intake.streaming
+        rid = intake.requests[index].rid
+        is_shared = several and not isinstance(intake.body.raw("rid"), list)
+        self._id = f"{rid}_{index}" if is_shared else rid  # as SGLang's
+        self._text = self.generation.told_text
+        self._ids = list(self.generation.told_ids)
+        self._scored: list[ScoredToken] = []
+        self._with_text = intake.body.boolean("return_text_in_logprobs", False)
+
+    def take(self, deltas: Sequence[Delta]) -> None:
+        """Adds what came."""
+        for delta in deltas:
+            self._text += delta.text
+            if delta.token_id is not None:
+                self._ids.append(delta.token_id)
+                self._scored.append((delta.token_id, delta.logprobs))
+
+    def event(self, delta: Delta) -> StreamEvent:
+        """Returns the event of a delta, which is taken."""
+        self.take([delta])
+        # A finish that comes by itself follows its last token's event, which has the number already.
+        number = delta.completion_tokens + (delta.token_id is None)
+        new = () if delta.token_id is None else (delta.token_id,)
+        return StreamEvent(number, self.body(delta.finish), new)
+
+    def body(self, finish: Finish | None) -> dict[str, Any]:
+        """Returns the JSON object of the answer so far."""
+        meta: dict[str, Any] = {
+            "id": self._id,
+            "finish_reason": _reason(finish, len(self._ids)),
+            "prompt_tokens": self.generation.prompt_tokens,
+            "completion_tokens": len(self._ids),
+            "cached_tokens": self.generation.cached_tokens,
+            "weight_version": "default",
+            **self._logprobs(),
+        }
+        if finish is not None:
+            meta["e2e_latency"] = self.generation.seconds
+        place = {"index": self._index} if self._streamed_in_batch else {}
+        return {"text": self._text, "output_ids": list(self._ids), "meta_info": meta, **place}
+
+    def _logprobs(self) -> dict[str, Any]:
+        request = self.generation.request
+        if request.logprobs is None:
+            return {}
+        asked = request.prompt_ids[request.logprobs.start :]
+        # A decode worker computes no prompt; its router takes these from prefill's answer.
+        computes = self._engine.config.disaggregation_mode is not Mode.DECODE
+        scores = (None, *self.generation.prompt_scores)
+        prompt = list(zip(asked, scores, strict=False)) if computes else []
+        tokenizer = self._engine.tokenizer if self._with_text else None
+        return sglang_logprobs(tokenizer, request.logprobs, prompt, self._scored)
 
 
-def _answer(generation: Generation, text: str, ids: Sequence[int], finish: Finish | None) -> dict[str, Any]:
-    meta: dict[str, Any] = {
-        "id": generation.request.rid,
-        "finish_reason": _reason(finish, len(ids)),
-        "prompt_tokens": generation.prompt_tokens,
-        "completion_tokens": len(ids),
-        "cached_tokens": generation.cached_tokens,
-        "weight_version": "default",
-    }
-    if finish is not None:
-        meta["e2e_latency"] = generation.seconds
-    return {"text": text, "output_ids": list(ids), "meta_info": meta}
+async def _events(answers: Sequence[_Answer]) -> AsyncGenerator[Sequence[StreamEvent], None]:
+    async with aclosing(interleave([answer.generation for answer in answers])) as groups:
+        async for index, deltas in groups:
+            yield [answers[index].event(delta) for delta in deltas]
 
 
 def _reason(finish: Finish | None, completion_tokens: int) -> dict[str, Any] | None:

@@ -10,24 +10,38 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from aiohttp import web
 
-from ..request import Finish
 from .answer import json_response
+from .choices import Choice, Envelope, UsageOptions
 from .fields import CHAT, COMPLETIONS, STREAM_OPTIONS
-from .generation import Generation
-from .intake import Intake, take
+from .generation import Generation, interleave, outcomes
+from .intake import Intake, Route, take
+from .logprobs import read_chat_logprobs, read_completion_logprobs
 from .port import EnginePort
-from .prompt import read_chat_prompt, read_completion_prompt
+from .prompt import read_chat_prompts, read_completion_prompts
 from .sampling import read_openai_sampling
 from .sse import StreamEvent, stream_events
 from .values import Reader
 
-__all__ = ["chat_completions", "completions"]
+__all__ = ["CHAT_ROUTE", "COMPLETIONS_ROUTE", "chat_completions", "completions", "read_usage_options"]
+
+COMPLETIONS_ROUTE = Route(
+    COMPLETIONS,
+    read_completion_prompts,
+    partial(read_openai_sampling, chat=False),
+    read_completion_logprobs,
+    "cmpl-",
+)
+CHAT_ROUTE = Route(
+    CHAT,
+    read_chat_prompts,
+    partial(read_openai_sampling, chat=True),
+    read_chat_logprobs,
+    "chatcmpl-",
+)
 
 
 async def completions(engine: EnginePort, request: web.Request) -> web.StreamResponse:
@@ -36,8 +50,7 @@ async def completions(engine: EnginePort, request: web.Request) -> web.StreamRes
     Raises:
         PdpanelError: the request was refused, or failed before its answer began.
     """
-    read_sampling = partial(read_openai_sampling, chat=False)
-    intake = await take(engine, request, COMPLETIONS, read_sampling, read_completion_prompt, "cmpl-")
+    intake = await take(engine, request, COMPLETIONS_ROUTE)
     return await _answer(engine, request, intake, chat=False)
 
 
@@ -47,133 +60,59 @@ async def chat_completions(engine: EnginePort, request: web.Request) -> web.Stre
     Raises:
         PdpanelError: the request was refused, or failed before its answer began.
     """
-    read_sampling = partial(read_openai_sampling, chat=True)
-    intake = await take(engine, request, CHAT, read_sampling, read_chat_prompt, "chatcmpl-")
+    intake = await take(engine, request, CHAT_ROUTE)
     return await _answer(engine, request, intake, chat=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _UsageOptions:
-    """When a stream tells the usage: in a chunk of its own at the end, in every chunk, or both."""
+def read_usage_options(body: Reader, streaming: bool) -> UsageOptions:
+    """Returns what `stream_options` ask for.
 
-    at_end: bool
-    always: bool
-
-
-def _usage_options(body: Reader, streaming: bool) -> _UsageOptions:
+    Raises:
+        RequestError: a field is unknown or malformed, or the answer is no stream.
+    """
     if not body.has("stream_options"):
-        return _UsageOptions(False, False)
+        return UsageOptions(False, False)
     options = body.object("stream_options")
     STREAM_OPTIONS.check(options, "stream_options")
     if not streaming:
         raise body.refuse("stream_options", "stream is not true", "leave it out or set stream to true")
     reader = Reader(options, "stream_options")
-    return _UsageOptions(
+    return UsageOptions(
         at_end=reader.boolean("include_usage", False), always=reader.boolean("continuous_usage_stats", False)
     )
 
 
 async def _answer(engine: EnginePort, request: web.Request, intake: Intake, *, chat: bool) -> web.StreamResponse:
-    options = _usage_options(intake.body, intake.streaming)
-    generation = Generation(engine, intake.generate)
-    envelope = _Envelope(generation, engine.model.served_name, int(time.time()), chat)
+    options = read_usage_options(intake.body, intake.streaming)
+    envelope = Envelope(intake.requests[0].rid, engine.model.served_name, int(time.time()), chat, options)
+    echo = not chat and intake.body.boolean("echo", False)
+    choices: list[Choice] = []
+    for index, one in enumerate(intake.requests):
+        source = intake.prompts.sources[index // intake.copies]
+        echoed = ""
+        if echo:
+            echoed = engine.tokenizer.decode(one.prompt_ids) if source.text is None else source.text
+        choices.append(Choice(Generation(engine, one), engine.tokenizer, envelope, index, echoed))
+    firsts = choices[:: intake.copies]
     if intake.streaming:
-        return await stream_events(request, _events(generation, envelope, options), numbered=intake.numbered)
-    outcome = await generation.outcome()
-    return json_response(envelope.whole(outcome.text, len(outcome.token_ids), outcome.finish))
+        return await stream_events(request, _events(choices, firsts, envelope), numbered=intake.numbered)
+    done = await outcomes([choice.generation for choice in choices])
+    bodies = [
+        choice.whole(outcome.text, outcome.deltas, outcome.finish)
+        for choice, outcome in zip(choices, done, strict=True)
+    ]
+    return json_response({**envelope.wrap(bodies, chunk=False), "usage": Choice.usage_of(choices, firsts)})
 
 
 async def _events(
-    generation: Generation, envelope: _Envelope, options: _UsageOptions
+    choices: Sequence[Choice], firsts: Sequence[Choice], envelope: Envelope
 ) -> AsyncGenerator[Sequence[StreamEvent], None]:
-    events: list[StreamEvent] = []
-    new_ids: list[int] = []  # since the last event
-
-    def add(number: int, choices: list[dict[str, Any]], tokens: int, *, with_usage: bool, last: bool = True) -> None:
-        chunk = envelope.chunk(choices)
-        if with_usage:
-            chunk["usage"] = envelope.usage(tokens)
-        elif options.at_end:
-            chunk["usage"] = None
-        ids: tuple[int, ...] = ()
-        if last:  # a token that makes several events is told with the last: who has it has them all
-            ids = tuple(new_ids)
-            new_ids.clear()
-        events.append(StreamEvent(number, chunk, ids))
-
-    async with aclosing(generation.deltas()) as groups:
-        first = envelope.opening()
-        async for group in groups:
-            events = []
-            if first is not None:
-                add(0, [first], 0, with_usage=options.always)
-                first = None
-            for delta in group:
-                tokens = delta.completion_tokens
-                new_ids += [] if delta.token_id is None else [delta.token_id]
-                if delta.text:
-                    last = delta.finish is None
-                    add(tokens, [envelope.piece(delta.text)], tokens, with_usage=options.always, last=last)
-                if delta.finish is not None:
-                    last = not options.at_end
-                    closing = [envelope.closing(delta.finish)]
-                    add(tokens + 1, closing, tokens, with_usage=options.always, last=last)
-                    if options.at_end:
-                        add(tokens + 2, [], tokens, with_usage=True)
+    async with aclosing(interleave([choice.generation for choice in choices])) as groups:
+        async for index, deltas in groups:
+            events = choices[index].events(deltas)
+            if envelope.usage_options.at_end and all(choice.finished for choice in choices):
+                usage = {**envelope.wrap([], chunk=True), "usage": Choice.usage_of(choices, firsts)}
+                # Of a single choice it is the last event of the last token.
+                number = choices[index].completion_tokens + 2
+                events.append(StreamEvent(number, usage, choices[index].take_new_ids()))
             yield events
-
-
-@dataclass(frozen=True, slots=True)
-class _Envelope:
-    """The objects of one answer."""
-
-    generation: Generation
-    model: str
-    created: int
-    chat: bool
-
-    def _outer(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        return {
-            "id": self.generation.request.rid,
-            "object": kind,
-            "created": self.created,
-            "model": self.model,
-            "choices": choices,
-        }
-
-    def usage(self, completion_tokens: int) -> dict[str, Any]:
-        prompt_tokens = self.generation.prompt_tokens
-        return {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": prompt_tokens + completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": self.generation.cached_tokens},
-        }
-
-    def whole(self, text: str, completion_tokens: int, finish: Finish) -> dict[str, Any]:
-        content = {"message": {"role": "assistant", "content": text}} if self.chat else {"text": text}
-        choice = {"index": 0, **content, "logprobs": None, **_reason(finish)}
-        kind = "chat.completion" if self.chat else "text_completion"
-        return {**self._outer(kind, [choice]), "usage": self.usage(completion_tokens)}
-
-    def chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        return self._outer("chat.completion.chunk" if self.chat else "text_completion", choices)
-
-    def opening(self) -> dict[str, Any] | None:
-        """The choice that names the role; completions have none."""
-        return self._choice({"role": "assistant", "content": ""}, "") if self.chat else None
-
-    def piece(self, text: str) -> dict[str, Any]:
-        return self._choice({"content": text}, text)
-
-    def closing(self, finish: Finish) -> dict[str, Any]:
-        return {**self._choice({}, ""), **_reason(finish)}
-
-    def _choice(self, delta: dict[str, Any], text: str) -> dict[str, Any]:
-        content: dict[str, Any] = {"delta": delta} if self.chat else {"text": text}
-        return {"index": 0, **content, "logprobs": None, "finish_reason": None}
-
-
-def _reason(finish: Finish) -> dict[str, Any]:
-    matched = finish.matched if finish.kind.value == "stop" else None
-    return {"finish_reason": finish.kind.value, "matched_stop": matched}

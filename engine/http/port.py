@@ -25,7 +25,7 @@ class ModelCard:
 
     Attributes:
         served_name: the name that clients use.
-        path: the local directory or file it was loaded from.
+        path: the local directory it is loaded from, or its hub id.
         tokenizer_path: a directory with its tokenizer.json, for clients and routers that count tokens themselves.
         architectures: as in the model's config.json, such as ("LlamaForCausalLM",).
         context_length: prompt and output tokens per request at most, after --context-length and the KV pool's
@@ -70,6 +70,11 @@ class EnginePort(Protocol):
     @property
     def alive(self) -> bool:
         """True while it can take requests: loaded, and its step loop runs."""
+        ...
+
+    @property
+    def spare(self) -> int:
+        """How many more requests it would take now."""
         ...
 
     def submit(self, request: GenerateRequest) -> AsyncGenerator[TokenEvent, None]:

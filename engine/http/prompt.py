@@ -1,4 +1,4 @@
-"""The prompt of a request as token ids.
+"""The prompts of a request as token ids.
 
 Text is rendered and encoded on a thread, so that a long prompt does not hold up the streams of others. Called
 by the routes; knows no sampling.
@@ -7,18 +7,27 @@ by the routes; knows no sampling.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import RequestError
 from .port import EnginePort
 from .values import Reader
 
-__all__ = ["Prompt", "read_chat_prompt", "read_completion_prompt", "read_generate_prompt"]
+__all__ = [
+    "Prompt",
+    "Prompts",
+    "Source",
+    "read_chat_prompts",
+    "read_completion_prompts",
+    "read_generate_prompts",
+]
 
 # Encoding time grows with the text. Natural text has 3 to 5 characters a token; what exceeds this cannot fit.
 _CHARACTERS_PER_TOKEN = 64
 _SHORT_TEXT = 2000
+MAX_PROMPTS = 4096
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _MESSAGE_FIELDS = ("role", "content", "name")
 _NEUTRAL_MESSAGE_FIELDS = ("tool_calls", "tool_call_id", "refusal", "reasoning_content", "annotations", "audio")
@@ -41,64 +50,101 @@ async def _encode(engine: EnginePort, field: str, text: str, *, add_special_toke
     return tuple(ids)
 
 
-async def read_generate_prompt(engine: EnginePort, body: Reader) -> tuple[str, Prompt]:
-    """Returns the field of a /generate request's prompt, `text` or `input_ids`, and the token ids.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One prompt, not yet encoded.
+
+    Attributes:
+        field: its name in the request.
+        encode: returns its token ids.
+        text: as the client wrote it; None for token ids and chats.
+    """
+
+    field: str
+    encode: Callable[[], Awaitable[Prompt]]
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The prompts of a request.
+
+    Attributes:
+        listed: they came as a list, be it of one.
+    """
+
+    sources: tuple[Source, ...]
+    listed: bool = False
+
+
+def read_generate_prompts(engine: EnginePort, body: Reader) -> Prompts:
+    """Returns the prompts of a /generate request: `text` or `input_ids`, each one or a list.
 
     Raises:
-        RequestError: both or neither are there, or it is empty, a batch, or no prompt at all.
+        RequestError: both or neither are there, or there is no prompt in them.
     """
     if body.has("text") == body.has("input_ids"):
         if body.has("text"):
             raise body.refuse("input_ids", "text is given too", "send one of the two")
         raise body.refuse("text", "no prompt", "send text (a string) or input_ids (a list of token ids)")
-    if body.has("input_ids"):
-        return "input_ids", _ids(engine, body, "input_ids")
-    if isinstance(body.raw("text"), list):
-        raise body.refuse("text", "a list of prompts", "send one request per prompt")
-    return "text", await _text(engine, body, "text", body.text("text", ""))
+    field = "text" if body.has("text") else "input_ids"
+    value = body.raw(field)
+    if not isinstance(value, list) or (field == "input_ids" and not any(isinstance(item, list) for item in value)):
+        return Prompts((_source(engine, field, value, body),))
+    return _listed(engine, body, field, value)
 
 
-async def read_completion_prompt(engine: EnginePort, body: Reader) -> tuple[str, Prompt]:
-    """Returns the field `prompt` and its token ids; a list of one prompt counts as that prompt.
+def read_completion_prompts(engine: EnginePort, body: Reader) -> Prompts:
+    """Returns the prompts of a completion: a string, a list of token ids, or a list of either.
 
     Raises:
-        RequestError: it is empty, a batch, or no prompt at all.
+        RequestError: there is no prompt in it.
     """
     value = body.raw("prompt")
-    if value is None:
-        raise body.refuse("prompt", "no prompt", "send a string or a list of token ids")
     if isinstance(value, list) and any(isinstance(item, str | list) for item in value):
-        if len(value) > 1:
-            raise body.refuse("prompt", "a list of prompts", "send one request per prompt")
-        value = value[0]
-    if isinstance(value, str):
-        return "prompt", await _text(engine, body, "prompt", value)
-    if not isinstance(value, list):
-        raise body.refuse("prompt", "not a string", "send a string or a list of token ids")
-    return "prompt", _ids(engine, Reader({"prompt": value}), "prompt")
+        return _listed(engine, body, "prompt", value)
+    if value is None or not isinstance(value, str | list):
+        problem = "no prompt" if value is None else "not a string"
+        raise body.refuse("prompt", problem, "send a string or a list of token ids")
+    return Prompts((_source(engine, "prompt", value, body),))
 
 
-def _ids(engine: EnginePort, body: Reader, field: str) -> Prompt:
-    value = body.raw(field)
-    if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
-        raise body.refuse(field, "a list of prompts", "send one request per prompt")
-    ids = body.token_ids(field, engine.model.vocab_size)
-    if not ids:
-        raise body.refuse(field, "the prompt is empty", "send at least one token id")
-    return ids
+def _listed(engine: EnginePort, body: Reader, field: str, values: list[Any]) -> Prompts:
+    if not values:
+        raise body.refuse(field, "the list of prompts is empty", "send at least one prompt")
+    if len(values) > MAX_PROMPTS:
+        raise body.refuse(field, f"{len(values)} prompts are too many", f"send at most {MAX_PROMPTS}")
+    sources = (_source(engine, f"{field}[{index}]", value, body) for index, value in enumerate(values))
+    return Prompts(tuple(sources), listed=True)
 
 
-async def _text(engine: EnginePort, body: Reader, field: str, text: str) -> Prompt:
-    if not text:
-        raise body.refuse(field, "the prompt is empty", "send at least one character")
-    return await _encode(engine, field, text)
+def _source(engine: EnginePort, field: str, value: object, body: Reader) -> Source:
+    reader = Reader({field: value})
+    takes_ids = not field.startswith("text")
+    takes_text = not field.startswith("input_ids")
+
+    async def encode_text() -> Prompt:
+        text = reader.text(field, "")
+        if not text:
+            raise reader.refuse(field, "the prompt is empty", "send at least one character")
+        return await _encode(engine, field, text)
+
+    async def check_ids() -> Prompt:
+        ids = reader.token_ids(field, engine.model.vocab_size)
+        if not ids:
+            raise reader.refuse(field, "the prompt is empty", "send at least one token id")
+        return ids
+
+    if takes_text and (isinstance(value, str) or not takes_ids):
+        return Source(field, encode_text, value if isinstance(value, str) else None)
+    return Source(field, check_ids)
 
 
-async def read_chat_prompt(engine: EnginePort, body: Reader) -> tuple[str, Prompt]:
-    """Returns the field `messages` and the token ids of the rendered chat.
+def read_chat_prompts(engine: EnginePort, body: Reader) -> Prompts:
+    """Returns the one prompt that `messages` make.
 
     Raises:
-        RequestError: a message is malformed or the model's chat template refuses it.
+        RequestError: a message is malformed; encoding it, the model's chat template refuses it.
     """
     messages = body.raw("messages")
     if not isinstance(messages, list) or not messages:
@@ -109,14 +155,18 @@ async def read_chat_prompt(engine: EnginePort, body: Reader) -> tuple[str, Promp
     extra = body.object("chat_template_kwargs")
     add_generation_prompt = body.boolean("add_generation_prompt", True)
     continue_final_message = body.boolean("continue_final_message", False)
-    text = await asyncio.to_thread(
-        engine.tokenizer.render_chat,
-        [{key: value for key, value in message.items() if value is not None} for message in messages],
-        add_generation_prompt=add_generation_prompt,
-        continue_final_message=continue_final_message,
-        extra=extra,
-    )
-    return "messages", await _encode(engine, "messages", text, add_special_tokens=False)
+
+    async def render() -> Prompt:
+        text = await asyncio.to_thread(
+            engine.tokenizer.render_chat,
+            [{key: value for key, value in message.items() if value is not None} for message in messages],
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            extra=extra,
+        )
+        return await _encode(engine, "messages", text, add_special_tokens=False)
+
+    return Prompts((Source("messages", render),))
 
 
 def _check_message(path: str, message: object) -> None:

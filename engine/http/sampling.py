@@ -12,10 +12,11 @@ from ..errors import RequestError
 from ..request import SamplingParams
 from .fields import SAMPLING
 from .port import ModelCard
-from .values import Reader
+from .values import JsonObject, Reader
 
-__all__ = ["RequestedSampling", "read_openai_sampling", "read_sampling"]
+__all__ = ["MAX_COPIES", "RequestedSampling", "read_openai_sampling", "read_sampling"]
 
+MAX_COPIES = 128  # OpenAI's
 _MAX_STOPS = 64
 _MAX_STOP_CHARACTERS = 1024
 _MAX_TEMPERATURE = 100
@@ -32,12 +33,19 @@ class RequestedSampling:
         limit_field: the name of the limit in this request.
         limit_sent: False for a default, which gives way to a long prompt.
         least_field: the name of the least number of tokens.
+        copies: answers per prompt.
     """
 
     params: SamplingParams
     limit_field: str
     limit_sent: bool
     least_field: str
+    copies: int
+
+    def for_copy(self, copy: int) -> RequestedSampling:
+        """Returns what the answer number `copy` (from 0 on) is drawn with: a given seed plus that number."""
+        seed = self.params.seed
+        return self if seed is None or not copy else replace(self, params=replace(self.params, seed=seed + copy))
 
     def fit(self, prompt_tokens: int, model: ModelCard, prompt_field: str) -> SamplingParams:
         """Returns the parameters with a limit that fits the context behind the prompt.
@@ -66,21 +74,40 @@ class RequestedSampling:
         return replace(self.params, max_new_tokens=room if limit is None else min(limit, room))
 
 
-def read_sampling(body: Reader, model: ModelCard) -> RequestedSampling:
-    """Returns what the `sampling_params` of a /generate request ask for.
+def read_sampling(body: Reader, model: ModelCard, prompts: int) -> tuple[RequestedSampling, ...]:
+    """Returns what the `sampling_params` of a /generate request ask for, per prompt: one object for all, or a list.
 
     Raises:
-        RequestError: a field is unknown, not implemented, of the wrong type or out of range.
+        RequestError: a field is unknown, not implemented, of the wrong type or out of range, or a list has not one
+            object per prompt with the same `n` in all.
     """
-    fields = body.object("sampling_params")
-    SAMPLING.check(fields, "sampling_params")
-    reader = Reader(fields, "sampling_params")
+    given = body.raw("sampling_params")
+    if not isinstance(given, list):
+        return (_read_object(body.object("sampling_params"), "sampling_params", model),) * prompts
+    if len(given) != prompts:
+        problem = f"a list of {len(given)} for {prompts} prompts"
+        raise body.refuse("sampling_params", problem, "send one object for all, or one per prompt")
+    places = [(f"sampling_params[{index}]", fields) for index, fields in enumerate(given)]
+    for place, fields in places:
+        if not isinstance(fields, dict):
+            raise RequestError(place, fields, "not a JSON object", "send an object")
+    found = tuple(_read_object(fields, place, model) for place, fields in places)
+    for (place, _), one in zip(places, found, strict=True):
+        if one.copies != found[0].copies:
+            remedy = f"set it to {found[0].copies}, as for the first prompt"
+            raise RequestError(f"{place}.n", one.copies, "all prompts get equally many answers", remedy)
+    return found
+
+
+def _read_object(fields: JsonObject, path: str, model: ModelCard) -> RequestedSampling:
+    SAMPLING.check(fields, path)
+    reader = Reader(fields, path)
     # SGLang takes an absent limit for 128 and a null one for none.
     default = None if "max_new_tokens" in fields else _SGLANG_OUTPUT_TOKENS
     return _read(reader, model, default, "max_new_tokens", "min_new_tokens")
 
 
-def read_openai_sampling(body: Reader, model: ModelCard, *, chat: bool) -> RequestedSampling:
+def read_openai_sampling(body: Reader, model: ModelCard, prompts: int, *, chat: bool) -> tuple[RequestedSampling, ...]:
     """Returns what the sampling fields of an OpenAI request ask for.
 
     Without a limit a chat goes on up to the context length and a completion for 16 tokens, as in OpenAI's
@@ -90,7 +117,7 @@ def read_openai_sampling(body: Reader, model: ModelCard, *, chat: bool) -> Reque
         RequestError: a field is of the wrong type or out of range.
     """
     field = body.first("max_completion_tokens", "max_tokens") if chat else "max_tokens"
-    return _read(body, model, None if chat else _OPENAI_OUTPUT_TOKENS, field, "min_tokens")
+    return (_read(body, model, None if chat else _OPENAI_OUTPUT_TOKENS, field, "min_tokens"),) * prompts
 
 
 def _read(
@@ -120,4 +147,10 @@ def _read(
         skip_special_tokens=reader.boolean("skip_special_tokens", True),
         no_stop_trim=reader.boolean(keep_stop, False),
     )
-    return RequestedSampling(params, reader.name(limit_field), reader.has(limit_field), reader.name(least_field))
+    return RequestedSampling(
+        params,
+        reader.name(limit_field),
+        reader.has(limit_field),
+        reader.name(least_field),
+        copies=reader.whole("n", 1, 1, MAX_COPIES),
+    )

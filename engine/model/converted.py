@@ -1,8 +1,8 @@
 """The cache of converted models: where they lie, which source each belongs to, how a missing one is made.
 
 A converted directory is named by the sha256 of its source and the format number, and holds config.json,
-tokenizer.json with tokenizer_config.json, weights.safetensors and perhaps chat_template.jinja. It appears by rename, so what is there is
-complete. Conversion runs in a child process, because parsing leaves a heap that a worker must not keep. The
+tokenizer.json, tokenizer_config.json, weights.safetensors and perhaps chat_template.jinja. It appears by rename,
+so what is there is complete. Conversion runs in a child process, because parsing leaves a heap that a worker must not keep. The
 cached path costs a few file reads and imports neither numpy nor torch.
 """
 

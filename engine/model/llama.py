@@ -7,7 +7,7 @@ written in the cache's dtype and read back from it, so a worker that receives KV
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,8 +78,12 @@ class Llama:
         self._cos = torch.cat((angles.cos(), angles.cos()), dim=-1).to(dtype)  # [positions, head_dim]
         self._sin = torch.cat((-angles.sin(), angles.sin()), dim=-1).to(dtype)  # sign of rotate_half folded in
 
-    def forward(self, spans: Sequence[TokenSpan], kv: KVCache) -> Tensor:
+    def forward(self, spans: Sequence[TokenSpan], kv: KVCache, tap: Callable[[Tensor], None] | None = None) -> Tensor:
         """Computes the spans, writes their KV and returns the wanted logits.
+
+        Args:
+            tap: called with the states of all tokens, [tokens, hidden], in the order of the spans; `logits` makes
+                logits of any of them.
 
         Returns:
             float32 [spans with logits, vocab], in the order of the spans.
@@ -102,9 +106,13 @@ class Llama:
         for layer, weights in enumerate(self.weights.layers):
             x = x + self._attention(x, weights, kv.slots[layer], spans, masks, cos, sin, target)
             x = x + self._feed_forward(x, weights)
-        if not last:
-            return x.new_empty((0, self.shape.vocab), dtype=torch.float32)
-        rows = F.rms_norm(x[last], (self.shape.hidden,), self.weights.norm, self.shape.rms_eps)
+        if tap is not None:
+            tap(x)
+        return self.logits(x[last]) if last else x.new_empty((0, self.shape.vocab), dtype=torch.float32)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Returns the logits, float32 [rows, vocab], of states [rows, hidden]."""
+        rows = F.rms_norm(states, (self.shape.hidden,), self.weights.norm, self.shape.rms_eps)
         return F.linear(rows, self.weights.lm_head).float()
 
     def _feed_forward(self, x: Tensor, weights: LayerWeights) -> Tensor:

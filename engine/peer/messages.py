@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from ..errors import RemoteProtocolError
 from ..pages import Run, Runs
+from ..request import TokenLogprobs
 from ..transfer.api import EndpointInfo
 
 __all__ = [
@@ -21,6 +22,9 @@ __all__ = [
     "Grant",
     "Hello",
     "Message",
+    "Ping",
+    "Pong",
+    "ProcessId",
     "Refused",
     "check_geometry",
     "check_hello",
@@ -28,7 +32,7 @@ __all__ = [
     "encode_message",
 ]
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 Room = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Count = Annotated[int, Meta(ge=0)]
@@ -46,12 +50,28 @@ class Geometry(msgspec.Struct, frozen=True):
     layout: str = "page_first"
 
 
+class ProcessId(msgspec.Struct, frozen=True):
+    """Which process this is, for others in the same boot and pid namespace (see `identity`).
+
+    Attributes:
+        boot: the kernel's boot id.
+        namespace: inode of the pid namespace.
+        started: start time in clock ticks, from /proc/PID/stat; a pid that is used again has another one.
+    """
+
+    boot: str
+    namespace: int
+    pid: int
+    started: int
+
+
 class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     """First message in both directions.
 
     Attributes:
         address: host:port of the worker's HTTP API; names the worker in metrics.
         epoch: drawn at each start; another epoch at the same address is another process.
+        process: None where it is not known.
     """
 
     role: str
@@ -60,6 +80,7 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     geometry: Geometry
     endpoint: EndpointInfo
     protocol: int = PROTOCOL
+    process: ProcessId | None = None
 
 
 class Refused(msgspec.Struct, frozen=True, tag_field="t", tag="refused"):
@@ -87,11 +108,14 @@ class Grant(msgspec.Struct, frozen=True, tag_field="t", tag="grant"):
         return tuple(Run(start, count) for start, count in self.runs)
 
 
-class Commit(msgspec.Struct, frozen=True, tag_field="t", tag="commit"):
+class Commit(msgspec.Struct, frozen=True, tag_field="t", tag="commit", omit_defaults=True):
     """Prefill to decode: all pages of the room are written.
 
     Attributes:
         writes: data writes that carried them.
+        cached_tokens: of the prompt, not computed for this room because their KV was known.
+        logprobs: those of the first token, when the request asks for them.
+        digest: in check mode the CRC-32 of each granted page, in the grant's order; else empty.
     """
 
     room: Room
@@ -99,6 +123,9 @@ class Commit(msgspec.Struct, frozen=True, tag_field="t", tag="commit"):
     pages: Count
     bytes: Count
     writes: Count
+    cached_tokens: Count = 0
+    logprobs: TokenLogprobs | None = None
+    digest: tuple[Annotated[int, Meta(ge=0, lt=1 << 32)], ...] = ()
 
 
 class Ack(msgspec.Struct, frozen=True, tag_field="t", tag="ack"):
@@ -121,7 +148,29 @@ class Drained(msgspec.Struct, frozen=True, tag_field="t", tag="drained"):
     room: Room
 
 
-Message = Hello | Refused | Grant | Commit | Ack | Abort | Drained
+class Ping(msgspec.Struct, frozen=True, tag_field="t", tag="ping"):
+    """Either way, at intervals: this worker lives.
+
+    Attributes:
+        epoch: the sender's, as in its hello.
+        free_pages: of its staging pool.
+        queue: requests that wait there.
+    """
+
+    epoch: int
+    free_pages: Count
+    queue: Count
+
+
+class Pong(msgspec.Struct, frozen=True, tag_field="t", tag="pong"):
+    """Answer to a ping; the fields are the answering worker's."""
+
+    epoch: int
+    free_pages: Count
+    queue: Count
+
+
+Message = Hello | Refused | Grant | Commit | Ack | Abort | Drained | Ping | Pong
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Message)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import web
 
 from ..errors import RemoteProtocolError
 from ..http.guard import AllowedHosts
 from ..log import record
-from .channel import HEARTBEAT_S, MAX_MESSAGE_BYTES, Channel, PeerListener
+from .channel import CLOSE_S, MAX_MESSAGE_BYTES, Channel, Load, PeerListener, close, no_load
 from .messages import Hello, Message
 from .metadata_routes import add_metadata, refuse_pages
 from .metadata_store import MetadataStore
@@ -58,16 +58,17 @@ class PeerServer:
         *,
         names: Sequence[str] = (),
         metadata: MetadataStore | None = None,
+        load: Callable[[], Load] = no_load,
     ) -> None:
         self._hello = hello
         self._route = route
         self._listener = listener
         self._names = names
+        self._load = load
         self._metadata = MetadataStore() if metadata is None else metadata
         self._channels: dict[str, Channel] = {}
         self._runner: web.AppRunner | None = None
         self._sockets: set[web.WebSocketResponse] = set()
-        self._closing: set[asyncio.Task[None]] = set()
 
     async def start(self, listening: socket.socket) -> None:
         """Serves on a bound socket."""
@@ -102,25 +103,26 @@ class PeerServer:
         return web.json_response(self._route)
 
     async def _accept(self, request: web.Request) -> web.StreamResponse:
-        accepted = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, heartbeat=HEARTBEAT_S, compress=False)
+        accepted = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, timeout=CLOSE_S, compress=False)
         await accepted.prepare(request)
         self._sockets.add(accepted)
         try:
-            channel = await Channel.greet(accepted, self._hello)
+            channel = await Channel.greet(accepted, self._hello, self._load)
             await self._talk(channel)
         except (RemoteProtocolError, ConnectionError) as error:
             record("peer_refused", level=logging.WARNING, remote=request.remote, reason=str(error))
         finally:
             self._sockets.discard(accepted)
-            await accepted.close()
+            await close(accepted)
+            if request.transport is not None:
+                request.transport.abort()  # a peer that was stopped takes nothing any more
         return accepted
 
     async def _talk(self, channel: Channel) -> None:
         peer = channel.hello.address
         if (known := self._channels.get(peer)) is not None:  # the peer lost its end and came back, or was restarted
             self._listener.peer_lost(peer, f"The decode worker at {peer} connected anew.")
-            self._closing.add(closing := asyncio.create_task(known.close()))
-            closing.add_done_callback(self._closing.discard)
+            known.end("it connected anew")
         self._channels[peer] = channel
         reason = "this worker failed to read a message"
         try:

@@ -14,12 +14,15 @@ from dataclasses import dataclass
 
 from ..errors import RequestError
 from .config import WorkerAddress
+from .seeding import asks_for_logprobs, seeded
 
 __all__ = ["ROUTES", "Body", "Room", "draw_room", "is_header_safe", "read_body"]
 
 ROUTES = ("/generate", "/v1/completions", "/v1/chat/completions")
 Room = int | list[int]
 _BOOTSTRAP = ("bootstrap_host", "bootstrap_port", "bootstrap_room")
+_REPLAYED = "replayed_ids"
+_PROMPTS = ("messages", "prompt", "input_ids", "text")
 _SAFE_ID = re.compile(r"[\x21-\x7e]{1,256}")
 
 
@@ -45,6 +48,10 @@ class Body:
         has_rid: whether the client gave any.
         batch: how many prompts or answers need a room each as a list; None for one scalar room.
         is_single: one prompt and one answer, so that workers can number the events.
+        is_repeatable: the same tokens would come again: greedy, or sampled with a seed.
+        has_logprobs: whether prefill's logprobs of the prompt belong into the answer.
+        wants_usage: whether the stream ends with an event for the usage.
+        prompt: the part by which prompts are told alike; any JSON value.
     """
 
     head: bytes
@@ -54,6 +61,27 @@ class Body:
     has_rid: bool
     batch: int | None
     is_single: bool
+    is_repeatable: bool = False
+    has_logprobs: bool = False
+    wants_usage: bool = False
+    prompt: object = None
+
+    @property
+    def may_be_replayed(self) -> bool:
+        """True when another pair can go on behind the events that a client has.
+
+        Those of /generate repeat all logprobs from the first token on, which another pair does not know.
+        """
+        return self.stream and self.is_single and self.is_repeatable and not self.has_logprobs
+
+    def prompt_bytes(self) -> bytes:
+        """Returns the prompt, the first one of a batch, as bytes that begin alike when prompts do."""
+        prompt = self.prompt
+        if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list):
+            prompt = prompt[0]
+        if not isinstance(prompt, str):
+            prompt = json.dumps(prompt, ensure_ascii=False, separators=(",", ":"))
+        return prompt.encode("utf-8", "backslashreplace")
 
     def with_fields(self, fields: Mapping[str, object]) -> bytes:
         """Returns the JSON text with `fields` (none of which it has) at its end."""
@@ -122,13 +150,18 @@ def _parse(raw: bytes) -> tuple[str, dict[str, object]]:
     return text, fields
 
 
-def read_body(route: str, raw: bytes, *, disaggregated: bool) -> Body:
+def read_body(route: str, raw: bytes, *, disaggregated: bool, seed: int | None = None) -> Body:
     """Returns the body of a POST to `route`, ready for our fields.
 
+    Args:
+        seed: given to a single stream that samples without one; None leaves it as it is.
+
     Raises:
-        RequestError: it is no JSON object.
+        RequestError: it is no JSON object, or has a field that is the router's alone.
     """
     text, fields = _parse(raw)
+    if _REPLAYED in fields:
+        raise RequestError(_REPLAYED, fields[_REPLAYED], "set by the router alone", "leave it out")
     rid = fields.get("rid")
     ours = [name for name in _BOOTSTRAP if disaggregated and name in fields]
     if "rid" in fields and not rid:
@@ -138,12 +171,19 @@ def read_body(route: str, raw: bytes, *, disaggregated: bool) -> Body:
             del fields[name]
         text = json.dumps(fields, separators=(",", ":"))
     batch, is_single = _batch(route, fields)
+    stream = fields.get("stream") is True
+    text, is_repeatable = seeded(route, text, fields, seed if stream and is_single else None)
+    options = fields.get("stream_options")
     return Body(
         head=text[:-1].encode(),
-        is_empty=not fields,
-        stream=fields.get("stream") is True,
+        is_empty=text[1:-1].isspace() or len(text) == 2,
+        stream=stream,
         rid=rid if isinstance(rid, str) else "",
         has_rid=bool(rid),
         batch=batch,
         is_single=is_single,
+        is_repeatable=is_repeatable,
+        has_logprobs=route == "/generate" and asks_for_logprobs(fields),
+        wants_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        prompt=next((fields[name] for name in _PROMPTS if name in fields), None),
     )

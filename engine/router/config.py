@@ -11,7 +11,17 @@ from urllib.parse import SplitResult, urlsplit
 
 from ..errors import ConfigError
 
-__all__ = ["HealthConfig", "PolicyName", "RetryConfig", "Role", "RouterConfig", "WorkerAddress", "parse_worker_url"]
+__all__ = [
+    "BreakerConfig",
+    "CacheConfig",
+    "HealthConfig",
+    "PolicyName",
+    "RetryConfig",
+    "Role",
+    "RouterConfig",
+    "WorkerAddress",
+    "parse_worker_url",
+]
 
 _URL_REMEDY = "give a URL such as http://127.0.0.1:30000"
 
@@ -30,6 +40,7 @@ class PolicyName(Enum):
     RANDOM = "random"
     ROUND_ROBIN = "round_robin"
     POWER_OF_TWO = "power_of_two"
+    CACHE_AWARE = "cache_aware"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,10 @@ class HealthConfig:
     Attributes:
         startup_timeout: after it, a worker that was never healthy no longer holds back readiness.
         startup_interval: between polls while a worker starts or is suspected.
+        busy_interval: between polls of a worker that has requests; the two below are for these, too.
+        busy_timeout: the longest wait for their answers.
+        busy_misses: polls in a row without any answer after which the worker is taken for dead and its requests go
+            elsewhere. With these defaults a stopped one is given up within 2.25 s.
     """
 
     interval: float = 5.0
@@ -64,17 +79,22 @@ class HealthConfig:
     success_threshold: int = 2
     startup_timeout: float = 1800.0
     startup_interval: float = 0.1
+    busy_interval: float = 0.25
+    busy_timeout: float = 1.0
+    busy_misses: int = 2
 
 
 @dataclass(frozen=True, slots=True)
 class RetryConfig:
-    """How often a request that failed before its first byte is tried again, and the waits between.
+    """How often a request that failed is tried again, and the waits between.
 
     Attributes:
         max_retries: tries after the first; 0 switches retries off.
+        replay: whether a stream that has begun is continued by another pair.
     """
 
     max_retries: int = 5
+    replay: bool = True
     initial_backoff_ms: int = 50
     max_backoff_ms: int = 30_000
     multiplier: float = 1.5
@@ -88,6 +108,42 @@ class RetryConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerConfig:
+    """When a worker on which requests fail gets none for a while.
+
+    Attributes:
+        failure_threshold: failures within `window` seconds that open its circuit.
+        success_threshold: successes that close a circuit which is tried again.
+        timeout: seconds that it stays open.
+    """
+
+    failure_threshold: int = 10
+    success_threshold: int = 3
+    timeout: float = 60.0
+    window: float = 120.0
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CacheConfig:
+    """How the policy cache_aware weighs a cached prefix against an even load.
+
+    Attributes:
+        threshold: the share of a prompt that must have been on a worker for it to be preferred.
+        balance_abs: requests between the most and the least loaded worker up to which loads count as even...
+        balance_rel: ...or the ratio up to which they do.
+        eviction_interval: seconds between clean-ups of what is remembered.
+        max_tree_size: bytes of prompts remembered for each worker.
+    """
+
+    threshold: float = 0.3
+    balance_abs: int = 64
+    balance_rel: float = 1.5
+    eviction_interval: float = 60.0
+    max_tree_size: int = 67_108_864
+
+
+@dataclass(frozen=True, slots=True)
 class RouterConfig:
     """The router's whole configuration; names follow sglang_router's flags.
 
@@ -95,9 +151,10 @@ class RouterConfig:
         workers: prefill and decode workers, or unified ones; never both.
         port: 0 takes a free one.
         api_key: asked of clients and shown to workers; empty asks nothing and passes the client's key on.
-        admin_api_key: the same for flush and abort; empty falls back to `api_key`.
+        admin_api_key: the same for flush, abort and worker changes; empty falls back to `api_key`.
         max_concurrent_requests: None has no limit.
         max_payload_bytes: the longest request body that is read.
+        shutdown_grace: seconds that open requests may go on, when the router ends and when a worker is removed.
         prometheus_port: a second port with /metrics alone; 0 has none.
     """
 
@@ -115,6 +172,9 @@ class RouterConfig:
     max_payload_bytes: int = 16 << 20
     health: HealthConfig = field(default_factory=HealthConfig)
     retry: RetryConfig = field(default_factory=RetryConfig)
+    breaker: BreakerConfig = field(default_factory=BreakerConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    shutdown_grace: float = 3.0
     log_level: str = "info"
     prometheus_host: str = "127.0.0.1"
     prometheus_port: int = 0

@@ -21,10 +21,12 @@ class Event(NamedTuple):
     Attributes:
         id: the number of its `id:` line; None without a (numeric) one.
         payload: the event without `id:` lines, closed by an empty line.
+        token_ids: what follows the number, as it came: the ids of the tokens that it adds, between commas.
     """
 
     id: int | None
     payload: bytes
+    token_ids: bytes = b""
 
     @property
     def is_done(self) -> bool:
@@ -58,8 +60,10 @@ def _event(block: bytes) -> Event:
         return Event(None, block + b"\n\n")
     if b"id:" in rest:
         rest = _ID_LINE.sub(b"", rest).rstrip(b"\n")
-    digits = line[3:].strip().partition(b" ")[0]  # then the ids of its tokens
-    return Event(int(digits) if digits.isdigit() else None, rest + b"\n\n")
+    digits, _, token_ids = line[3:].strip().partition(b" ")
+    if not digits.isdigit():
+        return Event(None, rest + b"\n\n")
+    return Event(int(digits), rest + b"\n\n", token_ids)
 
 
 class EventCutter:

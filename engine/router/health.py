@@ -1,80 +1,136 @@
-"""Polls every worker's /health and tells the table: quickly while it starts or is in doubt, else at the interval."""
+"""Polls every worker's /health and tells the table: quickly while it starts, is in doubt or has requests.
+
+A worker that has requests and does not answer at all, several times in a row, is given up: what waits for it is ended,
+so that a stopped process holds nobody up. One that answers "not ready" may still finish what it has.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 
 from ..log import record
 from .config import HealthConfig
 from .failure import WorkerError
+from .lifeline import Lifelines
 from .upstream import Upstream
 from .workers import Health, Worker, WorkerTable
 
 __all__ = ["HealthWatch"]
 
 _UNHEALTHY_INTERVAL_S = 0.5
+# A poll that took this much longer than it may shows that this process itself stood still.
+_OWN_DELAY_S = 0.5
+_REFUSED = os.strerror(errno.ECONNREFUSED)
 
 
 class HealthWatch:
-    """One polling task per worker."""
+    """One polling task per worker.
 
-    def __init__(self, table: WorkerTable, config: HealthConfig, upstream: Upstream) -> None:
+    Args:
+        lifelines: cut for workers that are given up.
+    """
+
+    def __init__(self, table: WorkerTable, config: HealthConfig, upstream: Upstream, lifelines: Lifelines) -> None:
         self._table = table
         self._config = config
         self._upstream = upstream
-        self._wake = {worker.url: asyncio.Event() for worker in table.workers}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._lifelines = lifelines
+        self._wake: dict[str, asyncio.Event] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self) -> None:
         """Begins to poll."""
-        self._tasks = [
-            asyncio.create_task(self._watch(worker), name=f"health of {worker.url}") for worker in self._table.workers
-        ]
+        for worker in self._table.workers:
+            self.watch(worker)
 
     async def stop(self) -> None:
         """Ends the polling."""
-        for task in self._tasks:
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    def suspect(self, worker: Worker, reason: str) -> None:
+    def watch(self, worker: Worker) -> None:
+        """Begins to poll one more worker."""
+        self._wake[worker.url] = asyncio.Event()
+        self._tasks[worker.url] = asyncio.create_task(self._watch(worker), name=f"health of {worker.url}")
+
+    def forget(self, worker: Worker) -> None:
+        """Polls a worker no more."""
+        self._wake.pop(worker.url, None)
+        if (task := self._tasks.pop(worker.url, None)) is not None:
+            task.cancel()
+
+    def suspect(self, worker: Worker, reason: str, *, own_fault: bool = True) -> None:
         """Notes that a request broke on `worker`, and asks it at once how it is."""
         before = worker.health
-        self._table.request_failed(worker, reason)
+        self._table.request_failed(worker, reason, own_fault=own_fault)
         self._tell(worker, before)
-        self._wake[worker.url].set()
+        if (wake := self._wake.get(worker.url)) is not None:
+            wake.set()
 
     async def _watch(self, worker: Worker) -> None:
         loop = asyncio.get_running_loop()
         startup_ends = loop.time() + self._config.startup_timeout
-        wake = self._wake[worker.url]
+        wake, misses = self._wake[worker.url], 0
         while True:
             wake.clear()
-            before = worker.health
-            if reason := await self._ask(worker):
-                self._table.poll_failed(worker, reason, startup_over=loop.time() > startup_ends)
-            else:
+            before, is_busy, asked = worker.health, worker.active > 0, loop.time()
+            limit_s = min(self._config.timeout, self._config.busy_timeout) if is_busy else self._config.timeout
+            reason, answered = await self._ask(worker, limit_s)
+            stood_still = loop.time() - asked > limit_s + _OWN_DELAY_S
+            if not reason:
                 self._table.poll_answered(worker)
+            elif not stood_still or answered:
+                self._table.poll_failed(worker, reason, startup_over=loop.time() > startup_ends)
+            if answered or not is_busy:
+                misses = 0
+            elif not stood_still:
+                misses += self._config.busy_misses if reason == _REFUSED else 1
+            if misses >= self._config.busy_misses:
+                self._give_up(worker, reason)
+                misses = 0
             self._tell(worker, before)
+            if not misses:  # else it is asked again at once
+                await self._pause(worker, wake, asked)
+
+    async def _pause(self, worker: Worker, wake: asyncio.Event, asked: float) -> None:
+        """Waits until `worker` is to be asked again; it may get requests meanwhile."""
+        loop = asyncio.get_running_loop()
+        while not wake.is_set():
+            interval = self._interval(worker)
+            if worker.active > 0:
+                interval = min(interval, self._config.busy_interval)
+            left = asked + interval - loop.time()
+            if left <= 0:
+                return
             try:
-                async with asyncio.timeout(self._interval(worker)):
+                async with asyncio.timeout(min(left, self._config.busy_interval)):
                     await wake.wait()
             except TimeoutError:
                 continue
 
-    async def _ask(self, worker: Worker) -> str:
-        """Returns why `worker` is not well, or an empty string."""
+    def _give_up(self, worker: Worker, reason: str) -> None:
+        self._table.given_up(worker, reason)
+        cut = self._lifelines.cut(worker, f"it does not answer {self._config.endpoint} either: {reason}")
+        record("worker given up", worker=worker.url, role=worker.role.value, reason=reason, requests=cut)
+
+    async def _ask(self, worker: Worker, limit_s: float) -> tuple[str, bool]:
+        """Returns why `worker` is not well, or an empty string, and whether it answered at all."""
         try:
             answer = await self._upstream.ask(
                 worker,
                 "GET",
                 self._config.endpoint,
-                limit_s=self._config.timeout,
+                limit_s=limit_s,
                 headers=self._upstream.authorization(""),
             )
         except WorkerError as error:
-            return error.reason
-        return "" if answer.status == 200 else f"{self._config.endpoint} says {answer.status}"
+            return error.reason, False
+        return "" if answer.status == 200 else f"{self._config.endpoint} says {answer.status}", True
 
     def _interval(self, worker: Worker) -> float:
         if worker.health is Health.HEALTHY:

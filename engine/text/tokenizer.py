@@ -7,6 +7,7 @@ layer and the worker call it. jinja2 is imported with the first chat request.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,22 @@ __all__ = ["Tokenizer"]
 _NO_TEMPLATE_REMEDY = (
     "start the worker with --chat-template FILE or send a plain prompt to /generate or /v1/completions"
 )
+
+
+_BYTE_FALLBACK = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+def _byte_letters() -> dict[str, int]:
+    """Returns the byte of each letter that byte-level vocabularies write their tokens with.
+
+    GPT-2's table (bytes_to_unicode): printable Latin-1 stands for itself, the rest for letters from U+0100 on.
+    """
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(0x100 + index): byte for index, byte in enumerate(others)}
+
+
+_BYTE_OF = _byte_letters()
 
 
 class Tokenizer:
@@ -45,6 +62,8 @@ class Tokenizer:
         self._template: ChatTemplate | None = None
         added = backend.get_added_tokens_decoder()
         self._special_ids = frozenset(token for token, entry in added.items() if entry.special)
+        self._added_ids = frozenset(added)
+        self._byte_level = backend.decoder is not None and b"ByteLevel" in backend.decoder.__getstate__()
 
     @classmethod
     def load(
@@ -121,6 +140,25 @@ class Tokenizer:
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Returns the text of `ids`; invalid UTF-8 becomes U+FFFD, ids beyond the vocabulary nothing."""
         return self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
+
+    def token_text(self, token: int) -> str:
+        """Returns the text of one token by itself; broken characters become U+FFFD."""
+        return self.token_bytes(token).decode("utf-8", "replace")
+
+    def token_bytes(self, token: int) -> bytes:
+        """Returns the bytes that one token stands for; nothing for an id beyond the vocabulary."""
+        piece = self._backend.id_to_token(token)
+        if piece is None:
+            return b""
+        if token in self._added_ids:
+            return piece.encode()
+        if self._byte_level:
+            if all(letter in _BYTE_OF for letter in piece):
+                return bytes(_BYTE_OF[letter] for letter in piece)
+            return piece.encode()
+        if match := _BYTE_FALLBACK.fullmatch(piece):
+            return bytes((int(match[1], 16),))
+        return piece.replace("\u2581", " ").encode()  # how SentencePiece writes a blank
 
     def detokenizer(self, skip_special_tokens: bool = True, after: Sequence[int] = ()) -> Detokenizer:
         """Returns a fresh incremental decoder, for tokens that follow the ids `after`."""

@@ -11,6 +11,7 @@ Both ports of an engine listen on all addresses whatever is set. The only file t
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import secrets
 import threading
@@ -24,8 +25,9 @@ from ..mooncake_config import P2P
 from .address import reachable_host
 from .api import EndpointInfo, TransferSettings
 from .plan import Segment, outside
+from .registration import Registration
 from .ticket import WriteTicket
-from .write_queue import WriteQueue
+from .write_queue import LATE, Write, WriteQueue
 
 __all__ = ["MooncakeEndpoint", "Registry", "apply_environment", "mooncake_environment"]
 
@@ -69,8 +71,16 @@ def apply_environment(values: Mapping[str, str], environ: MutableMapping[str, st
 
 
 class _MooncakeLink:
-    def __init__(self, engine: Any, source: tuple[int, int], info: EndpointInfo, settings: TransferSettings) -> None:
+    def __init__(
+        self,
+        engine: Any,
+        source: tuple[int, int],
+        info: EndpointInfo,
+        settings: TransferSettings,
+        registration: Registration | None = None,
+    ) -> None:
         self._engine: Any = engine
+        self._registration = registration
         self._source, self._source_length = source
         self._info = info
         self._settings = settings
@@ -83,9 +93,9 @@ class _MooncakeLink:
         """True from the moment on when `close` was called."""
         return self._queue.closed
 
-    def write(self, segments: Sequence[Segment]) -> WriteTicket:
+    def write(self, segments: Sequence[Segment], not_after: float | None = None) -> WriteTicket:
         """Starts writing; returns at once."""
-        return self._queue.put(segments)
+        return self._queue.put(segments, not_after)
 
     def close(self) -> None:
         """Ends the link after the write that runs: the engine reads its memory until then."""
@@ -103,16 +113,20 @@ class _MooncakeLink:
         self._engine = None
         return True
 
-    def _write(self, segments: Sequence[Segment], ticket: WriteTicket) -> None:
+    def _write(self, write: Write) -> None:
+        segments, ticket = write.segments, write.ticket
         if problem := outside(segments, self._source_length, self._info.length):
             ticket.fail(problem, quiesced=True)
             return
         if not self._met:
-            if problem := self._probe(self._settings.timeout_s):
+            if problem := self._meet():
                 ticket.fail(f"Mooncake's peer {self._info.session} cannot be reached: {problem}", quiesced=True)
                 return
             self._met = True
         for segment in segments:
+            if write.late:  # every earlier segment is complete
+                ticket.fail(LATE, quiesced=True)
+                return
             status = self._write_segment(segment)
             if status != _DONE:
                 what = _WORDS.get(status, f"failed with code {status}")
@@ -143,6 +157,15 @@ class _MooncakeLink:
                 return _RUNNING
             time.sleep(min(max(elapsed * _PAUSE_SHARE, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S))
         return status
+
+    def _meet(self) -> str:
+        """Returns why the peer cannot be reached at first, empty when it can; names the metadata server's part."""
+        problem = self._probe(self._settings.timeout_s)
+        if not problem or self._registration is None:
+            return problem
+        if self._registration.has_come_back(self._info.session):
+            return self._probe(self._settings.timeout_s)
+        return f"{problem}, and {self._registration.whereabouts(self._info.session)}"
 
     def _probe(self, timeout_s: float) -> str:
         """Returns why the peer does not answer, empty when it does.
@@ -216,6 +239,7 @@ class MooncakeEndpoint:
         if code != 0:
             where = f" with the metadata server {registry.server}" if registry else ""
             raise TransferError(f"Mooncake's engine does not start{where} (code {code}).", quiesced=True)
+        self._registration = Registration(registry.server, self._name) if registry else None
         self._region = (0, 0)
         self._links: list[_MooncakeLink] = []
 
@@ -225,6 +249,8 @@ class MooncakeEndpoint:
         if code != 0:
             raise TransferError(f"Mooncake refused to register {length} bytes (code {code}).", quiesced=True)
         self._region = (address, length)
+        if self._registration is not None:
+            self._registration.keep()
 
     def describe(self) -> EndpointInfo:
         """Returns what a peer needs to connect."""
@@ -235,7 +261,7 @@ class MooncakeEndpoint:
         """Opens a link; Mooncake connects with the first write."""
         if info.kind != self.kind:
             raise TransferError(f"The peer's transport is {info.kind}, ours is {self.kind}.", quiesced=True)
-        link = _MooncakeLink(self._engine, self._region, info, self._settings)
+        link = _MooncakeLink(self._engine, self._region, info, self._settings, self._registration)
         self._links.append(link)
         return link
 
@@ -243,14 +269,21 @@ class MooncakeEndpoint:
         """Ends all links and the engine; its ports and threads go with the last reference to it.
 
         An engine that still reads or writes at the hard timeout is left as it is: without its memory it would take
-        the process down.
+        the process down. So is one whose metadata server has gone: it would wait for it three times over, with
+        Python's lock held, to take its entries back.
         """
+        if self._registration is not None:
+            self._registration.close()
         for link in self._links:
             link.close()
         deadline = time.monotonic() + self._settings.hard_timeout_s
         if not all([link.is_still(deadline) for link in self._links]):
             return
         self._links = []
+        if self._registration is not None and not self._registration.is_answered():
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))  # never destroyed, not even at the exit
+            self._engine = None
+            return
         if self._region[1]:
             self._engine.unregister_memory(self._region[0])
             self._region = (0, 0)

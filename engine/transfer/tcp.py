@@ -25,7 +25,7 @@ from .address import reachable_host
 from .api import EndpointInfo, TransferSettings
 from .plan import Segment, outside
 from .ticket import WriteTicket
-from .write_queue import WriteQueue
+from .write_queue import LATE, Write, WriteQueue
 
 __all__ = ["TcpEndpoint"]
 
@@ -103,9 +103,9 @@ class _TcpLink:
         """True from the moment on when `close` was called."""
         return self._queue.closed
 
-    def write(self, segments: Sequence[Segment]) -> WriteTicket:
+    def write(self, segments: Sequence[Segment], not_after: float | None = None) -> WriteTicket:
         """Starts writing; returns at once."""
-        return self._queue.put(segments)
+        return self._queue.put(segments, not_after)
 
     def close(self) -> None:
         """Ends the link; a write that runs fails."""
@@ -132,7 +132,8 @@ class _TcpLink:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, 0))
             connection.close()
 
-    def _write(self, segments: Sequence[Segment], ticket: WriteTicket) -> None:
+    def _write(self, write: Write) -> None:
+        segments, ticket = write.segments, write.ticket
         if problem := outside(segments, len(self._source), self._info.length):
             ticket.fail(problem, quiesced=True)
             return
@@ -144,6 +145,9 @@ class _TcpLink:
                 ticket.fail("the link was closed before the write began", quiesced=True)
                 return
             for segment in segments:
+                if write.late:  # every earlier segment has been answered
+                    ticket.fail(LATE, quiesced=True)
+                    return
                 deadline = time.monotonic() + self._settings.limit_s(segment.length)
                 self._connection.sendall(_HEADER.pack(segment.target, segment.length))
                 untouched = False

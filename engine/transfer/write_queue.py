@@ -1,9 +1,9 @@
-"""The thread behind a link: takes writes in order and settles their tickets, whatever happens."""
+"""A link's writes: taken in order by the threads of a pool, their tickets settled whatever happens."""
 
 from __future__ import annotations
 
 import logging
-import queue
+import math
 import threading
 from collections.abc import Callable, Sequence
 
@@ -11,61 +11,93 @@ from ..log import record
 from .api import TicketState
 from .plan import Segment
 from .ticket import WriteTicket
+from .write_pool import Write, WritePool
 
-__all__ = ["WriteQueue"]
+__all__ = ["LATE", "WriteQueue"]
+
+LATE = "the time was over up to which the peer's pages may be written"
+_CLOSED = "the link was closed before the write began"
+# More than the chunks of all requests that a worker runs at once. Each waiting write holds pages of the source: those
+# run out long before, and then prefill computes no further until some are free again.
+_MOST_WAITING = 4096
 
 
 class WriteQueue:
     """One link's writes.
 
     Args:
-        name: of the thread.
-        execute: makes one write and settles its ticket; called on the thread.
+        pool: whose threads write.
+        name: of the link, for the log.
+        execute: makes one write and settles its ticket; called on a thread of the pool.
+        limit: writes that may wait; one more fails at once, and says why.
     """
 
-    def __init__(self, name: str, execute: Callable[[Sequence[Segment], WriteTicket], None]) -> None:
+    def __init__(
+        self, pool: WritePool, name: str, execute: Callable[[Write], None], limit: int = _MOST_WAITING
+    ) -> None:
+        self._pool = pool
+        self._name = name
         self._execute = execute
-        self._pending: queue.SimpleQueue[tuple[Sequence[Segment], WriteTicket] | None] = queue.SimpleQueue()
-        self._closed = False
-        self._lock = threading.Lock()  # nothing may enter the queue behind the None that ends it
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._limit = limit
+        self._lane = pool.join(self._run)
+        self._shard = self._lane.shard
+        self._closed = threading.Event()
 
     @property
     def closed(self) -> bool:
         """True from the moment on when `close` was called."""
-        return self._closed
+        return self._closed.is_set()
 
-    def put(self, segments: Sequence[Segment]) -> WriteTicket:
+    def wait_closed(self, timeout_s: float) -> bool:
+        """Waits until `close` is called; returns False when it is not within `timeout_s`."""
+        return self._closed.wait(timeout_s)
+
+    def put(self, segments: Sequence[Segment], not_after: float | None = None) -> WriteTicket:
         """Queues a write."""
         ticket = WriteTicket(sum(segment.length for segment in segments))
-        with self._lock:
-            if not self._closed:
-                self._pending.put((tuple(segments), ticket))
+        write = Write(tuple(segments), ticket, math.inf if not_after is None else not_after)
+        with self._shard.lock:
+            if self.closed:
+                problem = "the link is closed"
+            elif len(self._lane.waiting) >= self._limit:
+                problem = f"{self._limit} writes to this peer wait already"
+            else:
+                self._shard.put(self._lane, write)
                 return ticket
-        ticket.fail("the link is closed", quiesced=True)
+        ticket.fail(problem, quiesced=True)
         return ticket
 
     def close(self, interrupt: Callable[[], None] | None = None) -> None:
         """Fails what has not begun and waits for the write that runs; `interrupt` is called to hurry it."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._pending.put(None)
+        with self._shard.lock:
+            first = not self.closed
+            self._closed.set()
+            dropped = self._shard.drop(self._lane)
+        if first:
+            self._pool.leave(self._lane)
         if interrupt is not None:
             interrupt()
-        if self._thread is not threading.current_thread():  # a ticket's callback may close its own link
-            self._thread.join()
+        with self._shard.lock:
+            # A ticket's callback may close its own link.
+            while self._lane.runner not in (None, threading.current_thread()):
+                self._shard.settled.wait()
+        for write in dropped:
+            self._fail(write.ticket, _CLOSED, quiesced=True)
 
-    def _run(self) -> None:
-        while (entry := self._pending.get()) is not None:
-            segments, ticket = entry
-            try:
-                if self._closed:
-                    ticket.fail("the link was closed before the write began", quiesced=True)
-                else:
-                    self._execute(segments, ticket)
-            except Exception as error:  # a bug, in the transport or in a ticket's callback; later writes still count
-                record("write_broke", level=logging.ERROR, link=self._thread.name, error=repr(error))
-                if ticket.state is TicketState.PENDING:
-                    ticket.fail(f"the transport broke: {error!r}", quiesced=False)
+    def _run(self, write: Write) -> None:
+        ticket = write.ticket
+        try:
+            if self.closed:
+                ticket.fail(_CLOSED, quiesced=True)
+            else:
+                self._execute(write)
+        except Exception as error:  # a bug, in the transport or in a ticket's callback; later writes still count
+            record("write_broke", level=logging.ERROR, link=self._name, error=repr(error))
+            if ticket.state is TicketState.PENDING:
+                self._fail(ticket, f"the transport broke: {error!r}", quiesced=False)
+
+    def _fail(self, ticket: WriteTicket, problem: str, *, quiesced: bool) -> None:
+        try:
+            ticket.fail(problem, quiesced=quiesced)
+        except Exception as error:  # in a callback
+            record("write_broke", level=logging.ERROR, link=self._name, error=repr(error))

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from pdpanel.engine.errors import ConfigError
 from pdpanel.engine.model.convert import convert
-from pdpanel.engine.model.converted import ensure_converted, find_converted, index_file, open_converted
+from pdpanel.engine.model.converted import FORMAT, ensure_converted, find_converted, index_file, open_converted
 from pdpanel.engine.model.progress import Progress, no_progress
+from pdpanel.engine.text.tokenizer import Tokenizer
 from safetensors.numpy import load_file
 
 WriteGguf = Callable[..., Path]
@@ -52,6 +53,7 @@ def test_a_conversion_holds_everything_and_its_second_use_starts_no_child(
         "chat_template.jinja",
         "config.json",
         "tokenizer.json",
+        "tokenizer_config.json",
         "weights.safetensors",
     ]
     assert model.chat_template == "{{ messages[0]['content'] }}"
@@ -100,6 +102,17 @@ def test_a_changed_file_is_converted_anew_and_a_copy_is_not(
     assert find_converted(copy, tmp_path) == open_converted(first)
 
 
+def test_transformers_opens_the_directory_as_a_tokenizer(tmp_path: Path, tiny_gguf: Path) -> None:
+    """Load clients and routers count tokens with what /model_info names."""
+    transformers = pytest.importorskip("transformers")
+    directory = convert(tiny_gguf, tmp_path, no_progress)
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(directory), Tokenizer.load(directory / "tokenizer.json")
+    assert theirs.encode("hello world") == ours.encode("hello world")
+    assert (theirs.bos_token_id, theirs.eos_token_id, theirs.model_max_length) == (1, 2, 512)
+    messages = [{"role": "user", "content": "hi"}]
+    assert theirs.apply_chat_template(messages, tokenize=False) == "hi"
+
+
 @pytest.mark.parametrize("damage", ["weights", "tokenizer", "config", "format"])
 def test_a_damaged_conversion_is_made_again(tmp_path: Path, tiny_gguf: Path, damage: str) -> None:
     directory = convert(tiny_gguf, tmp_path, no_progress)
@@ -112,7 +125,7 @@ def test_a_damaged_conversion_is_made_again(tmp_path: Path, tiny_gguf: Path, dam
         (directory / "config.json").write_text('{"format": 1')
     else:
         text = (directory / "config.json").read_text()
-        (directory / "config.json").write_text(text.replace('"format": 1', '"format": 0'))
+        (directory / "config.json").write_text(text.replace(f'"format": {FORMAT}', '"format": 0'))
     assert open_converted(directory) is None
     assert convert(tiny_gguf, tmp_path, no_progress) == directory
     assert open_converted(directory) is not None
@@ -184,7 +197,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(ConfigError, match=r"5 MB are free; .*PDPANEL_CACHE_DIR"):
         convert(tiny_gguf, tmp_path, no_progress)
-    assert not list(tmp_path.glob("converted/*-1*/"))
+    assert not list(tmp_path.glob(f"converted/*-{FORMAT}*/"))
 
 
 def test_a_disk_that_fails_while_writing_leaves_nothing(
@@ -197,7 +210,7 @@ def test_a_disk_that_fails_while_writing_leaves_nothing(
     monkeypatch.setattr("pdpanel.engine.model.convert.write_tensors", fail)
     with pytest.raises(ConfigError, match="No space left on device"):
         convert(tiny_gguf, tmp_path, no_progress)
-    assert not list(tmp_path.glob("converted/*-1*/"))
+    assert not list(tmp_path.glob(f"converted/*-{FORMAT}*/"))
 
 
 def test_an_unreadable_path_is_one_sentence(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ import pytest
 import torch
 from pdpanel.engine.errors import ConfigError
 from pdpanel.engine.model.convert import convert
-from pdpanel.engine.model.converted import find_converted, open_converted
+from pdpanel.engine.model.converted import FORMAT, find_converted, open_converted
 from pdpanel.engine.model.huggingface import HuggingFaceSource
 from pdpanel.engine.model.progress import Progress, no_progress
+from pdpanel.engine.text.tokenizer import Tokenizer
 from safetensors.numpy import load_file, save_file
 
 WriteHf = Callable[..., Path]
@@ -86,6 +87,17 @@ def test_a_named_list_of_templates_has_a_default(tmp_path: Path, write_hf: Write
     assert source.shape.eos_ids == (2, 7)
 
 
+def test_templates_see_the_special_tokens_of_the_directory(tmp_path: Path, write_hf: WriteHf, tiny_model: Any) -> None:
+    directory = write_hf(tmp_path / "m", tiny_model)
+    settings = {"chat_template": "{{ bos_token }}|{{ eos_token }}", "add_bos_token": True, "auto_map": {"x": "y"}}
+    settings |= {"bos_token": {"content": "<s>", "special": True}, "eos_token": "</s>", "pad_token": None}
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
+    model = open_converted(convert(directory, tmp_path / "cache", no_progress))
+    assert model is not None
+    tokenizer = Tokenizer.load(model.tokenizer_json, model.chat_template)
+    assert tokenizer.render_chat([{"role": "user", "content": "hi"}]) == "<s>|</s>"
+
+
 def break_model(directory: Path, how: str) -> None:
     weights = directory / "model.safetensors"
     if how in {"missing", "misshaped", "typed"}:
@@ -130,4 +142,4 @@ def test_what_is_missing_or_damaged_is_named(
     with pytest.raises(ConfigError, match=words) as caught:
         convert(directory, tmp_path / "cache", no_progress)
     assert caught.value.value == str(directory)
-    assert not list((tmp_path / "cache").glob("converted/*-1/"))
+    assert not list((tmp_path / "cache").glob(f"converted/*-{FORMAT}/"))

@@ -95,7 +95,7 @@ def test_the_command_reports_in_json_lines(tmp_path: Path, tiny_gguf: Path) -> N
     assert (done.returncode, done.stderr) == (0, "")
     assert {message["stage"] for message in messages[:-1]} == {"hash", "read", "convert"}
     assert messages[-1] == {
-        "directory": str(next(tmp_path.glob("converted/*-1/"))),
+        "directory": str(next(tmp_path.glob("converted/*-[0-9]/"))),
         "name": "tiny",
         "source": str(tiny_gguf),
         "sha256": hashlib.sha256(tiny_gguf.read_bytes()).hexdigest(),

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pdpanel.engine.router.config import HealthConfig, PolicyName, Role, WorkerAddress, parse_worker_url
-from pdpanel.engine.router.workers import Health, NoWorkerError, Worker, WorkerTable, pick
+from pdpanel.engine.router.policies import pick
+from pdpanel.engine.router.workers import Health, NoWorkerError, Worker, WorkerTable
 
 
 def addresses(prefill: int, decode: int) -> list[WorkerAddress]:

@@ -120,7 +120,7 @@ BAD = [
     ({"text": "x", "sampling_params": {"max_new_tokens": 1_000_000}}, "max_new_tokens"),
     ({"text": "x", "sampling_params": {"temperature": "hot"}}, "temperature"),
     ({"text": "x", "sampling_params": {"frequency_penalty": 1.5}}, "frequency_penalty"),
-    ({"text": "x", "return_logprob": True}, "return_logprob"),
+    ({"text": "x", "return_hidden_states": True}, "return_hidden_states"),
     ({"text": "x", "frobnicate": 1}, "frobnicate"),
     ({"input_ids": [1] * 5000}, "input_ids"),
     ({"input_ids": [999_999]}, "input_ids"),

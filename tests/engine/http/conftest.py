@@ -19,7 +19,7 @@ from pdpanel.engine.http.app import build_app, make_runner
 from pdpanel.engine.http.guard import AllowedHosts
 from pdpanel.engine.http.port import ModelCard
 from pdpanel.engine.metrics import EngineMetrics
-from pdpanel.engine.request import Finish, FinishKind, GenerateRequest, TokenEvent
+from pdpanel.engine.request import Finish, FinishKind, GenerateRequest, Scores, TokenEvent, TokenLogprobs
 from pdpanel.engine.statistics import EngineStatistics, PoolStatistics, TransferStatistics
 from pdpanel.engine.text.tokenizer import Tokenizer
 from prometheus_client import CollectorRegistry
@@ -68,6 +68,7 @@ class FakeEngine:
     refusal: Exception | None = None
     alive: bool = True
     busy_flushes: int = 0
+    spare: int = 1000
     late_finish: bool = False
     requests: list[GenerateRequest] = field(default_factory=list)
     iterators: list[AsyncGenerator[TokenEvent, None]] = field(default_factory=list)
@@ -136,9 +137,26 @@ class FakeEngine:
         for start in range(len(request.replayed_ids), len(ids), step):
             group = tuple(ids[start : start + step])
             is_last = start + step >= len(ids) and not self.late_finish
-            yield TokenEvent(request.rid, group, end if is_last else None, cached_tokens=3)
+            scores = self._scores(request, start, group)
+            yield TokenEvent(request.rid, group, end if is_last else None, cached_tokens=3, scores=scores)
         if self.late_finish:
             yield TokenEvent(request.rid, (), end)
+
+    def _scores(self, request: GenerateRequest, start: int, tokens: tuple[int, ...]) -> Scores | None:
+        """Token i of the output has -i - 1, the prompt's -100 - place; the likeliest others are 0.5 apart."""
+        wanted = request.logprobs
+        if wanted is None:
+            return None
+
+        def score(value: float, token: int) -> TokenLogprobs:
+            top = tuple((value - rank / 2, token + rank) for rank in range(wanted.top))
+            return TokenLogprobs(value, top, tuple((-9.0, named) for named in wanted.token_ids))
+
+        prompt: tuple[TokenLogprobs, ...] = ()
+        if start == 0 and self.config.disaggregation_mode is not Mode.DECODE:
+            places = range(wanted.start + 1, len(request.prompt_ids))
+            prompt = tuple(score(-100.0 - place, request.prompt_ids[place]) for place in places)
+        return Scores(tuple(score(-1.0 - start - i, token) for i, token in enumerate(tokens)), prompt)
 
     def abort(self, rid: str) -> bool:
         self.aborts.append(rid)

@@ -1,0 +1,12 @@
+"""Real workers and routers under attack."""
+
+from __future__ import annotations
+
+import pytest
+from cluster import cluster
+
+
+@pytest.fixture(scope="session")
+def make_cluster(smollm2):
+    """The context manager `cluster(folder, arguments, environ, prefill=, decode=, unified=)`."""
+    return cluster

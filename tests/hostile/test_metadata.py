@@ -1,0 +1,161 @@
+"""Real pairs whose KV finds its way through a metadata server: their own bootstrap server, and etcd in its forms."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster import Cluster
+from metadata_servers import LOCAL, RealHttp, Started, free_port
+from pd_http import get, post
+from pdpanel.panel.metadata.server_commands import etcd_command
+
+ARGUMENTS = ["--max-total-tokens", "512", "--log-level", "warning"]
+PROMPT = list(range(100, 140))  # three pages
+
+pytestmark = pytest.mark.timeout(200)
+
+
+def config(folder: Path, name: str, server: str) -> dict[str, str]:
+    """Writes the file that MOONCAKE_CONFIG_PATH names; returns the variable."""
+    path = folder / f"{name}.json"
+    keys = {"local_hostname": LOCAL, "metadata_server": server, "protocol": "tcp", "device_name": ""}
+    path.write_text(json.dumps(keys))
+    return {"MOONCAKE_CONFIG_PATH": str(path)}
+
+
+def route(made: Cluster) -> None:
+    """Starts a router before the pair of `made`."""
+    prefill, decode = made.processes["prefill"], made.processes["decode"]
+    arguments = ["--pd-disaggregation", "--prefill", prefill.url, str(prefill.bootstrap), "--decode", decode.url]
+    made.spawn("router", "launch_router", arguments, free_port()).wait_ready("/readiness")
+
+
+def transport(made: Cluster, name: str) -> str:
+    return get(made.processes[name].url + "/server_info")["transfer"]["backend"]
+
+
+@pytest.fixture(scope="module")
+def expected(make_cluster, tmp_path_factory: pytest.TempPathFactory) -> list[int]:
+    """What a worker that does both says to PROMPT."""
+    made = Cluster(tmp_path_factory.mktemp("unified"))
+    try:
+        made.worker("unified", "null", ARGUMENTS).wait_ready("/health")
+        body = {"input_ids": PROMPT, "sampling_params": {"temperature": 0, "max_new_tokens": 4}}
+        status, answer = post(made.processes["unified"].url + "/generate", body)
+        assert status == 200, answer
+        return answer["output_ids"]
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def pair(make_cluster, tmp_path: Path) -> Iterator[Cluster]:
+    made = Cluster(tmp_path)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def said(made: Cluster, **changes: Any) -> list[int]:
+    made.wait_idle()
+    return made.generate(PROMPT, temperature=0, max_new_tokens=4, **changes)
+
+
+def test_prefill_registers_with_its_own_bootstrap_server_and_decode_finds_it_there(
+    pair: Cluster, tmp_path: Path, expected: list[int]
+) -> None:
+    port = free_port()
+    url = f"http://{LOCAL}:{port}/metadata"
+    pair.environ = config(tmp_path, "own", url)
+    pair.worker("prefill", "prefill", ARGUMENTS, port).wait_ready("/health")
+    pair.worker("decode", "decode", ARGUMENTS).wait_ready("/health")
+    route(pair)
+    assert {transport(pair, name) for name in ("prefill", "decode")} == {"mooncake"}
+    assert said(pair) == expected
+
+    # The server forgets everything with its process; decode, which goes on, registers again by itself.
+    pair.processes.pop("prefill").stop()
+    prefill = pair.worker("prefill", "prefill", ARGUMENTS, port)
+    assert prefill.popen.poll() is None
+    prefill.wait_ready("/health")
+    router = pair.processes.pop("router")
+    router.stop()
+    route(pair)
+    assert said(pair) == expected
+    assert "registered_again" in pair.processes["decode"].log.read_text()
+    stranger = RealHttp(url)
+    assert stranger.ask("GET", "mooncake/ram/nobody")[0] == 404
+
+
+def test_etcd_as_an_address_alone_and_as_a_list_whose_first_member_is_dead(
+    pair: Cluster, tmp_path: Path, expected: list[int]
+) -> None:
+    """Two ways to write one server; then it goes away: what is linked goes on, a new peer is told why it waits."""
+    started = Started(tmp_path)
+    port, dead, peer_port = free_port(), free_port(), free_port()
+    try:
+        started.server(etcd_command(client_port=port, peer_port=peer_port))
+        pair.environ = config(tmp_path, "bare", f"{LOCAL}:{port}")
+        prefill = pair.worker("prefill", "prefill", ARGUMENTS, free_port())
+        pair.environ = config(tmp_path, "list", f"etcd://{LOCAL}:{dead},{LOCAL}:{port}")
+        decode = pair.worker("decode", "decode", ARGUMENTS)
+        prefill.wait_ready("/health")
+        decode.wait_ready("/health")
+        route(pair)
+        assert {transport(pair, name) for name in ("prefill", "decode")} == {"mooncake"}
+        assert said(pair) == expected
+
+        pair.environ = config(tmp_path, "one", f"etcd://{LOCAL}:{port}")
+        pair.worker("second", "decode", ARGUMENTS).wait_ready("/health")
+        started.processes[0].kill()
+        started.processes[0].wait(10)
+        assert said(pair) == expected, "the link was there already"
+        status, answer = ask_through(pair, "second")
+        assert status >= 500 and f"{LOCAL}:{port}" in answer["error"]["message"], answer
+        assert "metadata server" in answer["error"]["message"]
+
+        started.servers(etcd_command(client_port=port, peer_port=peer_port))
+    finally:
+        started.close()
+
+
+def ask_through(made: Cluster, decode: str) -> tuple[int, Any]:
+    """Sends both halves of one request, as a router does; returns decode's answer."""
+    body = {"input_ids": PROMPT, "sampling_params": {"temperature": 0, "max_new_tokens": 4}, "bootstrap_host": LOCAL}
+    body |= {"bootstrap_port": made.processes["prefill"].bootstrap, "bootstrap_room": free_port()}
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        first = pool.submit(post, made.processes["prefill"].url + "/generate", body)
+        second = post(made.processes[decode].url + "/generate", body)
+        first.result()
+    return second
+
+
+def test_redis_is_refused_before_mooncake_is_touched(tmp_path: Path) -> None:
+    """Its wheel would abort the process."""
+    script = """
+import sys
+from pdpanel.engine.launch_server import main
+code = main(sys.argv[1:])
+print("mooncake" in sys.modules, "mooncake.engine" in sys.modules)
+sys.exit(code)
+"""
+    arguments = ["--model-path", "smollm2-135m-instruct", "--disaggregation-mode", "decode", "--port", str(free_port())]
+    ended = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env=os.environ | config(tmp_path, "redis", "redis://:secret@10.0.0.1:6379"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 2 and ended.stdout == "False False\n"
+    assert "built without Redis" in ended.stderr and "etcd://HOST:2379" in ended.stderr
+    assert "secret" not in ended.stderr and "Traceback" not in ended.stderr

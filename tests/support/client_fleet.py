@@ -1,0 +1,135 @@
+"""One pair of workers behind three routers: the bundled one, sglang-router and its successor smg.
+
+A unified worker beside them is the yardstick: what a router answers must be what the engine answers without any.
+Where a foreign router falls short, SHORTCOMINGS says so, and `Front.expecting` holds the tests to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from cluster import Cluster
+from pd_http import free_port
+
+__all__ = ["FRONTS", "MODEL", "SHORTCOMINGS", "Fleet", "Front", "Shortcoming", "fleet"]
+
+MODEL = "SmolLM2-135M-Instruct"
+FRONTS = ("bundled", "sglang-router", "smg")
+_MODULES = {"sglang-router": "sglang_router.launch_router", "smg": "smg.launch_router"}
+_START_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcoming:
+    """Something that works behind the bundled router and not behind a foreign one.
+
+    Attributes:
+        sentence: what it does instead and why; docs/clients.md has the same words.
+        seen: pattern of how a test meets it, in the text of the error.
+    """
+
+    sentence: str
+    seen: str
+
+
+SHORTCOMINGS: dict[tuple[str, str], Shortcoming] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """A router before the shared pair.
+
+    Attributes:
+        metrics_url: where it serves /metrics.
+    """
+
+    name: str
+    url: str
+    metrics_url: str
+
+    @contextmanager
+    def expecting(self, feature: str) -> Iterator[None]:
+        """Runs checks that a foreign router is known to fail, and fails when it does not fail them as the table says."""
+        known = SHORTCOMINGS.get((self.name, feature))
+        try:
+            yield
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            if known is None or not re.search(known.seen, said, re.DOTALL):
+                raise
+            return
+        assert known is None, f"{self.name} does this now; take it out of SHORTCOMINGS: {known.sentence}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The workers and their routers."""
+
+    cluster: Cluster
+    fronts: dict[str, Front]
+
+    def worker(self, name: str) -> str:
+        """Returns the address of prefill-0, decode-0 or unified-0."""
+        return self.cluster.processes[name].url
+
+
+@contextmanager
+def fleet(folder: Path, arguments: Sequence[str]) -> Iterator[Fleet]:
+    """Starts everything in `folder`; when it ends, no worker may hold a page."""
+    made = Cluster(folder)
+    foreign: list[subprocess.Popen[bytes]] = []
+    try:
+        made.worker("unified-0", "null", arguments)
+        made.start(arguments, prefill=1, decode=1)
+        bundled = made.processes["router"].url
+        fronts = {"bundled": Front("bundled", bundled, bundled + "/metrics")}
+        command = made.processes["router"].popen.args
+        assert isinstance(command, list)
+        workers = command[command.index("--pd-disaggregation") + 1 : command.index("--port")]
+        for name in _MODULES:
+            port, metrics = free_port(), free_port()
+            foreign.append(_start(name, workers, port, metrics, folder / f"{name}.log"))
+            fronts[name] = Front(name, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics}/metrics")
+        for name, process in zip(_MODULES, foreign, strict=True):
+            _wait(fronts[name].url, process, folder / f"{name}.log")
+        yield Fleet(made, fronts)
+        made.wait_idle()
+    finally:
+        for process in foreign:
+            process.terminate()
+        for process in foreign:
+            process.wait(20)
+        made.stop()
+
+
+def _start(name: str, workers: Sequence[str], port: int, metrics: int, log: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", _MODULES[name], "--pd-disaggregation", *workers]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--policy", "round_robin", "--log-level", "warn"]
+    command += ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(metrics)]
+    # One try a request: a test wants the first answer of a worker, and no circuit that a refusal opened.
+    command += ["--disable-retries", "--disable-circuit-breaker"]
+    with log.open("wb") as output:
+        return subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        assert process.poll() is None, log.read_text()
+        with suppress(OSError), urllib.request.urlopen(url + "/readiness", timeout=5) as answer:
+            if json.load(answer)["status"] == "ready":
+                return
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
