@@ -105,6 +105,7 @@ class EngineMetrics:
         self._kv_writes = ours("kv_writes", "Writes that carried KV.", "direction", "peer")
         self._stale = ours("stale_messages", "Messages of the other half that came too late, and were ignored.")
         self._integrity = ours("integrity_errors", "Pages found lost or owned by nobody that lives.")
+        self._late_writes = ours("late_writes", "Pages found written after they had become free (check mode).")
         self._fences = ours("fences_lifted", "Quarantined rooms whose pages are free again.", "why")
         for why in ("drained", "replaced", "dead", "lease"):
             self._fences.labels(why)
@@ -174,6 +175,14 @@ class EngineMetrics:
             self._total.observe(size / _MIB)
             if seconds > 0:
                 self._speed.observe(size / _GIB / seconds)
+
+    def integrity_error(self) -> None:
+        """Counts a request whose pages arrived damaged (check mode)."""
+        self._integrity.inc()
+
+    def late_writes(self, pages: int) -> None:
+        """Counts free pages that somebody wrote into (check mode)."""
+        self._late_writes.inc(pages)
 
     def fence_lifted(self, why: str) -> None:
         """Counts a room whose quarantined pages returned; see `actions.FenceLifted`."""

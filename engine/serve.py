@@ -24,6 +24,7 @@ from .http.app import build_app, make_runner
 from .loading import Loaded, load
 from .log import Stopwatch, record
 from .metrics import EngineMetrics
+from .page_checks import PageChecks, PageDigests
 from .net import port_in_use
 from .peer.client import PeerClient
 from .peer.health import BootstrapHealth
@@ -91,9 +92,24 @@ async def _serve(
     role = config.disaggregation_mode.role
     core = build_core(config, environment, loaded.settings)
     metrics = EngineMetrics(CollectorRegistry(), card.served_name, role)
-    worker = Worker(config, card, loaded.tokenizer, metrics, core, loaded.llama, loaded.kv, loaded.selection)
+    checks = None
+    if environment.check_pages and isinstance(core, DecodeCore):
+        checks = PageChecks(loaded.kv.staging, core.staging, metrics.late_writes)
+    environment.failpoints.announce()
+    worker = Worker(
+        config,
+        card,
+        loaded.tokenizer,
+        metrics,
+        core,
+        loaded.llama,
+        loaded.kv,
+        loaded.selection,
+        environment.failpoints,
+        checks,
+    )
     if isinstance(core, PrefillCore):
-        await _open_bootstrap(worker, core, loaded, bootstrap, metadata)
+        await _open_bootstrap(worker, core, loaded, environment, bootstrap, metadata)
     elif isinstance(core, DecodeCore):
         await _open_exchange(worker, core, loaded, environment)
     worker.start()
@@ -118,12 +134,24 @@ async def _serve(
 
 
 async def _open_bootstrap(
-    worker: Worker, core: PrefillCore, loaded: Loaded, bootstrap: socket.socket | None, metadata: MetadataStore
+    worker: Worker,
+    core: PrefillCore,
+    loaded: Loaded,
+    environment: Environment,
+    bootstrap: socket.socket | None,
+    metadata: MetadataStore,
 ) -> None:
     config = loaded.config
     assert bootstrap is not None and loaded.selection is not None
     exchange = PrefillExchange(
-        core, worker.post, loaded.kv, loaded.selection.endpoint, worker.metrics, loaded.settings.max_segment_bytes
+        core,
+        worker.post,
+        loaded.kv,
+        loaded.selection.endpoint,
+        worker.metrics,
+        loaded.settings.max_segment_bytes,
+        environment.failpoints,
+        _digests(loaded, environment),
     )
     hello = _hello(loaded)
     exchange.server = PeerServer(
@@ -150,6 +178,8 @@ async def _open_exchange(worker: Worker, core: DecodeCore, loaded: Loaded, envir
         worker.metrics,
         vocab_size=loaded.model.shape.vocab,
         process=hello.process,
+        failpoints=environment.failpoints,
+        digests=_digests(loaded, environment),
     )
     exchange.client = client = PeerClient(hello, exchange, exchange.is_awaited, worker.load)
     exchange.health = BootstrapHealth(
@@ -160,6 +190,10 @@ async def _open_exchange(worker: Worker, core: DecodeCore, loaded: Loaded, envir
     )
     worker.exchange = exchange
     await exchange.start()
+
+
+def _digests(loaded: Loaded, environment: Environment) -> PageDigests | None:
+    return PageDigests(loaded.kv.staging) if environment.check_pages else None
 
 
 def _hello(loaded: Loaded) -> Hello:

@@ -24,6 +24,7 @@ from .kv import KVCache
 from .log import record
 from .logprobs import prompt_rows, score, score_blocks, scored_temperature
 from .model.llama import Llama, TokenSpan
+from .page_checks import PageChecks
 from .request import Finish, FinishKind, Scores
 from .sampler import SamplingError, mask_stop_tokens, sample
 from .schedule import Schedule, Span, Step
@@ -107,7 +108,9 @@ class StepLoop:
         kv: KVCache,
         outlet: Outlet,
         observe: Callable[[], EngineStatistics],
+        checks: PageChecks | None = None,
     ) -> None:
+        self._checks = checks
         self.core = core
         self.observed = observe()
         self.generated = 0
@@ -168,7 +171,7 @@ class StepLoop:
             if self.core.actions:
                 self._execute()
             idle = step is None
-            if idle and self._unchecked and now >= next_check:
+            if idle and (self._unchecked or self._checks is not None) and now >= next_check:
                 self._check()
                 next_check = now + _CHECK_S
             if step is not None:
@@ -179,6 +182,8 @@ class StepLoop:
     def _check(self) -> None:
         """Looks for lost pages now that nothing computes; for an idle loop that did nothing since, once is enough."""
         self._unchecked = False
+        if self._checks is not None:  # a late write needs nobody here to do anything
+            self._checks.when_idle()
         for problem in self.core.integrity():
             self.integrity_errors += 1
             record("integrity_error", level=logging.ERROR, problem=problem)
@@ -238,6 +243,8 @@ class StepLoop:
 
     def _execute(self) -> None:
         actions, self.core.actions = self.core.actions, []
+        if self._checks is not None:
+            self._checks.before_actions()
         self.observed = self._observe()
         # First what clients wait for; a listener that has its last token finds the pages free already.
         emits = [action for action in actions if isinstance(action, Emit)]
@@ -253,3 +260,5 @@ class StepLoop:
                 self._kv.import_pages(action.staging, action.slot_page)
             elif not isinstance(action, Emit):
                 self._outlet.send(action)
+        if self._checks is not None:
+            self._checks.after_actions()

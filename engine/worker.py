@@ -23,12 +23,14 @@ from .actions import Action, Emit, ExportPages
 from .config import Mode, ServerConfig
 from .decode_core import DecodeCore
 from .exchange import DecodeExchange, PrefillExchange
+from .failpoints import NO_FAILPOINTS, Failpoints
 from .http.port import ModelCard
 from .kv import KVCache
 from .lifecycle import DECODE, PREFILL, UNIFIED, State
 from .log import record
 from .metrics import EngineMetrics
 from .model.llama import Llama
+from .page_checks import PageChecks
 from .pages import PagePool
 from .prefill_core import PrefillCore
 from .request import Finish, FinishKind, GenerateRequest, TokenEvent
@@ -98,7 +100,11 @@ class Worker:
         llama: Llama,
         kv: KVCache,
         selection: Selection | None,
+        failpoints: Failpoints = NO_FAILPOINTS,
+        checks: PageChecks | None = None,
     ) -> None:
+        self._failpoints = failpoints
+        self._role = config.disaggregation_mode.role
         self.config = config
         self.model = card
         self.tokenizer = tokenizer
@@ -111,7 +117,7 @@ class Worker:
         self._sequences: dict[int, Sequence] = {}
         self._loop = asyncio.get_running_loop()
         self._seeds = random.Random(config.random_seed or None)
-        self._steps = StepLoop(core, llama, kv, self, self._observe)
+        self._steps = StepLoop(core, llama, kv, self, self._observe, checks)
         self._generated: deque[tuple[float, int]] = deque()
         self.dead = ""
 

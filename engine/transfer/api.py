@@ -23,11 +23,11 @@ class EndpointInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a peer reaches an endpoint; travels in the handshake.
 
     Attributes:
-        kind: the transport, "mooncake" or "tcp".
-        session: the transport's own name for the endpoint, host:port.
+        kind: the transport, such as "mooncake" or "tcp".
+        session: the transport's own name for the endpoint, where it has ports host:port.
         base: address of the registered region in the endpoint's process.
         length: bytes of the region.
-        secret: what opens a connection; empty where the transport has no such thing.
+        secret: what opens a connection, or says how; empty where the transport has no such thing.
     """
 
     kind: str
@@ -44,10 +44,14 @@ class TransferSettings:
     Attributes:
         timeout_s: after which a write fails (MC_TRANSFER_TIMEOUT; Mooncake's minimum is 5).
         max_segment_bytes: of one call into a transport.
+        queues: to which links are shared out; 1 serves all peers first come, first served.
+        threads: that write, over all queues; at least one for each.
     """
 
     timeout_s: float = 10.0
     max_segment_bytes: int = 1 << 30
+    queues: int = 4
+    threads: int = 4
 
     def limit_s(self, size: int) -> float:
         """Returns how long a write of `size` bytes may take: the timeout, plus 1 ns a byte as Mooncake counts."""
@@ -129,8 +133,11 @@ class Endpoint(Protocol):
 
     kind: str
 
-    def register(self, address: int, length: int) -> None:
+    def register(self, address: int, length: int, file: int = -1) -> None:
         """Makes [address, address + length) readable for our links and writable for peers; once per endpoint.
+
+        Args:
+            file: descriptor of the `SharedMemory` that the region is; -1 for memory of this process alone.
 
         Raises:
             TransferError: the transport refuses the region.

@@ -27,7 +27,8 @@ from .api import EndpointInfo, TransferSettings
 from .plan import Segment, outside
 from .registration import Registration
 from .ticket import WriteTicket
-from .write_queue import LATE, Write, WriteQueue
+from .write_pool import Write, WritePool
+from .write_queue import LATE, WriteQueue
 
 __all__ = ["MooncakeEndpoint", "Registry", "apply_environment", "mooncake_environment"]
 
@@ -35,6 +36,8 @@ _RUNNING, _DONE, _TIMED_OUT = 0, 1, -2
 _NO_JOBS = (0, -1, (1 << 64) - 1)
 _NOT_STARTED = -1000  # ours
 _LATE_PROBE_S = _GRACE_S = 1.0
+_LOOK_S = 0.05
+_GIVEN_UP = -1001  # ours
 _WORDS = {_RUNNING: "timed out", _TIMED_OUT: "timed out", _NOT_STARTED: "could not be started"}
 # A pause is an eighth of the time that the write has taken already: it ends at most an eighth late, and a slow one
 # is asked a few hundred times a second, where the synchronous call would spin.
@@ -86,7 +89,7 @@ class _MooncakeLink:
         self._settings = settings
         self._met = False
         self._abandoned: list[int] = []
-        self._queue = WriteQueue(f"mooncake {info.session}", self._write)
+        self._queue = WriteQueue(pool, f"mooncake {info.session}", self._write)
 
     @property
     def closed(self) -> bool:
@@ -98,7 +101,7 @@ class _MooncakeLink:
         return self._queue.put(segments, not_after)
 
     def close(self) -> None:
-        """Ends the link after the write that runs: the engine reads its memory until then."""
+        """Ends the link; the write that runs is given up, and not quiet: the engine goes on until it ends it."""
         self._queue.close()
 
     def is_still(self, deadline: float) -> bool:
@@ -128,6 +131,9 @@ class _MooncakeLink:
                 ticket.fail(LATE, quiesced=True)
                 return
             status = self._write_segment(segment)
+            if status == _GIVEN_UP:
+                ticket.fail("the link was closed before the write was complete", quiesced=False)
+                return
             if status != _DONE:
                 what = _WORDS.get(status, f"failed with code {status}")
                 # Earlier segments are complete and later ones never began, but nobody says what this one left in
@@ -155,6 +161,9 @@ class _MooncakeLink:
             if elapsed > limit:
                 self._abandoned.append(job)
                 return _RUNNING
+            if self.closed:
+                self._abandoned.append(job)
+                return _GIVEN_UP
             time.sleep(min(max(elapsed * _PAUSE_SHARE, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S))
         return status
 
@@ -180,7 +189,9 @@ class _MooncakeLink:
             daemon=True,
         )
         probe.start()
-        probe.join(timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while probe.is_alive() and not self.closed and (left := deadline - time.monotonic()) > 0:
+            probe.join(min(left, _LOOK_S))
         if not codes:
             return f"it answered no probe within {timeout_s:g} s"
         return f"it answers no probe (code {codes[0]})" if codes[0] else ""
@@ -240,10 +251,11 @@ class MooncakeEndpoint:
             where = f" with the metadata server {registry.server}" if registry else ""
             raise TransferError(f"Mooncake's engine does not start{where} (code {code}).", quiesced=True)
         self._registration = Registration(registry.server, self._name) if registry else None
+        self._pool = WritePool("mooncake", queues=settings.queues, threads=settings.threads)
         self._region = (0, 0)
         self._links: list[_MooncakeLink] = []
 
-    def register(self, address: int, length: int) -> None:
+    def register(self, address: int, length: int, file: int = -1) -> None:
         """Makes the region known to the engine."""
         code = self._engine.register_memory(address, length)
         if code != 0:
@@ -276,6 +288,7 @@ class MooncakeEndpoint:
             self._registration.close()
         for link in self._links:
             link.close()
+        self._pool.close()
         deadline = time.monotonic() + self._settings.hard_timeout_s
         if not all([link.is_still(deadline) for link in self._links]):
             return

@@ -25,7 +25,8 @@ from .address import reachable_host
 from .api import EndpointInfo, TransferSettings
 from .plan import Segment, outside
 from .ticket import WriteTicket
-from .write_queue import LATE, Write, WriteQueue
+from .write_pool import Write, WritePool
+from .write_queue import LATE, WriteQueue
 
 __all__ = ["TcpEndpoint"]
 
@@ -91,12 +92,12 @@ def _send(connection: socket.socket, data: memoryview, deadline: float) -> None:
 
 
 class _TcpLink:
-    def __init__(self, source: memoryview, info: EndpointInfo, settings: TransferSettings) -> None:
+    def __init__(self, source: memoryview, info: EndpointInfo, settings: TransferSettings, pool: WritePool) -> None:
         self._source = source
         self._info = info
         self._settings = settings
         self._connection: socket.socket | None = None
-        self._queue = WriteQueue(f"tcp {info.session}", self._write)
+        self._queue = WriteQueue(pool, f"tcp {info.session}", self._write)
 
     @property
     def closed(self) -> bool:
@@ -118,8 +119,12 @@ class _TcpLink:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def _connect(self) -> socket.socket:
+        """Connects; the connection is known before, so that closing the link ends this too."""
         host, _, port = self._info.session.rpartition(":")
-        connection = socket.create_connection((host, int(port)), timeout=self._settings.timeout_s)
+        family, _, _, _, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+        connection = self._connection = socket.socket(family, socket.SOCK_STREAM)
+        connection.settimeout(self._settings.timeout_s)
+        connection.connect(address)
         _tune(connection, self._settings.timeout_s)
         connection.sendall(self._info.secret.encode())
         return connection
@@ -139,8 +144,7 @@ class _TcpLink:
             return
         untouched = True
         try:
-            if self._connection is None:
-                self._connection = self._connect()
+            connection = self._connection or self._connect()
             if self.closed:  # while it connected
                 ticket.fail("the link was closed before the write began", quiesced=True)
                 return
@@ -149,11 +153,11 @@ class _TcpLink:
                     ticket.fail(LATE, quiesced=True)
                     return
                 deadline = time.monotonic() + self._settings.limit_s(segment.length)
-                self._connection.sendall(_HEADER.pack(segment.target, segment.length))
+                connection.sendall(_HEADER.pack(segment.target, segment.length))
                 untouched = False
                 payload = self._source[segment.source : segment.source + segment.length]
-                _send(self._connection, payload, deadline)
-                if (status := self._answer(self._connection)) != _ACCEPTED:
+                _send(connection, payload, deadline)
+                if (status := self._answer(connection)) != _ACCEPTED:
                     self._disconnect()
                     said = "it lies outside of its memory" if status == _OUT_OF_RANGE else f"status {status[0]}"
                     ticket.fail(f"{self._info.session} refused {segment}: {said}", quiesced=status == _OUT_OF_RANGE)
@@ -189,6 +193,7 @@ class TcpEndpoint:
         except OSError as error:
             raise TransferError(f"Cannot listen on {host}: {error}", quiesced=True) from None
         self._session = f"{reachable_host(host)}:{self._listener.getsockname()[1]}"
+        self._pool = WritePool("tcp", queues=settings.queues, threads=settings.threads)
         self._region = (0, 0)
         self._memory = memoryview(b"")
         self._links: list[_TcpLink] = []
@@ -198,7 +203,7 @@ class TcpEndpoint:
         self._acceptor = threading.Thread(target=self._accept, name="tcp accept", daemon=True)
         self._acceptor.start()
 
-    def register(self, address: int, length: int) -> None:
+    def register(self, address: int, length: int, file: int = -1) -> None:
         """Makes the region readable for our links and writable for peers."""
         self._region = (address, length)
         self._memory = _memory(address, length)
@@ -211,7 +216,7 @@ class TcpEndpoint:
         """Opens a link; it connects with the first write."""
         if info.kind != self.kind:
             raise TransferError(f"The peer's transport is {info.kind}, ours is {self.kind}.", quiesced=True)
-        link = _TcpLink(self._memory, info, self._settings)
+        link = _TcpLink(self._memory, info, self._settings, self._pool)
         self._links = [*(known for known in self._links if not known.closed), link]
         return link
 
@@ -219,6 +224,7 @@ class TcpEndpoint:
         """Ends links, connections and the listener; their threads are gone when it returns."""
         for link in self._links:
             link.close()
+        self._pool.close()
         self._closed.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)

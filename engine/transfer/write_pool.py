@@ -82,7 +82,7 @@ class Shard:
         self._count += 1
         lane.waiting.append((self._count, write))
         if len(lane.waiting) == 1 and lane.runner is None:
-            self._offer(lane)
+            self._offer(lane, self._idle)
 
     def drop(self, lane: Lane) -> list[Write]:
         """Takes back and returns the lane's writes that have not begun."""
@@ -100,9 +100,9 @@ class Shard:
         for thread in self._threads:
             thread.join()
 
-    def _offer(self, lane: Lane) -> None:
+    def _offer(self, lane: Lane, takers: int) -> None:
         heapq.heappush(self._ready, (lane.waiting[0][0], lane))
-        if len(self._ready) > self._idle and len(self._threads) < self._limit:
+        if len(self._ready) > takers and len(self._threads) < self._limit:
             thread = threading.Thread(target=self._run, name=f"{self._name}.{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -124,7 +124,7 @@ class Shard:
             with self.lock:
                 lane.runner = None
                 if lane.waiting:
-                    self._offer(lane)
+                    self._offer(lane, self._idle + 1)
                 self.settled.notify_all()
 
 

@@ -43,7 +43,7 @@ ROOM = 2**63 - 1
 GOLDEN: list[tuple[Message, str]] = [
     (
         HELLO,
-        "87a174a568656c6c6fa4726f6c65a66465636f6465a761646472657373ab3132372e302e302e313a31a565706f636807"
+        "88a174a568656c6c6fa4726f6c65a66465636f6465a761646472657373ab3132372e302e302e313a31a565706f636807"
         "a867656f6d6574727987a96d6f64656c5f736861a3616263a56474797065a862666c6f61743136a9706167655f73697a65"
         "10a66c61796572731ea86b765f686561647303a8686561645f64696d40a66c61796f7574aa706167655f6669727374"
         "a8656e64706f696e7485a46b696e64a3746370a773657373696f6eab3132372e302e302e313a32a462617365cd1000"
@@ -173,7 +173,7 @@ def test_every_field_of_the_geometry_is_checked() -> None:
 @pytest.mark.parametrize(
     ("theirs", "said"),
     [
-        (prefill(protocol=2), "protocol 2"),
+        (prefill(protocol=3), "protocol 3"),
         (HELLO, "both are decode workers"),
         (msgspec.structs.replace(prefill(), endpoint=EndpointInfo("mooncake", "h:1", 0, 64)), "transport is mooncake"),
     ],

@@ -8,6 +8,7 @@ import pytest
 from pdpanel.engine.transfer import mooncake
 from pdpanel.engine.transfer.api import EndpointInfo, Segment, TicketState, TransferSettings
 from pdpanel.engine.transfer.mooncake import apply_environment, mooncake_environment
+from pdpanel.engine.transfer.write_pool import WritePool
 
 PEER = EndpointInfo("mooncake", "127.0.0.1:1", 4096, 64)
 WRITE = (Segment(0, 0, 8),)
@@ -35,7 +36,8 @@ class ScriptedEngine:
 
 
 def write(engine: ScriptedEngine, timeout_s: float = 5.0) -> tuple[mooncake.WriteTicket, mooncake._MooncakeLink]:
-    link = mooncake._MooncakeLink(engine, (4096, 64), PEER, TransferSettings(timeout_s=timeout_s))
+    pool = WritePool("test", queues=1, threads=1)
+    link = mooncake._MooncakeLink(engine, (4096, 64), PEER, TransferSettings(timeout_s=timeout_s), pool)
     ticket = link.write(WRITE)
     assert ticket.wait(20)
     return ticket, link
