@@ -6,7 +6,7 @@ SETUP = $(or $(BOOT),$(error No Python is installed: install Python 3.11, 3.12 o
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests run test test-full check clean docs/findings.md probe.pyz
+.PHONY: help setup setup-tests run test test-full check clean docs/findings.md docs/life-cycle.md probe.pyz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z./-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ check: setup-tests ## ruff, its format and pyright
 
 docs/findings.md: setup ## the list of what the doctor knows, from its rules
 	@$(VENV)/python -m pdpanel.panel.doctor.findings_doc > $@
+
+docs/life-cycle.md: setup ## the state machines of workers and router, drawn from their tables
+	@$(VENV)/python -m pdpanel.engine.life_cycle_doc > $@
 
 probe.pyz: setup ## one file that makes a dump of a node where nothing is installed
 	@$(VENV)/pdpanel probe --pyz $@

@@ -15,7 +15,7 @@ from .flags import FlagParser, choice, host_names, real, refuse_unknown, whole
 
 __all__ = ["parse_server_arguments"]
 
-TRANSFER_BACKENDS = ("mooncake", "mooncake_tcp", "tcp")
+TRANSFER_BACKENDS = ("mooncake", "mooncake_tcp", "nixl", "shm", "tcp")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _DTYPE_ALIASES = {
     "float": "float32",
@@ -44,7 +44,6 @@ _NEUTRAL: dict[str, tuple[str, ...]] = {
 }
 _NEUTRAL_SWITCHES = (
     "--enable-metrics",
-    "--disable-radix-cache",
     "--disable-cuda-graph",
     "--disable-overlap-schedule",
     "--skip-server-warmup",
@@ -103,6 +102,7 @@ def _build_parser() -> FlagParser:
     number("--max-total-tokens", "places in the KV pool, in tokens", 16)
     number("--chunked-prefill-size", "prompt tokens per step")
     number("--page-size", "tokens per KV page", 1, 1024)
+    add("--disable-radix-cache", action="store_true", help="prefill keeps no KV for later prompts [it does]")
     add(
         "--mem-fraction-static",
         type=real("--mem-fraction-static", 0, above=True, high=1),

@@ -17,8 +17,11 @@ from platformdirs import user_cache_path
 from .errors import ConfigError
 from .failpoints import NO_FAILPOINTS, Failpoints, parse_failpoints
 from .mooncake_config import MooncakeConfig, read_mooncake_config
+from .transfer.faults import FaultPlan, read_fault_plan
 
 __all__ = ["Environment", "Mode", "ServerConfig", "read_environment"]
+
+_MOST_QUEUES, _MOST_THREADS = 64, 256
 
 
 class Mode(Enum):
@@ -42,6 +45,7 @@ class ServerConfig:
         context_length: tokens per request at most; None takes the model's.
         max_total_tokens: places in the KV pool, in tokens.
         num_reserved_decode_tokens: places reserved for the output of each running request.
+        disable_radix_cache: prefill keeps no pages for later prompts; the other workers keep none anyway.
         allowed_hosts: names beside its address under which the worker may be addressed, such as a proxy's.
     """
 
@@ -58,6 +62,7 @@ class ServerConfig:
     max_total_tokens: int = 8192
     chunked_prefill_size: int = 512
     page_size: int = 16
+    disable_radix_cache: bool = False
     mem_fraction_static: float = 0.9
     context_length: int | None = None
     dtype: str = "auto"
@@ -82,6 +87,10 @@ class Environment:
         heartbeat_interval_s: SGLANG_DISAGGREGATION_HEARTBEAT_INTERVAL, between two checks of a bootstrap server.
         heartbeat_max_failures: SGLANG_DISAGGREGATION_HEARTBEAT_MAX_FAILURE, failed checks in a row that lose it.
         mooncake: what the file says that MOONCAKE_CONFIG_PATH names.
+        queue_size: SGLANG_DISAGGREGATION_QUEUE_SIZE, the queues to which prefill's links to its peers are shared out;
+            1 serves all peers first come, first served.
+        thread_pool_size: SGLANG_DISAGGREGATION_THREAD_POOL_SIZE, the threads of all queues together.
+        faulty_transport: PDPANEL_FAULTY_TRANSPORT, which writes go wrong; for tests.
         failpoints: PDPANEL_FAILPOINTS, where this process is to die, stop, wait or fail; for tests.
         check_pages: PDPANEL_CHECK_PAGES, whether the bytes of KV pages are checked; for tests.
         process: the variables themselves; transports put there what their libraries read, and nobody else uses it.
@@ -97,6 +106,9 @@ class Environment:
     process: MutableMapping[str, str]
     heartbeat_interval_s: float = 5.0
     heartbeat_max_failures: int = 2
+    queue_size: int = 4
+    thread_pool_size: int = 4
+    faulty_transport: FaultPlan | None = None
     failpoints: Failpoints = NO_FAILPOINTS
     check_pages: bool = False
 
@@ -125,6 +137,20 @@ def _whole(environ: MutableMapping[str, str], name: str, default: int) -> int:
     return int(text) if text else default
 
 
+def _transfer_threads(environ: MutableMapping[str, str]) -> tuple[int, int]:
+    """Returns queues and threads; SGLang's defaults, and its rule that each queue has a thread."""
+    queue_name, pool_name = "SGLANG_DISAGGREGATION_QUEUE_SIZE", "SGLANG_DISAGGREGATION_THREAD_POOL_SIZE"
+    queues = _whole(environ, queue_name, 4)
+    if not 0 < queues <= _MOST_QUEUES:
+        remedy = f"set 1 to {_MOST_QUEUES}, or unset it"
+        raise ConfigError(queue_name, queues, "not a number of queues", remedy)
+    threads = _whole(environ, pool_name, min(max((os.cpu_count() or 1) // 2 // 8, 4), 12))
+    if not queues <= threads <= _MOST_THREADS:
+        problem = f"gives {queues} queues ({queue_name}) no thread each" if threads < queues else "is too many threads"
+        raise ConfigError(pool_name, threads, problem, f"set {queues} to {_MOST_THREADS}, or fewer queues")
+    return queues, threads
+
+
 def read_environment(environ: MutableMapping[str, str] | None = None) -> Environment:
     """Returns the engine's settings from `environ` (the process's own by default).
 
@@ -133,6 +159,7 @@ def read_environment(environ: MutableMapping[str, str] | None = None) -> Environ
     """
     env = os.environ if environ is None else environ
     cache = env.get("PDPANEL_CACHE_DIR", "")
+    queues, threads = _transfer_threads(env)
     return Environment(
         cache_dir=Path(cache) if cache else user_cache_path("pdpanel"),
         hf_token=env.get("HF_TOKEN", ""),
@@ -143,6 +170,9 @@ def read_environment(environ: MutableMapping[str, str] | None = None) -> Environ
         # SGLang raises smaller values to these floors, too.
         heartbeat_interval_s=max(_seconds(env, "SGLANG_DISAGGREGATION_HEARTBEAT_INTERVAL", 5.0), 2.0),
         heartbeat_max_failures=max(_whole(env, "SGLANG_DISAGGREGATION_HEARTBEAT_MAX_FAILURE", 2), 1),
+        queue_size=queues,
+        thread_pool_size=threads,
+        faulty_transport=read_fault_plan(env.get("PDPANEL_FAULTY_TRANSPORT", "")),
         mooncake=read_mooncake_config(env),
         process=env,
         failpoints=parse_failpoints(env.get("PDPANEL_FAILPOINTS", "")),

@@ -36,6 +36,7 @@ def build_core(
             PagePool(pages),
             bootstrap_timeout_s=environment.bootstrap_timeout_s,
             hard_timeout_s=settings.hard_timeout_s,
+            radix_cache=not config.disable_radix_cache,
         )
     if mode is Mode.DECODE:
         return DecodeCore(

@@ -7,11 +7,14 @@ layer. Memory is touched on first use only. Who owns which page is `pages`' busi
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from .model.shape import ModelShape
 from .pages import Run, Runs
+from .transfer.memory import SharedMemory
 
 __all__ = ["KVCache"]
 
@@ -24,16 +27,31 @@ class KVCache:
         pages: pages in each pool.
         page_size: tokens per page.
         staging: False on workers that never transfer.
+        shared: whether the staging memory is one that other processes of the host can map.
     """
 
-    def __init__(self, shape: ModelShape, *, pages: int, page_size: int, dtype: torch.dtype, staging: bool) -> None:
+    def __init__(
+        self,
+        shape: ModelShape,
+        *,
+        pages: int,
+        page_size: int,
+        dtype: torch.dtype,
+        staging: bool,
+        shared: bool = False,
+    ) -> None:
         self.page_size = page_size
         self.dtype = dtype
         self.slots = torch.empty(
             (shape.layers, 2, shape.kv_heads, pages * page_size, shape.head_dim), dtype=dtype
         )  # [layers, K|V, heads, tokens, dim]
-        self.staging = torch.empty(
-            (pages if staging else 0, shape.layers, 2, shape.kv_heads, page_size, shape.head_dim), dtype=dtype
+        places = (pages if staging else 0, shape.layers, 2, shape.kv_heads, page_size, shape.head_dim)
+        size = math.prod(places) * dtype.itemsize
+        self._shared = SharedMemory(size) if shared and size else None
+        self.staging = (
+            torch.frombuffer(self._shared.map, dtype=dtype).view(places)
+            if self._shared
+            else torch.empty(places, dtype=dtype)
         )  # [pages, layers, K|V, heads, tokens, dim]
 
     @property
@@ -45,6 +63,11 @@ class KVCache:
     def staging_address(self) -> int:
         """Address of the first staging byte, for registration with a transport."""
         return self.staging.data_ptr()
+
+    @property
+    def staging_file(self) -> int:
+        """Descriptor of the file that the staging memory is; -1 when it is this process's alone."""
+        return self._shared.file if self._shared else -1
 
     @property
     def staging_bytes(self) -> int:

@@ -1,7 +1,8 @@
 """`python -m pdpanel.engine.launch_router`: the bundled router as a process.
 
-Listens, says so in one log line ("listening" with the url), and serves until SIGTERM or SIGINT, which end it at once:
-open streams get an error event. Exit code 2 and one sentence for flags that cannot be used.
+Listens, says so in one log line ("listening" with the url), and serves until SIGTERM or SIGINT. Open requests may end
+within --shutdown-grace-period-secs then; what is left gets an error event. Exit code 2 and one sentence for flags that
+cannot be used.
 """
 
 from __future__ import annotations

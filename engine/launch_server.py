@@ -23,6 +23,7 @@ def run(config: ServerConfig) -> int:
 
     configure_logging(config.log_level)
     watch = Stopwatch()
+    environment = read_environment()
     listener = bind_listener("--port", config.host, config.port)
     bootstrap = None
     if config.disaggregation_mode.value == "prefill":
@@ -34,7 +35,7 @@ def run(config: ServerConfig) -> int:
     from .serve import serve
 
     watch.lap("import engine")
-    return serve(config, read_environment(), watch, listener, bootstrap)
+    return serve(config, environment, watch, listener, bootstrap)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,7 +21,7 @@ from .model.store import ResolvedModel, resolve_model
 from .model.weights import load_weights
 from .text.tokenizer import Tokenizer
 from .transfer.api import TransferSettings
-from .transfer.select import Selection, open_endpoint
+from .transfer.select import SHARED_MEMORY, Selection, open_endpoint
 
 __all__ = ["Loaded", "load"]
 
@@ -125,9 +125,10 @@ def load(config: ServerConfig, environment: Environment, watch: Stopwatch) -> Lo
         page_size=config.page_size,
         dtype=_DTYPES[kv_dtype],
         staging=mode is not Mode.UNIFIED,
+        shared=config.disaggregation_transfer_backend in SHARED_MEMORY,
     )
     watch.lap("weights")
-    settings = TransferSettings()
+    settings = TransferSettings(queues=environment.queue_size, threads=environment.thread_pool_size)
     selection = None
     if mode is not Mode.UNIFIED:
         selection = open_endpoint(
@@ -138,8 +139,9 @@ def load(config: ServerConfig, environment: Environment, watch: Stopwatch) -> Lo
             environ=environment.process,
             mooncake=environment.mooncake,
             port=config.port,
+            faults=environment.faulty_transport,
         )
-        selection.endpoint.register(kv.staging_address, kv.staging_bytes)
+        selection.endpoint.register(kv.staging_address, kv.staging_bytes, kv.staging_file)
         record("transport", requested=selection.requested, used=selection.used, notice=selection.notice)
         watch.lap("transport")
     _warm_up(llama, kv)

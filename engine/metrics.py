@@ -53,6 +53,7 @@ _GAUGES = {
     "num_used_tokens": "Token places of the KV pool in use.",
     "token_usage": "Share of the KV pool in use, 0 to 1.",
     "gen_throughput": "Generated tokens per second over the last seconds.",
+    "cache_hit_rate": "Share of the last prompts' tokens that were cached, 0 to 1.",
     "max_total_num_tokens": "Token places of the KV pool.",
     "num_prefill_bootstrap_queue_reqs": "Prefill requests that wait for decode's grant.",
     "num_prefill_inflight_queue_reqs": "Prefill requests whose KV travels.",
@@ -84,7 +85,11 @@ class EngineMetrics:
             name: Gauge(f"sglang:{name}", text, _LABELS, registry=registry).labels(*values)
             for name, text in _GAUGES.items()
         }
-        self._prompt_tokens = counter("prompt_tokens", "Prompt tokens computed.")
+        self._prompt_tokens = counter("prompt_tokens", "Prompt tokens taken in, computed or cached.")
+        # SGLang tells apart where the KV lay; there is one place here.
+        name, text = "sglang:cached_tokens", "Prompt tokens whose KV was cached, and not computed again."
+        cached = Counter(name, text, (*_LABELS, "cache_source"), registry=registry)
+        self._cached_tokens = cached.labels(*values, "device")
         self._generation_tokens = counter("generation_tokens", "Tokens generated.")
         self._requests = counter("num_requests", "Requests accepted.")
         self._aborted = counter("num_aborted_requests", "Requests that were given up.")
@@ -112,10 +117,12 @@ class EngineMetrics:
         self._counted = {"stale": 0, "integrity": 0}
         self._pages = Gauge("pdpanel_pages", "KV pages by state.", ("pool", "state"), registry=registry)
 
-    def tokens(self, prompt: int = 0, generated: int = 0) -> None:
-        """Counts prompt tokens computed and tokens generated here."""
+    def tokens(self, prompt: int = 0, generated: int = 0, cached: int = 0) -> None:
+        """Counts prompt tokens taken in, those of them that were cached, and tokens generated here."""
         if prompt:
             self._prompt_tokens.inc(prompt)
+        if cached:
+            self._cached_tokens.inc(cached)
         if generated:
             self._generation_tokens.inc(generated)
 
@@ -196,6 +203,7 @@ class EngineMetrics:
             "num_used_tokens": now.used_tokens,
             "token_usage": now.used_tokens / now.max_total_tokens if now.max_total_tokens else 0.0,
             "gen_throughput": now.gen_throughput,
+            "cache_hit_rate": now.cache_hit_rate,
             "max_total_num_tokens": now.max_total_tokens,
             "num_prefill_bootstrap_queue_reqs": now.bootstrap_queue,
             "num_prefill_inflight_queue_reqs": now.inflight_queue,
@@ -217,6 +225,7 @@ class EngineMetrics:
         self._pages.labels(pool, "free").set(pages.free)
         self._pages.labels(pool, "held").set(pages.held)
         self._pages.labels(pool, "quarantined").set(pages.quarantined)
+        self._pages.labels(pool, "cached").set(pages.cached)
 
     def render(self) -> bytes:
         """Returns the Prometheus text of everything."""

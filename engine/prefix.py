@@ -187,9 +187,13 @@ class PrefixCache:
         pool: the staging pages of this worker.
         page_size: tokens per page.
         enabled: False gives pages out and keeps none.
+
+    Attributes:
+        hit_rate: share of the last prompts' tokens that were found here, 0 to 1.
     """
 
     def __init__(self, pool: PagePool, page_size: int, *, enabled: bool = True) -> None:
+        self.hit_rate = 0.0
         self._pool = pool
         self._page_size = page_size
         self._enabled = enabled
@@ -211,12 +215,6 @@ class PrefixCache:
     def owners(self) -> frozenset[Owner]:
         """The claims of the cache itself, one a page."""
         return frozenset(Owner.prefix(node.value) for node in self._tree)
-
-    @property
-    def hit_rate(self) -> float:
-        """Share of the last prompts' tokens that were found here, 0 to 1."""
-        tokens = sum(tokens for _, tokens in self._rated)
-        return sum(cached for cached, _ in self._rated) / tokens if tokens else 0.0
 
     def claim(self, owner: Owner, tokens: Sequence[int], reusable: int) -> Claim | None:
         """Gives a request its pages: those of the longest known prefix, and fresh ones for the rest.
@@ -247,8 +245,12 @@ class PrefixCache:
         cached = _runs(node.value for node in path)
         self._pool.share(cached, owner)
         self._paths[owner] = path
-        self._rated.append((len(path) * self._page_size, len(tokens)))
+        self._rate(len(path) * self._page_size, len(tokens))
         return Claim((*cached, *fresh), len(path))
+
+    def _rate(self, cached: int, tokens: int) -> None:
+        self._rated.append((cached, tokens))
+        self.hit_rate = sum(c for c, _ in self._rated) / sum(t for _, t in self._rated)
 
     def release(self, owner: Owner, runs: Runs, complete: Sequence[int] = ()) -> None:
         """Takes a claim's pages back; those whose content is complete are kept for later prompts.

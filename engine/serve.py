@@ -24,8 +24,8 @@ from .http.app import build_app, make_runner
 from .loading import Loaded, load
 from .log import Stopwatch, record
 from .metrics import EngineMetrics
-from .page_checks import PageChecks, PageDigests
 from .net import port_in_use
+from .page_checks import PageChecks, PageDigests
 from .peer.client import PeerClient
 from .peer.health import BootstrapHealth
 from .peer.identity import own_process
@@ -34,6 +34,7 @@ from .peer.metadata_store import MetadataStore
 from .peer.server import PeerServer, topology
 from .peer.stand_in import standing_in
 from .prefill_core import PrefillCore
+from .transfer.address import reachable_host
 from .worker import Worker
 
 __all__ = ["serve"]
@@ -201,7 +202,7 @@ def _hello(loaded: Loaded) -> Hello:
     assert loaded.selection is not None
     return Hello(
         role=config.disaggregation_mode.role,
-        address=f"{config.host}:{config.port}",
+        address=f"{reachable_host(config.host)}:{config.port}",  # on all addresses, every host would have one name
         epoch=secrets.randbits(62),
         geometry=Geometry(
             model_sha=loaded.model.model_sha,

@@ -10,12 +10,18 @@ __all__ = ["EngineStatistics", "PoolStatistics", "TransferStatistics"]
 
 @dataclass(frozen=True, slots=True)
 class PoolStatistics:
-    """Pages of a pool by state; free + held + quarantined = total."""
+    """Pages of a pool by state; free + held + quarantined + cached = total.
+
+    Attributes:
+        held: by requests, those shared with the prefix cache among them.
+        cached: by the prefix cache alone; a request that needs them gets them.
+    """
 
     total: int
     free: int
     held: int
     quarantined: int
+    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,7 @@ class EngineStatistics:
         transfer_queue: decode: pages granted, KV travelling.
         used_tokens: places of the slot pool in use.
         gen_throughput: tokens per second, over the last seconds.
+        cache_hit_rate: share of the last prompts' tokens that were in the prefix cache, 0 to 1.
         staging: None on unified workers.
         stale_messages: of the other half, since the start: too late to matter, and ignored.
         integrity_errors: problems found in the page pools since the start; a bug of ours when it is not 0.
@@ -59,6 +66,7 @@ class EngineStatistics:
     used_tokens: int = 0
     max_total_tokens: int = 0
     gen_throughput: float = 0.0
+    cache_hit_rate: float = 0.0
     slot: PoolStatistics = PoolStatistics(0, 0, 0, 0)
     staging: PoolStatistics | None = None
     stale_messages: int = 0

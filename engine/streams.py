@@ -78,7 +78,13 @@ class Streams:
             if stream is None or stream.ended:
                 continue
             if emit.token_ids or emit.finish:
-                event = TokenEvent(stream.request.rid, emit.token_ids, emit.finish, scores=emit.scores)
+                event = TokenEvent(
+                    stream.request.rid,
+                    emit.token_ids,
+                    emit.finish,
+                    cached_tokens=emit.cached_tokens,
+                    scores=emit.scores,
+                )
                 stream.events.put_nowait(event)
             if emit.finish is not None or emit.end:
                 stream.ended = True

@@ -19,7 +19,7 @@ from collections.abc import Sequence as Many
 from dataclasses import replace
 from functools import partial
 
-from .actions import Action, Emit, ExportPages
+from .actions import Action, Emit, ExportPages, WritePages
 from .config import Mode, ServerConfig
 from .decode_core import DecodeCore
 from .exchange import DecodeExchange, PrefillExchange
@@ -67,8 +67,8 @@ class _RequestMeter:
             else:
                 self._metrics.inter_token((now - self._last) / len(event.token_ids))
             self._last = now
-            prompt = prompt_tokens if first and self._computes_prompt else 0
-            self._metrics.tokens(prompt=prompt, generated=len(event.token_ids))
+            prompt, cached = (prompt_tokens, event.cached_tokens) if first and self._computes_prompt else (0, 0)
+            self._metrics.tokens(prompt=prompt, generated=len(event.token_ids), cached=cached)
         if event.finish is not None and event.finish.kind is FinishKind.ABORT:
             self._aborted = True
 
@@ -104,7 +104,6 @@ class Worker:
         checks: PageChecks | None = None,
     ) -> None:
         self._failpoints = failpoints
-        self._role = config.disaggregation_mode.role
         self.config = config
         self.model = card
         self.tokenizer = tokenizer
@@ -164,15 +163,21 @@ class Worker:
         sequence = self._sequence(stream)
         self._sequences[stream.key] = sequence
         self.metrics.request_started()
+        self._reached(Mode.PREFILL, "prefill.received")
+        self._reached(Mode.DECODE, "decode.received")
         if (finish := sequence.replay_finish()) is not None:  # the earlier try ended just behind its last token
             self._streams.deliver([Emit(stream.key, finish=finish)])
         else:
             self.post(partial(self.core.submit, sequence))
         meter = _RequestMeter(self.metrics, computes_prompt=self.config.disaggregation_mode is not Mode.DECODE)
+        told = False
         try:
             while (event := await stream.events.get()) is not None:
                 meter.take(event, sequence.prefill_tokens)
                 yield event
+                if event.token_ids:
+                    self._reached(Mode.DECODE, "decode.while_streaming" if told else "decode.after_first_token")
+                    told = True
         except asyncio.CancelledError:
             meter.abort()  # its client left; a listener that has enough (a stop string) closes the iterator instead
             raise
@@ -182,6 +187,10 @@ class Worker:
             meter.end()
             self._streams.close(stream)
             self._sequences.pop(stream.key, None)
+
+    def _reached(self, mode: Mode, point: str) -> None:
+        if self.config.disaggregation_mode is mode:
+            self._failpoints.hit(point)
 
     def _sequence(self, stream: Stream) -> Sequence:
         request, sampling = stream.request, stream.request.sampling
@@ -215,14 +224,25 @@ class Worker:
         return bool(streams)
 
     async def flush_cache(self) -> bool:
-        """There is no prefix cache to flush; returns whether the worker is idle, as SGLang's does."""
-        return len(self._streams) == 0
+        """Empties the prefix cache of an idle worker; returns whether it is idle. Only prefill has one."""
+        if len(self._streams):
+            return False
+        if isinstance(core := self.core, PrefillCore):
+            flushed = asyncio.Event()
+
+            def flush(now: float) -> None:
+                core.prefix.flush()
+                self._loop.call_soon_threadsafe(flushed.set)
+
+            self.post(flush)
+            await flushed.wait()
+        return True
 
     def emit(self, emits: Many[Emit]) -> None:
         """Outlet of the step loop."""
         self._loop.call_soon_threadsafe(self._streams.deliver, emits)
 
-    def export(self, action: ExportPages) -> None:
+    def export(self, action: ExportPages | WritePages) -> None:
         """Outlet of the step loop."""
         assert self.exchange is not None
         self.exchange.export(action)
@@ -253,9 +273,9 @@ class Worker:
         )
 
     def load(self) -> tuple[int, int]:
-        """Returns free staging pages and waiting requests, for the pings."""
+        """Returns staging pages that can be had and waiting requests, for the pings."""
         now = self._steps.observed
-        return now.staging.free if now.staging is not None else 0, now.queued
+        return now.staging.free + now.staging.cached if now.staging is not None else 0, now.queued
 
     def _observe(self) -> EngineStatistics:
         """Runs on the step loop's thread, which alone may look into the core."""
@@ -264,7 +284,9 @@ class Worker:
         decode = core if isinstance(core, DecodeCore) else None
         bootstrap = prefill.count(State.AWAIT_GRANT) if prefill else 0
         prealloc = len(decode.awaiting) if decode else 0
-        slot = _pool(schedule.slots)
+        slot, staging = _pool(schedule.slots), None
+        if isinstance(core, PrefillCore | DecodeCore):
+            staging = _pool(core.staging, prefill.prefix.unused if prefill else 0)
         return EngineStatistics(
             running=schedule.running,
             queued=len(schedule.waiting) + bootstrap + prealloc,
@@ -275,7 +297,8 @@ class Worker:
             used_tokens=slot.held * self.config.page_size,
             max_total_tokens=slot.total * self.config.page_size,
             slot=slot,
-            staging=_pool(core.staging) if isinstance(core, PrefillCore | DecodeCore) else None,
+            cache_hit_rate=prefill.prefix.hit_rate if prefill else 0.0,
+            staging=staging,
             stale_messages=core.stale_messages if isinstance(core, PrefillCore | DecodeCore) else 0,
         )
 
@@ -293,6 +316,6 @@ class Worker:
         return (after - before) / (now - then) if now > then else 0.0
 
 
-def _pool(pool: PagePool) -> PoolStatistics:
+def _pool(pool: PagePool, cached: int = 0) -> PoolStatistics:
     pages = pool.statistics()
-    return PoolStatistics(pages.total, pages.free, pages.held, pages.quarantined)
+    return PoolStatistics(pages.total, pages.free, pages.held - cached, pages.quarantined, cached)

@@ -119,7 +119,7 @@ def up(
     ] = None,
     transport: Annotated[
         str | None,
-        typer.Option(help="What carries the KV cache: mooncake, mooncake_tcp or tcp."),
+        typer.Option(help="What carries the KV cache: mooncake, mooncake_tcp, nixl, shm or tcp."),
     ] = None,
     port: Annotated[str | None, typer.Option(metavar="PORT", help="The router's port.")] = None,
     name: Annotated[str | None, typer.Option(help="The run's name.")] = None,

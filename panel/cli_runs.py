@@ -224,16 +224,33 @@ def _as_json(view: RunView) -> dict[str, object]:
         "state": view.state,
         "router_url": view.router_url,
         "processes": [
-            {"name": item.name, "role": item.role, "pid": item.pid, "port": item.port, "state": item.state}
+            {
+                "name": item.name,
+                "role": item.role,
+                "pid": item.pid,
+                "port": item.port,
+                "state": item.state,
+                "restarts": item.restarts,
+                "reason": item.reason,
+            }
             for item in view.processes
         ],
     }
+
+
+def _about(process: ProcessView) -> str:
+    """Returns what a process does, or why it does not; for one that was restarted how often, and why the last time."""
+    if process.state is ProcessState.STARTING and process.stage:
+        return process.stage
+    again = {0: "", 1: "restarted once"}.get(process.restarts, f"restarted {process.restarts} times")
+    why = process.reason if process.state is not ProcessState.READY or not again else f"last: {process.reason}"
+    return "; ".join(part for part in (process.stage, again, why if process.reason else "") if part)
 
 
 def _as_line(process: ProcessView) -> str:
     pid = "-" if process.pid is None else str(process.pid)
     memory = "" if process.rss_bytes is None else f"{process.rss_bytes / 1e6:.0f} MB"
     cpu = "" if process.cpu_percent is None else f"{process.cpu_percent:.0f} %"
-    said = clean_line(process.reason or process.stage)
-    who = f"{process.name:<10} {process.state:<9} pid {pid:<8} port {process.port:<6}"
+    said = clean_line(_about(process))
+    who = f"{process.name:<10} {process.state:<10} pid {pid:<8} port {process.port:<6}"
     return f"{who} {memory:>8} {cpu:>6}  {said}".rstrip()

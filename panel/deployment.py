@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 _MAX_FILE_BYTES = 1 << 20
-Transport = Literal["mooncake", "mooncake_tcp", "nixl", "ascend", "mori", "tcp"]
+Transport = Literal["mooncake", "mooncake_tcp", "nixl", "ascend", "mori", "shm", "tcp"]
 DialectName = Literal["bundled", "sglang", "sglang-legacy", "vllm", "vllm-v0", "vllm-ascend", "rocm-mad"]
 _ROLES = ("prefill", "decode", "unified", "encoder")
 
@@ -85,6 +85,7 @@ class Deployment(Part):
             Mooncake's own.
         nvlink: True carries KV over NVLink between nodes (NVL72).
         modelscope: True fetches models from ModelScope.
+        restart: whether a process that was ready and ends by itself is started again.
         observe: True turns on the metrics that the Observe view needs.
         env: variables for all processes, added to the panel's own environment.
     """
@@ -117,6 +118,7 @@ class Deployment(Part):
     smoke_test: SmokeTestSpec = SmokeTestSpec()
     nvlink: bool = False
     modelscope: bool = False
+    restart: Literal["on-failure", "never"] = "on-failure"
     observe: bool = True
     run: RunSpec = RunSpec()
     env: Env = Field(default_factory=dict)

@@ -23,6 +23,7 @@ __all__ = [
     "ProcessSpec",
     "Readiness",
     "Request",
+    "Restart",
     "Role",
     "decode_plan",
     "encode_plan",
@@ -41,6 +42,16 @@ class Role(StrEnum):
     METADATA = "metadata"
     STORE = "store"
     SUBMIT = "slurm-submit"
+
+
+class Restart(StrEnum):
+    """Whether a process that ends without having been asked to is started again.
+
+    One whose work is over then, such as a job's submission, is not.
+    """
+
+    ON_FAILURE = "on-failure"
+    NEVER = "never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +161,7 @@ class LaunchPlan:
         env: what all processes have in common of their variables; each has it in its own `env` too.
         requests: what shows that it works.
         findings: what the plan noticed.
+        restart: what becomes of processes that end by themselves.
     """
 
     run_name: str
@@ -166,6 +178,7 @@ class LaunchPlan:
     env: Mapping[str, str] = field(default_factory=dict)
     requests: tuple[Request, ...] = ()
     findings: tuple[Finding, ...] = ()
+    restart: Restart = Restart.ON_FAILURE
 
     def process(self, name: str) -> ProcessSpec | None:
         """Returns the process called `name`, None if there is none."""

@@ -15,7 +15,7 @@ from .dialects.dialect import Draft
 from .dialects.placement import Placed, PlacedRouter, PlacedServer, Placement, RunIds, url
 from .dialects.registry import DIALECTS, dialect_of
 from .host_facts import HostFacts
-from .launch import LaunchPlan, ProcessSpec
+from .launch import LaunchPlan, ProcessSpec, Restart
 from .planning.fields import check_fields
 from .planning.hosts import HostTable
 from .planning.node_facts import Nodes
@@ -68,6 +68,7 @@ def plan(deployment: Deployment, host: HostFacts, ids: RunIds | None, nodes: Nod
         env=common,
         requests=draft.requests,
         findings=draft.findings,
+        restart=Restart(deployment.restart),
     )
 
 

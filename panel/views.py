@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .launch import Role
-from .runner.lifecycle import ENDED, ProcessState, RunState
+from .runner.lifecycle import WITHOUT_PROCESS, ProcessState, RunState
 from .runner.state import RunRecord
 
 __all__ = ["ProcessView", "RunView", "to_view"]
@@ -26,7 +26,8 @@ class ProcessView:
         started_at: unix seconds, None before its first start.
         cpu_percent: of its whole group, 100 is one core; None when not known.
         rss_bytes: of its whole group; None when not known.
-        reason: why it crashed, one line.
+        restarts: how often it was started anew.
+        reason: why it ended by itself the last time, one line; a process that was started again keeps it.
         log: its log file, absolute.
     """
 
@@ -81,7 +82,7 @@ def to_view(record: RunRecord, logs: Path) -> RunView:
             ProcessView(
                 name=process.name,
                 role=process.role,
-                pid=None if process.state in ENDED else process.pid,
+                pid=None if process.state in WITHOUT_PROCESS else process.pid,
                 port=process.ports.get("http", 0),
                 state=process.state,
                 stage=process.stage,

@@ -14,7 +14,7 @@ from .fields import ABORT, FLUSH
 from .port import EnginePort
 from .values import Reader
 
-__all__ = ["abort_request", "flush_cache"]
+__all__ = ["abort_request", "flush_cache", "read_abort", "read_flush"]
 
 _LONGEST_WAIT_S = 600.0
 _PAUSE_S = 0.05
@@ -31,7 +31,7 @@ async def flush_cache(engine: EnginePort, request: web.Request) -> web.StreamRes
     FLUSH.check(body)
     if "timeout" in request.query:
         body = {"timeout": _number(request.query["timeout"])}
-    wait_s = Reader(body).number("timeout", 0.0, 0, _LONGEST_WAIT_S)
+    wait_s = read_flush(Reader(body))
     deadline = time.monotonic() + wait_s
     while not await engine.flush_cache():
         if time.monotonic() >= deadline:
@@ -56,10 +56,27 @@ async def abort_request(engine: EnginePort, request: web.Request) -> web.StreamR
     """
     body = await read_object(request)
     ABORT.check(body)
-    reader = Reader(body)
-    rid = reader.text("rid", "", longest=256)
-    if reader.boolean("abort_all", False):
+    rid, everything = read_abort(Reader(body))
+    if everything:
         return json_response({"aborted": engine.abort("")})
     if not rid:
         raise RequestError("rid", rid, "no request named", "send a request's rid, or abort_all = true")
     return json_response({"aborted": engine.abort(rid)})
+
+
+def read_flush(body: Reader) -> float:
+    """Returns how many seconds a flush may wait.
+
+    Raises:
+        RequestError: `timeout` is no number of seconds.
+    """
+    return body.number("timeout", 0.0, 0, _LONGEST_WAIT_S)
+
+
+def read_abort(body: Reader) -> tuple[str, bool]:
+    """Returns which request is given up, empty for none named, and whether all are.
+
+    Raises:
+        RequestError: a field is malformed.
+    """
+    return body.text("rid", "", longest=256), body.boolean("abort_all", False)

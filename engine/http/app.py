@@ -22,6 +22,7 @@ from .body import MAX_BODY_BYTES
 from .generate import generate
 from .guard import AllowedHosts, check_request
 from .openai import chat_completions, completions
+from .openapi import openapi
 from .port import EnginePort
 
 __all__ = ["build_app", "make_runner"]
@@ -43,6 +44,7 @@ _GET_ROUTES: dict[str, _EngineRoute] = {
     "/server_info": info.server_info,
     "/get_server_info": info.server_info,
     "/get_load": info.get_load,
+    "/openapi.json": openapi,
 }
 _POST_ROUTES: dict[str, _EngineRoute] = {
     "/generate": generate,

@@ -12,7 +12,7 @@ from ..config import Mode, ServerConfig
 from ..request import Bootstrap
 from .values import Reader
 
-__all__ = ["read_bootstraps"]
+__all__ = ["read_bootstrap", "read_bootstraps"]
 
 _FIELDS = ("bootstrap_host", "bootstrap_port", "bootstrap_room")
 _FAKE_HOST = "2.2.2.2"
@@ -37,13 +37,20 @@ def read_bootstraps(body: Reader, config: ServerConfig, prompts: int, copies: in
         return (None,) * total
     columns = [_column(body, field, prompts, copies) for field in _FIELDS]
     return tuple(
-        _read(Reader({field: column[index] for field, column in zip(_FIELDS, columns, strict=True)}), config)
+        read_bootstrap(Reader({field: column[index] for field, column in zip(_FIELDS, columns, strict=True)}), config)
         for index in range(total)
     )
 
 
-def _read(reader: Reader, config: ServerConfig) -> Bootstrap:
+def read_bootstrap(reader: Reader, config: ServerConfig) -> Bootstrap:
+    """Returns the meeting place of one answer on a worker that is half of a pair.
+
+    Raises:
+        RequestError: a field is missing, malformed, or asks for what this worker does not do.
+    """
     host = reader.text("bootstrap_host", "")
+    room = reader.whole("bootstrap_room", 0, 0, 2**63 - 1)
+    port = reader.whole("bootstrap_port", config.disaggregation_bootstrap_port, 1, 65535)
     if host == _FAKE_HOST:
         problem = "the bundled engine does not implement SGLang's fake transfer"
         raise reader.refuse("bootstrap_host", problem, _VIA_ROUTER)
@@ -51,7 +58,6 @@ def _read(reader: Reader, config: ServerConfig) -> Bootstrap:
     if not reader.has("bootstrap_room"):
         problem = f"a {config.disaggregation_mode.role} worker needs it"
         raise reader.refuse("bootstrap_room", problem, _VIA_ROUTER)
-    room = reader.whole("bootstrap_room", 0, 0, 2**63 - 1)
     if room == 0:
         raise reader.refuse("bootstrap_room", "room 0 is reserved", f"draw one from 1 to {2**63 - 1}")
     if not host:
@@ -60,7 +66,6 @@ def _read(reader: Reader, config: ServerConfig) -> Bootstrap:
         host = config.host
     if not _HOST.fullmatch(host):
         raise reader.refuse("bootstrap_host", "no host name or address", "send the prefill worker's host")
-    port = reader.whole("bootstrap_port", config.disaggregation_bootstrap_port, 1, 65535)
     return Bootstrap(host, port, room)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "SAMPLING",
     "STREAM_OPTIONS",
     "FieldTable",
+    "allowed_values",
     "shown_name",
 ]
 
@@ -74,6 +75,12 @@ class FieldTable:
         known = sorted((*self.implemented, *self.neutral))
         near = difflib.get_close_matches(field, known, n=1, cutoff=0.75)
         return f"leave it out or, if you mean {near[0]}, name it so" if near else "leave it out"
+
+
+def allowed_values(table: FieldTable, field: str) -> tuple[object, ...] | None:
+    """Returns the values that a known field may have; None for any."""
+    values = table.neutral[field]
+    return None if values is _ANY else values
 
 
 def shown_name(field: str) -> str:

@@ -24,14 +24,24 @@ from .prompt import Prompts
 from .sampling import RequestedSampling
 from .values import Reader
 
-__all__ = ["ATTEMPT_HEADER", "DEADLINE_HEADER", "Intake", "Route", "require_alive", "take"]
+__all__ = [
+    "ATTEMPT_HEADER",
+    "DEADLINE_HEADER",
+    "LONGEST_NAME",
+    "Intake",
+    "Route",
+    "read_common",
+    "require_alive",
+    "take",
+]
 
 ATTEMPT_HEADER = "x-pdpanel-attempt"
 DEADLINE_HEADER = "x-pdpanel-deadline-ms"  # how long the request may still take
 _LONGEST_DEADLINE_MS = 10**10
-_LONGEST_NAME = 256
+LONGEST_NAME = 256
 # SGLang's clients write "default"; its router writes "unknown" for a request that names no model.
 _NO_MODEL_NAMES = frozenset({"", "default", "unknown"})
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -94,8 +104,7 @@ async def take(engine: EnginePort, request: web.Request, route: Route) -> Intake
     body = await read_object(request)
     route.fields.check(body)
     reader = Reader(body)
-    streaming = reader.boolean("stream", False)
-    _check_model(reader, engine.model)
+    streaming = read_common(reader, engine.model)
     attempt = _attempt(request)
     prompts = route.read_prompts(engine, reader)
     samplings = route.read_sampling(reader, engine.model, len(prompts.sources))
@@ -135,6 +144,18 @@ async def take(engine: EnginePort, request: web.Request, route: Route) -> Intake
     return Intake(tuple(requests), copies, prompts, reader, streaming, numbered=bool(attempt) and total == 1)
 
 
+def read_common(body: Reader, model: ModelCard) -> bool:
+    """Checks what all routes share; returns whether the answer is to be a stream.
+
+    Raises:
+        RequestError: a field is malformed, or names another model.
+    """
+    streaming = body.boolean("stream", False)
+    body.token_ids("replayed_ids", model.vocab_size)
+    _check_model(body, model)
+    return streaming
+
+
 def _check_room(engine: EnginePort, total: int) -> None:
     """Refuses a batch as a whole when there is no room for all of it."""
     if total > engine.spare:
@@ -147,9 +168,11 @@ def _rids(body: Reader, made_up: str, total: int) -> tuple[str, ...]:
     given = body.raw("rid")
     if isinstance(given, list) and total > 1:
         if len(given) != total:
-            raise body.refuse("rid", f"a list of {len(given)} for {total} answers", "send one string, or one per answer")
-        return tuple(Reader({"rid": one}).text("rid", made_up, longest=_LONGEST_NAME) or made_up for one in given)
-    return (body.text("rid", "", longest=_LONGEST_NAME) or made_up,) * total
+            raise body.refuse(
+                "rid", f"a list of {len(given)} for {total} answers", "send one string, or one per answer"
+            )
+        return tuple(Reader({"rid": one}).text("rid", made_up, longest=LONGEST_NAME) or made_up for one in given)
+    return (body.text("rid", "", longest=LONGEST_NAME) or made_up,) * total
 
 
 def _replayed(body: Reader, model: ModelCard, *, single: bool) -> tuple[int, ...]:
@@ -199,7 +222,7 @@ def _check_model(body: Reader, model: ModelCard) -> None:
 
 def _attempt(request: web.Request) -> str:
     attempt = request.headers.get(ATTEMPT_HEADER, "")
-    if len(attempt) > _LONGEST_NAME:
-        remedy = f"send at most {_LONGEST_NAME} characters"
+    if len(attempt) > LONGEST_NAME:
+        remedy = f"send at most {LONGEST_NAME} characters"
         raise RequestError(ATTEMPT_HEADER, attempt, "too long", remedy)
     return attempt

@@ -89,9 +89,10 @@ def read_completion_logprobs(body: Reader, model: ModelCard) -> RequestedLogprob
         RequestError: it is no number in range, or `echo` asks for the prompt's as well.
     """
     top = body.whole("logprobs", None, 0, MOST_TOP)
+    echo = body.boolean("echo", False)
     if top is None:
         return None
-    if body.boolean("echo", False):
+    if echo:
         problem = "the bundled engine does not implement it together with echo"
         raise body.refuse("logprobs", problem, "leave one of them out or ask /generate with logprob_start_len = 0")
     return RequestedLogprobs(LogprobParams(top, start=_NO_START))

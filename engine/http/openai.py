@@ -26,7 +26,14 @@ from .sampling import read_openai_sampling
 from .sse import StreamEvent, stream_events
 from .values import Reader
 
-__all__ = ["CHAT_ROUTE", "COMPLETIONS_ROUTE", "chat_completions", "completions", "read_usage_options"]
+__all__ = [
+    "CHAT_ROUTE",
+    "COMPLETIONS_ROUTE",
+    "chat_completions",
+    "completions",
+    "read_stream_options",
+    "read_usage_options",
+]
 
 COMPLETIONS_ROUTE = Route(
     COMPLETIONS,
@@ -76,9 +83,17 @@ def read_usage_options(body: Reader, streaming: bool) -> UsageOptions:
     STREAM_OPTIONS.check(options, "stream_options")
     if not streaming:
         raise body.refuse("stream_options", "stream is not true", "leave it out or set stream to true")
-    reader = Reader(options, "stream_options")
+    return read_stream_options(Reader(options, "stream_options"))
+
+
+def read_stream_options(options: Reader) -> UsageOptions:
+    """Returns what the object `stream_options`, whose fields all exist, asks for.
+
+    Raises:
+        RequestError: a field is malformed.
+    """
     return UsageOptions(
-        at_end=reader.boolean("include_usage", False), always=reader.boolean("continuous_usage_stats", False)
+        at_end=options.boolean("include_usage", False), always=options.boolean("continuous_usage_stats", False)
     )
 
 

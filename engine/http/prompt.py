@@ -13,12 +13,16 @@ from typing import Any
 
 from ..errors import RequestError
 from .port import EnginePort
-from .values import Reader
+from .values import JsonObject, Reader
 
 __all__ = [
+    "MAX_PROMPTS",
+    "ChatOptions",
     "Prompt",
     "Prompts",
     "Source",
+    "message_schema",
+    "read_chat_options",
     "read_chat_prompts",
     "read_completion_prompts",
     "read_generate_prompts",
@@ -27,6 +31,7 @@ __all__ = [
 # Encoding time grows with the text. Natural text has 3 to 5 characters a token; what exceeds this cannot fit.
 _CHARACTERS_PER_TOKEN = 64
 _SHORT_TEXT = 2000
+_LONGEST_NAME = 256
 MAX_PROMPTS = 4096
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _MESSAGE_FIELDS = ("role", "content", "name")
@@ -152,21 +157,62 @@ def read_chat_prompts(engine: EnginePort, body: Reader) -> Prompts:
         raise body.refuse("messages", problem, 'send a list such as [{"role": "user", "content": "Hi"}]')
     for index, message in enumerate(messages):
         _check_message(f"messages[{index}]", message)
-    extra = body.object("chat_template_kwargs")
-    add_generation_prompt = body.boolean("add_generation_prompt", True)
-    continue_final_message = body.boolean("continue_final_message", False)
+    options = read_chat_options(body)
 
     async def render() -> Prompt:
         text = await asyncio.to_thread(
             engine.tokenizer.render_chat,
             [{key: value for key, value in message.items() if value is not None} for message in messages],
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=continue_final_message,
-            extra=extra,
+            add_generation_prompt=options.add_generation_prompt,
+            continue_final_message=options.continue_final_message,
+            extra=options.extra,
         )
         return await _encode(engine, "messages", text, add_special_tokens=False)
 
     return Prompts((Source("messages", render),))
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOptions:
+    """How a chat is rendered; see `Tokenizer.render_chat`."""
+
+    extra: JsonObject
+    add_generation_prompt: bool
+    continue_final_message: bool
+
+
+def read_chat_options(body: Reader) -> ChatOptions:
+    """Returns how the messages are to be rendered.
+
+    Raises:
+        RequestError: a field is malformed.
+    """
+    return ChatOptions(
+        body.object("chat_template_kwargs"),
+        body.boolean("add_generation_prompt", True),
+        body.boolean("continue_final_message", False),
+    )
+
+
+def message_schema() -> dict[str, Any]:
+    """Returns the JSON schema of one message."""
+    part = {
+        "type": "object",
+        "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+        "required": ["type", "text"],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "object",
+        "properties": {
+            "role": {"enum": list(_ROLES)},
+            "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": part}]},
+            "name": {"type": ["string", "null"], "maxLength": _LONGEST_NAME},
+            **{field: {"enum": [None, []]} for field in _NEUTRAL_MESSAGE_FIELDS},
+        },
+        "required": ["role", "content"],
+        "additionalProperties": False,
+    }
 
 
 def _check_message(path: str, message: object) -> None:
@@ -182,7 +228,7 @@ def _check_message(path: str, message: object) -> None:
     if role not in _ROLES:
         raise reader.refuse("role", "no role", f"use one of {', '.join(_ROLES)}")
     if reader.has("name"):
-        reader.text("name", "", longest=256)
+        reader.text("name", "", longest=_LONGEST_NAME)
     _check_content(reader, message.get("content"))
 
 

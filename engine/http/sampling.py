@@ -12,9 +12,9 @@ from ..errors import RequestError
 from ..request import SamplingParams
 from .fields import SAMPLING
 from .port import ModelCard
-from .values import JsonObject, Reader
+from .values import Reader
 
-__all__ = ["MAX_COPIES", "RequestedSampling", "read_openai_sampling", "read_sampling"]
+__all__ = ["MAX_COPIES", "RequestedSampling", "read_openai_sampling", "read_sampling", "read_sampling_object"]
 
 MAX_COPIES = 128  # OpenAI's
 _MAX_STOPS = 64
@@ -83,7 +83,9 @@ def read_sampling(body: Reader, model: ModelCard, prompts: int) -> tuple[Request
     """
     given = body.raw("sampling_params")
     if not isinstance(given, list):
-        return (_read_object(body.object("sampling_params"), "sampling_params", model),) * prompts
+        fields = body.object("sampling_params")
+        SAMPLING.check(fields, "sampling_params")
+        return (read_sampling_object(Reader(fields, "sampling_params"), model),) * prompts
     if len(given) != prompts:
         problem = f"a list of {len(given)} for {prompts} prompts"
         raise body.refuse("sampling_params", problem, "send one object for all, or one per prompt")
@@ -91,7 +93,8 @@ def read_sampling(body: Reader, model: ModelCard, prompts: int) -> tuple[Request
     for place, fields in places:
         if not isinstance(fields, dict):
             raise RequestError(place, fields, "not a JSON object", "send an object")
-    found = tuple(_read_object(fields, place, model) for place, fields in places)
+        SAMPLING.check(fields, place)
+    found = tuple(read_sampling_object(Reader(fields, place), model) for place, fields in places)
     for (place, _), one in zip(places, found, strict=True):
         if one.copies != found[0].copies:
             remedy = f"set it to {found[0].copies}, as for the first prompt"
@@ -99,11 +102,14 @@ def read_sampling(body: Reader, model: ModelCard, prompts: int) -> tuple[Request
     return found
 
 
-def _read_object(fields: JsonObject, path: str, model: ModelCard) -> RequestedSampling:
-    SAMPLING.check(fields, path)
-    reader = Reader(fields, path)
+def read_sampling_object(reader: Reader, model: ModelCard) -> RequestedSampling:
+    """Returns what one object of `sampling_params`, whose fields all exist, asks for.
+
+    Raises:
+        RequestError: a field is of the wrong type or out of range.
+    """
     # SGLang takes an absent limit for 128 and a null one for none.
-    default = None if "max_new_tokens" in fields else _SGLANG_OUTPUT_TOKENS
+    default = None if reader.given("max_new_tokens") else _SGLANG_OUTPUT_TOKENS
     return _read(reader, model, default, "max_new_tokens", "min_new_tokens")
 
 

@@ -39,6 +39,10 @@ class Reader:
         """True when the field is there and not null."""
         return self._body.get(field) is not None
 
+    def given(self, field: str) -> bool:
+        """True when the field is there, be it null."""
+        return field in self._body
+
     def raw(self, field: str) -> Any:
         """Returns the value as it came, None when absent."""
         return self._body.get(field)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import msgspec
@@ -102,6 +103,10 @@ class Grant(msgspec.Struct, frozen=True, tag_field="t", tag="grant"):
     prompt_tokens: Count
     lease_until: float
 
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.lease_until):  # compared with, it would never be over
+            raise ValueError(f"lease_until = {self.lease_until} is no time")
+
     @property
     def pages(self) -> Runs:
         """The granted pages as runs."""
@@ -189,7 +194,7 @@ def decode_message(frame: bytes) -> Message:
     """
     try:
         return _decoder.decode(frame)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # ValueError: a tag that is no UTF-8
         raise RemoteProtocolError(f"The peer sent a message that cannot be read: {error}.") from None
 
 

@@ -5,10 +5,12 @@ No decision about a request is made here; the relay and `info` do that.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -21,8 +23,11 @@ from .config import RouterConfig
 from .failure import answer_for, error_answer
 from .health import HealthWatch
 from .info import Info
+from .lifeline import Lifelines
+from .members import Members
 from .metrics import METRICS_CONTENT_TYPE, RouterMetrics
 from .relay import Relay, respond
+from .tries import Tries
 from .upstream import Upstream
 from .workers import WorkerTable
 
@@ -32,6 +37,8 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # As on the workers: probes and scrapers carry no key.
 _OPEN = frozenset({"/health", "/liveness", "/readiness", "/health_generate", "/metrics"})
 _ADMIN = frozenset({"/flush_cache", "/abort_request"})
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_DRAIN_PAUSE_S = 0.02
 # Clients post this one without a body, and then with any content type or none.
 _BODILESS = frozenset({"/flush_cache"})
 _log = logging.getLogger(__name__)
@@ -54,12 +61,17 @@ class Router:
     def __init__(self, config: RouterConfig, rng: random.Random, *, port: int) -> None:
         self._config = config
         self._allowed = AllowedHosts.of(config.host, port)
-        self.table = WorkerTable(config.workers, config.health, rng)
+        self.table = WorkerTable(
+            config.workers, config.health, rng, breaker=config.breaker, cache=config.cache, clock=time.monotonic
+        )
         self.admission = Admission(config.max_concurrent_requests, config.queue_size, config.queue_timeout)
-        self.metrics = RouterMetrics(self.table, self.admission)
+        self.metrics = RouterMetrics(self.table, self.admission, time.monotonic)
+        lifelines = Lifelines()
         self._upstream = Upstream(config.api_key, config.admin_api_key)
-        self._health = HealthWatch(self.table, config.health, self._upstream)
-        self._relay = Relay(config, self.table, self._health, self._upstream, self.admission, self.metrics, rng)
+        self._health = HealthWatch(self.table, config.health, self._upstream, lifelines)
+        tries = Tries(config, self.table, self._health, self._upstream, lifelines, self.metrics, rng)
+        self._relay = Relay(config, tries, self.admission, self.metrics, rng)
+        self._members = Members(config, self.table, self._health, lifelines)
         self._info = Info(self.table, self._upstream, self.admission)
         self.app = self._make_app()
 
@@ -67,10 +79,19 @@ class Router:
         """Opens the client and begins to poll the workers."""
         await self._upstream.open()
         self._health.start()
+        self._members.start()
+
+    async def drain(self) -> None:
+        """Refuses new requests and waits until the open ones have ended; cancel it when that takes too long."""
+        self._info.draining = True
+        self._relay.drain()
+        while self._relay.open_requests:  # noqa: ASYNC110 (requests come and go in other tasks)
+            await asyncio.sleep(_DRAIN_PAUSE_S)
 
     async def stop(self) -> None:
         """Ends open requests, telling their clients, and closes all connections to workers."""
         await self._relay.stop()
+        await self._members.stop()
         await self._health.stop()
         await self._upstream.close()
 
@@ -90,10 +111,13 @@ class Router:
         get("/readiness", info.readiness)
         get("/health_generate", info.readiness)
         get("/workers", info.workers)
+        post("/workers", self._members.add)
+        get("/workers/{name:.+}", info.worker)
+        app.router.add_delete("/workers/{name:.+}", self._members.remove)
         get("/server_info", info.server_info)
         get("/get_server_info", info.server_info)
         get("/get_loads", info.loads)
-        for route in ("/v1/models", "/model_info", "/get_model_info"):
+        for route in ("/v1/models", "/v1/models/{name:.+}", "/model_info", "/get_model_info"):
             get(route, info.from_one)
         get("/metrics", self._metrics)
         post("/flush_cache", self._flush)
@@ -104,7 +128,7 @@ class Router:
     async def _check(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Refuses what a web page of somebody else, or a client without the key, sends; errors get OpenAI's shape."""
         content_type = _joined(request, "Content-Type")
-        if request.path in _BODILESS and not request.can_read_body:
+        if (request.path in _BODILESS or request.method == "DELETE") and not request.can_read_body:
             content_type = "application/json"
         refusal = check_request(
             _joined(request, "Host"),
@@ -139,7 +163,7 @@ class Router:
 
     def _may(self, request: web.Request) -> bool:
         key = self._config.api_key
-        if request.path in _ADMIN:
+        if request.path in _ADMIN or (request.path.startswith("/workers") and request.method not in _READING):
             key = self._config.admin_api_key or key
         if not key:
             return True

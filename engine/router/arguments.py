@@ -12,13 +12,23 @@ from collections.abc import Callable, Sequence
 
 from ..errors import ConfigError
 from ..flags import FlagParser, real, refuse_unknown, whole
-from .config import HealthConfig, PolicyName, RetryConfig, Role, RouterConfig, WorkerAddress, parse_worker_url
+from .config import (
+    BreakerConfig,
+    CacheConfig,
+    HealthConfig,
+    PolicyName,
+    RetryConfig,
+    Role,
+    RouterConfig,
+    WorkerAddress,
+    parse_worker_url,
+)
 
 __all__ = ["parse_router_arguments"]
 
 _LEVELS = {"debug": "debug", "info": "info", "warn": "warning", "warning": "warning", "error": "error"}
 _POLICIES = {policy.value: policy for policy in PolicyName}
-_FOREIGN_POLICIES = {"cache_aware", "manual", "bucket"}
+_FOREIGN_POLICIES = {"manual", "bucket"}
 
 
 def _policy(flag: str) -> Callable[[str], PolicyName]:
@@ -46,6 +56,7 @@ def _build_parser() -> FlagParser:
     )
     add = parser.add_argument
     router, health, retry = RouterConfig(()), HealthConfig(), RetryConfig()
+    breaker, cache = BreakerConfig(), CacheConfig()
 
     def number(flag: str, default: int, text: str, low: int = 0, high: int | None = None) -> None:
         add(flag, type=whole(flag, low, high), default=default, metavar="N", help=f"{text} [{default}]")
@@ -71,14 +82,14 @@ def _build_parser() -> FlagParser:
     add("--host", default=router.host, help="address to listen on [127.0.0.1: reached from this host alone]")
     number("--port", router.port, "port to listen on; 0 takes a free one", 0, 65535)
     add("--api-key", default="", metavar="KEY", help="asked of clients and shown to workers")
-    add("--admin-api-key", default="", metavar="KEY", help="the same for flush and abort [--api-key]")
+    add("--admin-api-key", default="", metavar="KEY", help="the same for flush, abort and workers [--api-key]")
     seconds("--request-timeout-secs", router.request_timeout, "a request's time, retries and waiting included")
     flag = "--max-concurrent-requests"
     add(flag, type=whole(flag, -1), default=-1, metavar="N", help="requests served at once; -1 has no limit [-1]")
     number("--queue-size", router.queue_size, "requests that may wait; more are refused with 503")
     seconds("--queue-timeout-secs", router.queue_timeout, "longest wait in that queue")
     number("--max-payload-size", router.max_payload_bytes, "longest request body in bytes", 1)
-    number("--retry-max-retries", retry.max_retries, "tries after the first, before any byte is sent")
+    number("--retry-max-retries", retry.max_retries, "tries after the first, those behind sent tokens included")
     number("--retry-initial-backoff-ms", retry.initial_backoff_ms, "wait before the first retry")
     number("--retry-max-backoff-ms", retry.max_backoff_ms, "longest wait before a retry")
     for flag, default, low, high in (
@@ -87,8 +98,31 @@ def _build_parser() -> FlagParser:
     ):
         add(flag, type=real(flag, low, high=high), default=default, metavar="F", help=f"[{default}]")
     add("--disable-retries", action="store_true", help="the same as --retry-max-retries 0")
-    add("--disable-circuit-breaker", action="store_true", help="accepted: there is none")
-    seconds("--health-check-interval-secs", health.interval, "between polls of a healthy worker")
+    add("--disable-replay", action="store_true", help="end a stream that breaks, instead of going on elsewhere")
+    number("--cb-failure-threshold", breaker.failure_threshold, "failures that keep requests off a worker", 1)
+    number("--cb-success-threshold", breaker.success_threshold, "successes that end its probation", 1)
+    seconds("--cb-timeout-duration-secs", breaker.timeout, "how long it gets none, before its probation")
+    seconds("--cb-window-duration-secs", breaker.window, "the time within which the failures count")
+    add("--disable-circuit-breaker", action="store_true", help="failures keep no requests off a worker")
+    add(
+        "--cache-threshold",
+        type=real("--cache-threshold", 0, high=1),
+        default=cache.threshold,
+        metavar="F",
+        help=f"cache_aware: share of a prompt that a worker must have seen [{cache.threshold}]",
+    )
+    number("--balance-abs-threshold", cache.balance_abs, "cache_aware: loads that differ by this are even")
+    add(
+        "--balance-rel-threshold",
+        type=real("--balance-rel-threshold", 1),
+        default=cache.balance_rel,
+        metavar="F",
+        help=f"cache_aware: loads up to this ratio are even [{cache.balance_rel}]",
+    )
+    seconds("--eviction-interval-secs", cache.eviction_interval, "cache_aware: between clean-ups")
+    number("--max-tree-size", cache.max_tree_size, "cache_aware: bytes of prompts remembered per worker", 1)
+    seconds("--shutdown-grace-period-secs", router.shutdown_grace, "for open requests when it, or a worker, leaves")
+    seconds("--health-check-interval-secs", health.interval, "between polls of a healthy worker without requests")
     seconds("--health-check-timeout-secs", health.timeout, "longest wait for a poll's answer")
     add("--health-check-endpoint", default=health.endpoint, metavar="PATH", help="what is polled [/health]")
     number("--health-failure-threshold", health.failure_threshold, "failed polls until a worker is unhealthy", 1)
@@ -189,7 +223,23 @@ def parse_router_arguments(argv: Sequence[str]) -> RouterConfig:
             max_backoff_ms=given.retry_max_backoff_ms,
             multiplier=given.retry_backoff_multiplier,
             jitter=given.retry_jitter_factor,
+            replay=not given.disable_replay,
         ),
+        breaker=BreakerConfig(
+            failure_threshold=given.cb_failure_threshold,
+            success_threshold=given.cb_success_threshold,
+            timeout=given.cb_timeout_duration_secs,
+            window=given.cb_window_duration_secs,
+            enabled=not given.disable_circuit_breaker,
+        ),
+        cache=CacheConfig(
+            threshold=given.cache_threshold,
+            balance_abs=given.balance_abs_threshold,
+            balance_rel=given.balance_rel_threshold,
+            eviction_interval=given.eviction_interval_secs,
+            max_tree_size=given.max_tree_size,
+        ),
+        shutdown_grace=given.shutdown_grace_period_secs,
         log_level=given.log_level,
         prometheus_host=given.prometheus_host,
         prometheus_port=given.prometheus_port,

@@ -83,7 +83,10 @@ class Attempt:
         decode = self._start(last, self._last(last))
         tasks = [decode] if prefill is None else [prefill, decode]
         try:
-            answer = await (self._end(decode, last) if prefill is None else self._both(prefill, decode))
+            if prefill is None:
+                answer = await self._end(decode, last)
+            else:
+                answer = await self._with_logprobs(prefill, await self._both(prefill, decode))
         except WorkerError as failure:
             await cancel(*tasks)
             # A worker that is lost hears nothing; closing its connection has told it all it can be told.
@@ -94,7 +97,6 @@ class Attempt:
             await cancel(*tasks)
             raise
         if prefill is not None:
-            answer = await self._with_logprobs(prefill, answer)
             self._background.adopt(prefill)
         return answer
 

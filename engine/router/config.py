@@ -189,6 +189,11 @@ class RouterConfig:
         """The roles that a request needs."""
         return (Role.PREFILL, Role.DECODE) if self.disaggregated else (Role.UNIFIED,)
 
+    @property
+    def is_cache_aware(self) -> bool:
+        """True when a policy looks at prompts."""
+        return PolicyName.CACHE_AWARE in (self.prefill_policy, self.decode_policy)
+
     def policy(self, role: Role) -> PolicyName:
         """The policy for workers of `role`; unified workers take decode's."""
         return self.prefill_policy if role is Role.PREFILL else self.decode_policy

@@ -80,6 +80,16 @@ class WorkerError(PdpanelError):
         super().__init__(message)
 
     @property
+    def is_full(self) -> bool:
+        """True when the worker said that it has too much to do, or is about to end."""
+        return not self.lost and self.http_status in {429, 503}
+
+    @property
+    def blames_peer(self) -> bool:
+        """True when the worker said that it could not work with its other half."""
+        return not self.lost and self.http_status == 502
+
+    @property
     def is_suspicious(self) -> bool:
         """True when the worker itself may be ill, not merely full or asked for too much."""
         return self.lost or self.http_status in {500, 502}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from ..errors import CapacityError, PdpanelError
+from ..errors import CapacityError, NotFoundError, PdpanelError
 from .admission import Admission
 from .config import Role
 from .failure import Answer, WorkerError, answer_for
@@ -27,21 +27,44 @@ _ADMIN_TIMEOUT_S = 90.0
 _SECRET = frozenset({"api_key", "admin_api_key"})
 
 
+def _row(worker: Worker) -> dict[str, object]:
+    """Returns what is told of a worker."""
+    return {
+        "id": worker.id,
+        "url": worker.url,
+        "worker_type": "regular" if worker.role is Role.UNIFIED else worker.role.value,
+        "role": worker.role.value,
+        "is_healthy": worker.is_healthy,
+        "state": "draining" if worker.leaving else worker.health.value,
+        "reason": worker.reason,
+        "load": worker.active,
+        "requests": worker.requests,
+        "failures": worker.failures,
+        "bootstrap_port": worker.address.bootstrap_port,
+        "connection_mode": "http",
+    }
+
+
 def _workers_own(request: web.Request) -> str:
     return request.headers.get("Authorization", "")
 
 
 class Info:
-    """Answers GETs about router and workers, and the POSTs that go to every worker."""
+    """Answers GETs about router and workers, and the POSTs that go to every worker.
+
+    Attributes:
+        draining: whether the router is about to end.
+    """
 
     def __init__(self, table: WorkerTable, upstream: Upstream, admission: Admission) -> None:
+        self.draining = False
         self._table = table
         self._upstream = upstream
         self._admission = admission
 
     async def readiness(self, _: web.Request) -> web.Response:
         """200 once every role has a healthy worker (the first time: once every worker is), else 503 with a reason."""
-        reason = self._table.unready_reason()
+        reason = "the router is about to end" if self.draining else self._table.unready_reason()
         workers = [{"url": w.url, "role": w.role.value, "healthy": w.is_healthy} for w in self._table.workers]
         counts = {"healthy_workers": sum(w["healthy"] is True for w in workers), "total_workers": len(workers)}
         if reason:
@@ -51,23 +74,7 @@ class Info:
 
     async def workers(self, _: web.Request) -> web.Response:
         """The workers with sglang_router's field names and ours."""
-        rows = [
-            {
-                "id": str(number),
-                "url": w.url,
-                "worker_type": "regular" if w.role is Role.UNIFIED else w.role.value,
-                "role": w.role.value,
-                "is_healthy": w.is_healthy,
-                "state": w.health.value,
-                "reason": w.reason,
-                "load": w.active,
-                "requests": w.requests,
-                "failures": w.failures,
-                "bootstrap_port": w.address.bootstrap_port,
-                "connection_mode": "http",
-            }
-            for number, w in enumerate(self._table.workers)
-        ]
+        rows = [_row(worker) for worker in self._table.workers]
         stats = {
             "prefill_count": len(self._table.of_role(Role.PREFILL)),
             "decode_count": len(self._table.of_role(Role.DECODE)),
@@ -76,6 +83,13 @@ class Info:
             "queued_requests": self._admission.waiting,
         }
         return web.json_response({"workers": rows, "total": len(rows), "stats": stats})
+
+    async def worker(self, request: web.Request) -> web.Response:
+        """One worker, by its id or URL."""
+        name = request.match_info["name"]
+        if (found := self._table.find(name)) is None:
+            raise NotFoundError("worker", name, "no such worker", "GET /workers lists ids and URLs")
+        return web.json_response(_row(found))
 
     async def server_info(self, request: web.Request) -> web.Response:
         """All workers' own infos by role."""
@@ -104,7 +118,7 @@ class Info:
 
     async def from_one(self, request: web.Request) -> web.Response:
         """Passes a GET on to a prefill or unified worker that answers it."""
-        path = request.path.replace("/get_model_info", "/model_info")
+        path = request.rel_url.raw_path.replace("/get_model_info", "/model_info")
         roles = (Role.UNIFIED, Role.PREFILL, Role.DECODE)
         known = [w for role in roles for w in self._table.of_role(role)]
         error: PdpanelError | None = None
@@ -131,7 +145,7 @@ class Info:
             return {"url": worker.url, "role": worker.role.value, "status": answer.status, "answer": said}
 
         rows = list(await asyncio.gather(*(tell(worker) for worker in self._table.workers)))
-        return rows, max(int(str(row["status"])) for row in rows)
+        return rows, max((int(str(row["status"])) for row in rows), default=200)
 
     async def _gather(self, request: web.Request, path: str) -> Sequence[tuple[Worker, object]]:
         async def one(worker: Worker) -> tuple[Worker, object]:

@@ -49,9 +49,6 @@ class Background:
 
     def adopt(self, half: asyncio.Task[Any]) -> None:
         """Lets `half` end by itself, within a limit; how it ends no longer matters."""
-        if half.done():
-            half.cancelled() or half.exception()  # Nobody is told.
-            return
         task = asyncio.create_task(self._await_end(half))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -72,7 +72,6 @@ REQUEST: LifeCycle[State, Event] = LifeCycle(
         (State.RETRYING, Event.NEXT): State.DISPATCHED,
         (State.RETRYING, Event.FAIL): State.REFUSED,
         (State.REPLAYING, Event.NEXT): State.STREAMING,
-        (State.REPLAYING, Event.WHOLE): State.DONE,
         (State.REPLAYING, Event.FAIL): State.BROKEN,
         **{
             (state, Event.LEAVE): State.ABANDONED
@@ -87,7 +86,7 @@ REQUEST: LifeCycle[State, Event] = LifeCycle(
         State.STREAMING: (Event.PLACE, Event.BEGIN, Event.NEXT),
         # Both halves have been cancelled before the next try is chosen.
         State.RETRYING: (Event.PLACE, Event.BEGIN, Event.END, Event.AGAIN, Event.WHOLE),
-        State.REPLAYING: (Event.PLACE, Event.BEGIN, Event.END, Event.AGAIN),
+        State.REPLAYING: (Event.PLACE, Event.BEGIN, Event.END, Event.AGAIN, Event.WHOLE),
         **dict.fromkeys(_ENDS, _OPEN_EVENTS),
     }),
 )  # fmt: skip

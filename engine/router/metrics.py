@@ -5,7 +5,7 @@ Workers' activity and health are read from the table when somebody asks; everyth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -21,9 +21,10 @@ _ADDED_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.
 
 
 class _Workers(Collector):
-    def __init__(self, table: WorkerTable, admission: Admission) -> None:
+    def __init__(self, table: WorkerTable, admission: Admission, clock: Callable[[], float]) -> None:
         self._table = table
         self._admission = admission
+        self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
         gauges = {
@@ -33,6 +34,8 @@ class _Workers(Collector):
                 ("healthy", "1 when the worker is healthy."),
                 ("requests", "Requests sent to this worker since the start."),
                 ("failures", "Requests that broke on this worker since the start."),
+                ("draining", "1 while this worker is being removed."),
+                ("cb_state", "Its circuit breaker: 0 is closed, 1 open, 2 half-open."),
             )
         }
         for worker in self._table.workers:
@@ -41,22 +44,35 @@ class _Workers(Collector):
             gauges["healthy"].add_metric(labels, float(worker.is_healthy))
             gauges["requests"].add_metric(labels, worker.requests)
             gauges["failures"].add_metric(labels, worker.failures)
+            gauges["draining"].add_metric(labels, float(worker.leaving))
+            gauges["cb_state"].add_metric(labels, worker.breaker.state(self._clock()).value)
         yield from gauges.values()
         for name, value in (("open", self._admission.open), ("queued", self._admission.waiting)):
             yield GaugeMetricFamily(f"pdpanel_router_{name}_requests", f"Requests that are {name}.", value=value)
 
 
 class RouterMetrics:
-    """The registry of one router."""
+    """The registry of one router.
 
-    def __init__(self, table: WorkerTable, admission: Admission) -> None:
+    Args:
+        clock: the table's.
+    """
+
+    def __init__(self, table: WorkerTable, admission: Admission, clock: Callable[[], float]) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Workers(table, admission))
+        self._registry.register(_Workers(table, admission, clock))
         self._requests = Counter(
             "pdpanel_router_requests", "Requests by how they ended.", ("route", "outcome"), registry=self._registry
         )
         self._retries = Counter(
             "pdpanel_router_retries", "Tries after a first one that failed.", ("role",), registry=self._registry
+        )
+        self._replays = Counter(
+            "pdpanel_router_replays",
+            "Streams that broke after they had begun: continued on another pair (begun, then completed), whole already "
+            "(not_needed), or ended with an error (impossible).",
+            ("outcome",),
+            registry=self._registry,
         )
         self._added = Histogram(
             "pdpanel_router_added_seconds",
@@ -74,6 +90,10 @@ class RouterMetrics:
         """Counts one more try, because of a worker of these roles."""
         for role in roles:
             self._retries.labels(role).inc()
+
+    def replayed(self, outcome: str) -> None:
+        """Counts one stream that broke after it had begun, or one that was continued to its end."""
+        self._replays.labels(outcome).inc()
 
     def added(self, stage: str, seconds: float) -> None:
         """Notes time spent in the router at one `stage` (dispatch or first_event)."""

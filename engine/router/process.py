@@ -1,10 +1,14 @@
-"""The router's process: its sockets, its event loop (uvloop where there is one) and the signals that end it."""
+"""The router's process: its sockets, its event loop (uvloop where there is one) and the signals that end it.
+
+The first signal lets open requests end, within a limit; a second one does not wait for them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
+import resource
 import signal
 import socket
 from contextlib import AsyncExitStack
@@ -35,8 +39,14 @@ def _is_ours(line: logging.LogRecord) -> bool:
     return not isinstance(error, HttpProcessingError)
 
 
-async def serve(config: RouterConfig, stop: asyncio.Event, sockets: list[socket.socket]) -> None:
-    """Serves on `sockets` (the router's, then perhaps the one for metrics alone) until `stop` is set."""
+async def serve(
+    config: RouterConfig, stop: asyncio.Event, sockets: list[socket.socket], at_once: asyncio.Event | None = None
+) -> None:
+    """Serves on `sockets` (the router's, then perhaps the one for metrics alone) until `stop` is set.
+
+    Args:
+        at_once: set when open requests get no time to end.
+    """
     router = Router(config, random.SystemRandom(), port=sockets[0].getsockname()[1])
     _log.addFilter(_is_ours)
     async with AsyncExitStack() as stack:
@@ -56,14 +66,40 @@ async def serve(config: RouterConfig, stop: asyncio.Event, sockets: list[socket.
             stack.push_async_callback(site.stop)
         record("listening", url=_url(sockets[0]), host=config.host, workers=[w.url for w in config.workers])
         await stop.wait()
-        record("stopping", open_requests=router.admission.open)
+        record("stopping", open_requests=router.admission.open, grace_s=config.shutdown_grace)
+        await _drain(router, config.shutdown_grace, at_once or asyncio.Event())
+
+
+async def _drain(router: Router, grace_s: float, at_once: asyncio.Event) -> None:
+    """Lets open requests end; returns when they have, when their time is over, or when nobody waits for them."""
+    ends = {asyncio.create_task(router.drain()), asyncio.create_task(at_once.wait())}
+    await asyncio.wait(ends, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+    for end in ends:
+        end.cancel()
+    await asyncio.gather(*ends, return_exceptions=True)
+
+
+def _raise_file_limit() -> None:
+    """Allows as many open files as this process may have: a request takes three, of which the usual limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError):  # An unlimited hard limit that the kernel does not give.
+            _log.warning("the limit of open files stays at %d", soft)
 
 
 async def _until_signalled(config: RouterConfig, sockets: list[socket.socket]) -> None:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    stop, at_once, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
+
+    def end() -> None:
+        if stop.is_set():
+            at_once.set()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await serve(config, stop, sockets)
+        loop.add_signal_handler(number, end)
+    await serve(config, stop, sockets, at_once)
 
 
 def run(config: RouterConfig) -> None:
@@ -72,6 +108,7 @@ def run(config: RouterConfig) -> None:
     Raises:
         ConfigError: a port cannot be listened on.
     """
+    _raise_file_limit()
     sockets = [bind_listener("--port", config.host.strip("[]"), config.port)]
     if config.prometheus_port:
         host = config.prometheus_host.strip("[]")

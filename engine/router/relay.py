@@ -1,8 +1,7 @@
 """A client's POST from its first byte to its one end: admission, tries, and what the client is told.
 
-A request that failed before any byte reached the client is tried again with a new room, on other workers if there are
-any. What happens within one try is `attempt`'s; what each failure looks like is `failure`'s. A continued stream
-(replay) belongs into `_tries`: the stream's merge already keeps its place over attempts.
+Which states it goes through is `life_cycle`'s; who is asked, how often, is `tries`'; what each failure looks like is
+`failure`'s.
 """
 
 from __future__ import annotations
@@ -17,15 +16,16 @@ from aiohttp import web
 from ..errors import CapacityError, DeadlineError, PdpanelError, RequestError
 from ..log import record
 from .admission import Admission
-from .attempt import Attempt, Background, Job
 from .body import is_header_safe, read_body
 from .config import RouterConfig
-from .failure import Answer, ClientGoneError, StoppedError, WorkerError, answer_for
-from .health import HealthWatch
+from .failure import Answer, ClientGoneError, StoppedError, answer_for
+from .job import Job
+from .life_cycle import Event, Life, State
+from .logprobs import LogprobJoin
 from .metrics import RouterMetrics
 from .stream import ClientStream
-from .upstream import Upstream
-from .workers import NoWorkerError, WorkerTable
+from .tries import Tries
+from .workers import NoWorkerError
 
 __all__ = ["Relay", "respond"]
 
@@ -44,8 +44,8 @@ class _Open:
 def respond(answer: Answer, request_id: str = "") -> web.Response:
     """Returns the response that carries `answer`."""
     headers = {"Content-Type": answer.content_type}
-    if answer.retry_after:
-        headers["Retry-After"] = answer.retry_after
+    if answer.retry_after or answer.status == 503:
+        headers["Retry-After"] = answer.retry_after or "1"
     if request_id:
         headers["x-request-id"] = request_id
     return web.Response(status=answer.status, body=answer.body, headers=headers)
@@ -55,24 +55,15 @@ class Relay:
     """Serves /generate and the OpenAI routes."""
 
     def __init__(
-        self,
-        config: RouterConfig,
-        table: WorkerTable,
-        health: HealthWatch,
-        upstream: Upstream,
-        admission: Admission,
-        metrics: RouterMetrics,
-        rng: random.Random,
+        self, config: RouterConfig, tries: Tries, admission: Admission, metrics: RouterMetrics, rng: random.Random
     ) -> None:
         self._config = config
-        self._table = table
-        self._health = health
-        self._upstream = upstream
+        self._tries = tries
         self._admission = admission
         self._metrics = metrics
         self._rng = rng
-        self._background = Background()
         self._open: dict[asyncio.Task[object], _Open] = {}
+        self._draining = False
         self._stopping: StoppedError | None = None
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -85,18 +76,19 @@ class Relay:
         self._open[task] = entry
         error: PdpanelError
         try:
-            if self._stopping is not None:
-                raise self._stopping
-            job = await self._job(request, request_id)
+            self._refuse_when_ending()
+            job = await self._job(request, request_id, received)
             request_id, entry.rid = job.request_id, job.rid
             answer = await self._within_limits(job, received)
-            if job.stream is not None and answer is None:
+            response: web.StreamResponse
+            if answer is not None:
+                response = respond(answer, request_id)
+            else:
+                assert job.stream is not None
                 await job.stream.finish()
-                self._metrics.ended(request.path, "ok")
-                return job.stream.response
-            assert answer is not None
+                response = job.stream.response
             self._metrics.ended(request.path, "ok")
-            return respond(answer, request_id)
+            return response
         except asyncio.CancelledError:
             if entry.stopped is None:
                 self._ended(request, job, ClientGoneError("The client closed its connection."), request_id)
@@ -108,11 +100,20 @@ class Relay:
         finally:
             self._open.pop(task, None)
         self._ended(request, job, error, request_id)
-        if job is not None and job.stream is not None and job.stream.started:
-            if not isinstance(error, ClientGoneError):
-                await self._tell_end(job.stream, error)
-            return job.stream.response
-        return respond(answer_for(error), request_id)
+        if job is None or job.stream is None or job.life.state is State.REFUSED:
+            return respond(answer_for(error), request_id)
+        if job.life.state is not State.ABANDONED:
+            await self._tell_end(job, error)
+        return job.stream.response
+
+    def drain(self) -> None:
+        """Refuses requests from now on; those that are open go on."""
+        self._draining = True
+
+    @property
+    def open_requests(self) -> int:
+        """Requests that are being served or wait."""
+        return len(self._open)
 
     async def stop(self) -> None:
         """Ends all open requests at once; each client is told."""
@@ -120,7 +121,7 @@ class Relay:
         self._interrupt(list(self._open), self._stopping)
         if self._open:
             await asyncio.wait(set(self._open), timeout=_STOP_LIMIT_S)
-        await self._background.stop()
+        await self._tries.stop()
 
     def abort(self, rid: str, *, everything: bool) -> int:
         """Ends the open requests named `rid`, or all; returns how many."""
@@ -139,7 +140,13 @@ class Relay:
         given = request.headers.get("x-request-id", "")
         return given if is_header_safe(given) else f"{_PREFIX[request.path]}-{self._rng.getrandbits(96):024x}"
 
-    async def _job(self, request: web.Request, request_id: str) -> Job:
+    def _refuse_when_ending(self) -> None:
+        if self._stopping is not None:
+            raise self._stopping
+        if self._draining:
+            raise StoppedError("The router is about to end and takes no new requests.", 503)
+
+    async def _job(self, request: web.Request, request_id: str, received: float) -> Job:
         if request.content_type != "application/json":
             raise _UnsupportedError("Content-Type", request.content_type, "not JSON", "send application/json")
         try:
@@ -149,72 +156,50 @@ class Relay:
             raise _TooLargeError(
                 "body", f"over {limit} bytes", "too long for --max-payload-size", "send a shorter one"
             ) from None
-        body = read_body(request.path, raw, disaggregated=self._config.disaggregated)
+        seed = 1 + self._rng.getrandbits(31) if self._config.retry.replay else None
+        body = read_body(request.path, raw, disaggregated=self._config.disaggregated, seed=seed)
         if is_header_safe(body.rid) and not is_header_safe(request.headers.get("x-request-id")):
             request_id = body.rid
-        stream = None
+        stream, life = None, Life()
         if body.stream:
-            stream = ClientStream(request, request_id, lambda added: self._metrics.added("first_event", added))
-        rid = body.rid or request_id
-        return Job(request.path, body, request_id, rid, request.headers.get("Authorization", ""), stream)
+            join = LogprobJoin() if body.has_logprobs and self._config.disaggregated else None
+            added = self._metrics.added
+            stream = ClientStream(request, request_id, life, lambda seconds: added("first_event", seconds), join)
+        rid, own_key = body.rid or request_id, request.headers.get("Authorization", "")
+        left_s = self._config.request_timeout - (time.perf_counter() - received)
+        deadline = asyncio.get_running_loop().time() + left_s
+        return Job(request.path, body, request_id, rid, own_key, stream, life, deadline)
 
     async def _within_limits(self, job: Job, received: float) -> Answer | None:
         try:
-            async with asyncio.timeout(self._config.request_timeout):
+            async with asyncio.timeout_at(job.deadline):
                 async with self._admission.place():
-                    return await self._tries(job, received)
+                    job.life.on(Event.PLACE)
+                    answer = await self._tries.serve(job, received)
+                    if job.life.state is not State.DONE:
+                        job.life.on(Event.END)
+                    return answer
         except TimeoutError:
             raise DeadlineError(
                 f"The request took longer than {self._config.request_timeout:g} s (--request-timeout-secs)."
             ) from None
 
-    async def _tries(self, job: Job, received: float) -> Answer | None:
-        number, avoid = 0, set[str]()
-        while True:
-            number += 1
-            workers = tuple(self._table.choose(role, self._config.policy(role), avoid) for role in self._config.roles)
-            attempt = Attempt(self._upstream, self._background, job, workers, number)
-            if number == 1:
-                self._metrics.added("dispatch", time.perf_counter() - received)
-            try:
-                return await attempt.run()
-            except WorkerError as failure:
-                started = job.stream is not None and job.stream.started
-                last = started or not failure.retryable or number > self._config.retry.max_retries
-                self._note(job, attempt, failure, last=last)
-                if last:
-                    raise
-                avoid.add(failure.worker.url)
-                self._metrics.retried([failure.worker.role.value])
-            await asyncio.sleep(self._config.retry.backoff(number, self._rng.random()))
-            if job.stream is not None:
-                job.stream.merge.begin_attempt()
-                job.stream.decode_streams.clear()
-
-    def _note(self, job: Job, attempt: Attempt, failure: WorkerError, *, last: bool) -> None:
-        if failure.is_suspicious:
-            self._health.suspect(failure.worker, failure.reason)
-        record(
-            "attempt failed",
-            rid=job.rid,
-            attempt=attempt.id,
-            worker=failure.worker.url,
-            role=failure.worker.role.value,
-            status=failure.http_status,
-            reason=str(failure),
-            retry=not last,
-        )
-
     def _ended(self, request: web.Request, job: Job | None, error: PdpanelError, request_id: str) -> None:
+        if job is not None:
+            job.life.on(Event.LEAVE if isinstance(error, ClientGoneError) else Event.FAIL)
         self._metrics.ended(request.path, _outcome(error))
         rid = job.rid if job is not None else request_id
         record("request failed", rid=rid, route=request.path, outcome=_outcome(error), reason=str(error))
 
     @staticmethod
-    async def _tell_end(stream: ClientStream, error: PdpanelError) -> None:
+    async def _tell_end(job: Job, error: PdpanelError) -> None:
+        assert job.stream is not None
         try:
             async with asyncio.timeout(_STOP_LIMIT_S):
-                await stream.fail(error)
+                if job.life.state is State.DONE:
+                    await job.stream.finish()  # Its last bytes waited for a slow client when it was told to end.
+                else:
+                    await job.stream.fail(error)
         except (ClientGoneError, TimeoutError):
             return  # Nobody is left, or nobody reads.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from json.decoder import scanstring
 from typing import cast
 
 __all__ = ["asks_for_logprobs", "seeded"]
@@ -42,7 +41,7 @@ def _end_of(text: str, name: str) -> int:
     """
     at = _skip(text, 1)
     while True:
-        key, at = cast("tuple[str, int]", scanstring(text, at + 1, False))
+        key, at = _decoder.raw_decode(text, at)
         at = _skip(text, _skip(text, at) + 1)
         _, at = _decoder.raw_decode(text, at)
         if key == name:

@@ -80,6 +80,7 @@ class _MooncakeLink:
         source: tuple[int, int],
         info: EndpointInfo,
         settings: TransferSettings,
+        pool: WritePool,
         registration: Registration | None = None,
     ) -> None:
         self._engine: Any = engine
@@ -273,8 +274,9 @@ class MooncakeEndpoint:
         """Opens a link; Mooncake connects with the first write."""
         if info.kind != self.kind:
             raise TransferError(f"The peer's transport is {info.kind}, ours is {self.kind}.", quiesced=True)
-        link = _MooncakeLink(self._engine, self._region, info, self._settings, self._registration)
-        self._links.append(link)
+        link = _MooncakeLink(self._engine, self._region, info, self._settings, self._pool, self._registration)
+        now = time.monotonic()
+        self._links = [*(known for known in self._links if not (known.closed and known.is_still(now))), link]
         return link
 
     def close(self) -> None:

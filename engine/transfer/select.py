@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import TransferError
+from ..log import record
 from ..mooncake_config import P2P, MooncakeConfig
 from .address import reachable_host
 from .api import Endpoint, TransferSettings
+from .faults import FaultPlan
+from .faulty import FaultyEndpoint
 from .mooncake import MooncakeEndpoint, Registry, apply_environment, mooncake_environment
+from .shm import ShmEndpoint
 from .tcp import TcpEndpoint
 
-__all__ = ["Selection", "open_endpoint"]
+__all__ = ["SHARED_MEMORY", "Selection", "open_endpoint"]
+
+# The transports that need the staging memory to be one that other processes can map.
+SHARED_MEMORY = frozenset({"shm", "nixl"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +51,42 @@ def open_endpoint(
     environ: MutableMapping[str, str],
     mooncake: MooncakeConfig | None = None,
     port: int = 0,
+    faults: FaultPlan | None = None,
 ) -> Selection:
     """Opens the endpoint of a worker.
 
     Args:
-        backend: mooncake, mooncake_tcp (Mooncake, TCP even where RDMA devices are) or tcp.
+        backend: mooncake, mooncake_tcp (Mooncake, TCP even where RDMA devices are), shm (same host) or tcp.
         host: address that peers reach this process at.
         device: RDMA devices for Mooncake, comma separated; empty chooses by topology.
         environ: the process's environment, where Mooncake's library looks for its settings.
         mooncake: what MOONCAKE_CONFIG_PATH says; the flags go first.
         port: tells people in the name that a metadata server lists which process it is.
+        faults: what is to go wrong with writes; for tests.
 
     Raises:
-        TransferError: not even plain sockets can be opened.
+        TransferError: the transport, and plain sockets in its place, cannot be opened.
     """
+    selection = _open(backend, host, device, settings, environ, mooncake or MooncakeConfig(), port)
+    if faults is None:
+        return selection
+    record("faulty_transport", level=logging.WARNING, plan=str(faults))
+    return replace(selection, endpoint=FaultyEndpoint(selection.endpoint, faults, settings))
+
+
+def _open(
+    backend: str,
+    host: str,
+    device: str,
+    settings: TransferSettings,
+    environ: MutableMapping[str, str],
+    given: MooncakeConfig,
+    port: int,
+) -> Selection:
     if backend == "tcp":
         return Selection(TcpEndpoint(host, settings), backend)
-    given = mooncake or MooncakeConfig()
+    if backend == "shm":
+        return Selection(ShmEndpoint(settings), backend)
     force_tcp = backend == "mooncake_tcp" or given.protocol == "tcp"
     host = given.local_hostname or host
     apply_environment(mooncake_environment(settings, force_tcp=force_tcp), environ)

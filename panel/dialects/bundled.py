@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 
+from ...engine.errors import ConfigError
 from ...nic_probe.checks.check import Rule
 from ...nic_probe.finding import Evidence, Finding, Severity
 from ..launch import PlannedFile, Preparation, ProcessSpec, Readiness, Role
@@ -42,6 +43,7 @@ def build(placement: Placement) -> Draft:
     """Returns the commands; decode starts first, since prefill asks for its pages."""
     order = {Role.DECODE: 0, Role.UNIFIED: 0, Role.PREFILL: 1}
     check_limits(placement.deployment.limits)
+    _check_transport(placement)
     servers = server_processes(placement)
     waits = tuple(server.name for server in servers)
     workers = sorted(placement.workers, key=lambda placed: order[placed.role])
@@ -57,6 +59,13 @@ def build(placement: Placement) -> Draft:
         requests=(generate_request(router, asked, _PROMPT),) if router else (),
         findings=tuple(_notes(placement)),
     )
+
+
+def _check_transport(placement: Placement) -> None:
+    nodes = {placed.address for placed in placement.workers if placed.role is not Role.UNIFIED}
+    if placement.deployment.transport == "shm" and placement.several_nodes and len(nodes) > 1:
+        problem = f"reaches workers of one host alone, and these are on {len(nodes)}"
+        raise ConfigError("transport", "shm", problem, "write transport: mooncake or tcp")
 
 
 def _notes(placement: Placement) -> Iterator[Finding]:
@@ -198,7 +207,7 @@ DIALECT = Dialect(
             *("workers.mem_fraction", "workers.max_running_requests"),
         }
     ),
-    transports=("mooncake", "mooncake_tcp", "tcp"),
+    transports=("mooncake", "mooncake_tcp", "nixl", "shm", "tcp"),
     routers=("bundled",),
     ports=PortDefaults(http={Role.PREFILL: 30000, Role.DECODE: 30000, Role.UNIFIED: 30000}),
     gpu_selection="none",

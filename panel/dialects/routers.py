@@ -20,7 +20,7 @@ _VLLM = (
     *("random", "round_robin", "cache_aware", "kv_aware", "power_of_two"),
     *("consistent_hash", "sticky_least_loaded"),
 )
-_BUNDLED = ("random", "round_robin", "power_of_two")
+_BUNDLED = ("random", "round_robin", "power_of_two", "cache_aware")
 
 POLICIES: Mapping[str, tuple[str, ...]] = {
     "bundled": _BUNDLED,

@@ -46,7 +46,7 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY
 _ANNOUNCES = ("VLLM_HOST_IP", "SGLANG_HOST_IP", "HOST_IP", "MC_TCP_BIND_ADDRESS")
 _POLICIES: Mapping[Engine, frozenset[str]] = {
     Engine.SGLANG: frozenset({"random", "round_robin", "cache_aware", "power_of_two", "manual", "bucket"}),
-    Engine.BUNDLED: frozenset({"random", "round_robin", "power_of_two"}),
+    Engine.BUNDLED: frozenset({"random", "round_robin", "power_of_two", "cache_aware"}),
 }
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..deployment import Deployment
-from ..launch import LaunchPlan, ProcessSpec, Role
+from ..launch import LaunchPlan, ProcessSpec, Restart, Role
 from .accelerator import Accelerator, accelerator_of
 from .command_words import request_script
 from .container import InnerCommand, inner_command
@@ -104,12 +104,13 @@ def _service(
         "volumes": volumes,
         "network_mode": "host",
         "ipc": "host",
+        **({"pid": "host"} if plan.transport == "shm" else {}),  # memory is found by way of its process
         "init": True,
         "privileged": inner.privileged,
         **_hardware(plan, deployment, spec, inner),
         "depends_on": waits,
         "healthcheck": _health(spec) if spec.ready.url else {},
-        "restart": "on-failure",
+        "restart": "on-failure" if plan.restart is Restart.ON_FAILURE else "no",
         "stop_grace_period": f"{max(1, math.ceil(spec.grace_s))}s",
     }
     return {key: value for key, value in made.items() if value or key == "entrypoint"}

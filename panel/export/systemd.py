@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..deployment import Deployment
-from ..launch import LaunchPlan, ProcessSpec
+from ..launch import LaunchPlan, ProcessSpec, Restart
 from ..runner.journal import one_line
 from .command_words import after_env
 from .container import container_removal
@@ -110,7 +110,7 @@ def _unit(plan: LaunchPlan, node: Node, spec: ProcessSpec, units: dict[str, str]
     yield f"TimeoutStartSec={seconds}"
     yield f"TimeoutStopSec={max(1, math.ceil(spec.grace_s))}"
     yield "KillMode=control-group"
-    yield "Restart=on-failure"
+    yield "Restart=on-failure" if plan.restart is Restart.ON_FAILURE else "Restart=no"
     yield "RestartSec=5"
     yield "LimitMEMLOCK=infinity"
     yield "LimitNOFILE=1048576"

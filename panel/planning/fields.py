@@ -21,7 +21,8 @@ _WORKER_FIELDS = ("flags", "env", "run")
 COMMON_FIELDS = frozenset(
     {
         *("version", "name", "engine", "engine_version", "dialect", "model", "served_model_name", "transport", "host"),
-        *("hosts", "gpu_selection", "rpc_ports", "observe", "run", "env", "smoke_test", "slurm"),
+        *("hosts", "gpu_selection", "rpc_ports", "restart", "observe", "run", "env", "smoke_test"),
+        "slurm",
         *(f"router.{name}" for name in ("kind", "host", "port", "node", "policy", "flags", "env", "run")),
         *(f"workers.{name}" for name in _WORKER_FIELDS),
         *(f"{role}.{name}" for role in ("prefill", "decode") for name in ("count", "hosts", "port", *_WORKER_FIELDS)),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # A probe's modules would cost every start of the command lin
 
 __all__ = ["NicChooser", "gpu_by_number"]
 
-_WITHOUT_NICS = frozenset({"mooncake_tcp", "tcp"})
+_WITHOUT_NICS = frozenset({"mooncake_tcp", "shm", "tcp"})
 _MOST_NAMED = 16
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "ENDED",
     "FINAL",
     "TRANSITIONS",
+    "WITHOUT_PROCESS",
     "ProcessEvent",
     "ProcessState",
     "RunState",
@@ -25,7 +26,7 @@ __all__ = [
 
 
 class ProcessState(StrEnum):
-    """Where a process is; pending is before its first start."""
+    """Where a process is; pending is before its first start, restarting between an end and the next start."""
 
     PENDING = "pending"
     STARTING = "starting"
@@ -33,6 +34,7 @@ class ProcessState(StrEnum):
     STOPPING = "stopping"
     STOPPED = "stopped"
     CRASHED = "crashed"
+    RESTARTING = "restarting"
 
 
 class RunState(StrEnum):
@@ -52,7 +54,7 @@ class ProcessEvent(StrEnum):
 
     spawn: it was started; ready: its readiness answered 200; exit: its first process ended; stop: its end was
     asked for; gone: its whole group ended and its ports are free; fail: it could not be started or was not
-    ready in time.
+    ready in time; retry: it will be started again after a pause.
     """
 
     SPAWN = "spawn"
@@ -61,20 +63,22 @@ class ProcessEvent(StrEnum):
     STOP = "stop"
     GONE = "gone"
     FAIL = "fail"
+    RETRY = "retry"
 
 
-_P, _S, _R, _G, _D, _C = ProcessState
+_P, _S, _R, _G, _D, _C, _W = ProcessState
 
 # fmt: off
 # A column per event, in the order in which ProcessEvent lists them; None cannot happen.
 _TABLE: dict[ProcessState, tuple[ProcessState | None, ...]] = {
-    #    spawn, ready, exit,  stop,  gone,  fail
-    _P: (_S,    None,  None,  _D,    None,  _C),
-    _S: (None,  _R,    _C,    _G,    None,  _C),
-    _R: (None,  _R,    _C,    _G,    None,  None),
-    _G: (None,  _G,    _G,    _G,    _D,    _G),
-    _D: (_S,    _D,    _D,    _D,    _D,    _C),
-    _C: (_S,    _C,    _C,    _C,    _C,    _C),
+    #    spawn, ready, exit,  stop,  gone,  fail,  retry
+    _P: (_S,    None,  None,  _D,    None,  _C,    None),
+    _S: (None,  _R,    _C,    _G,    None,  _C,    None),
+    _R: (None,  _R,    _C,    _G,    None,  None,  None),
+    _G: (None,  _G,    _G,    _G,    _D,    _G,    _G),
+    _D: (_S,    _D,    _D,    _D,    _D,    _C,    _D),
+    _C: (_S,    _C,    _C,    _C,    _C,    _C,    _W),
+    _W: (_S,    _W,    _W,    _D,    _W,    _C,    _W),
 }
 # fmt: on
 TRANSITIONS = MappingProxyType(
@@ -82,6 +86,7 @@ TRANSITIONS = MappingProxyType(
 )
 
 ENDED = frozenset({ProcessState.STOPPED, ProcessState.CRASHED})
+WITHOUT_PROCESS = ENDED | {ProcessState.RESTARTING}
 FINAL = frozenset({RunState.STOPPED, RunState.FAILED})
 
 

@@ -165,7 +165,7 @@ class Translator:
                     _add(counters, f"proc/{name}/generated_tokens_per_s", line.value)
                 case "pdpanel_pages":
                     pool = line.labels.get("pool", "")
-                    if pool in {"slot", "staging"} and line.labels.get("state") != "free":
+                    if pool in {"slot", "staging"} and line.labels.get("state") in {"held", "quarantined"}:
                         _add(sums, f"proc/{name}/{pool}_pages_used", line.value)
                 case "pdpanel_kv_bytes_total":
                     peer = self._peer(line.labels.get("peer", ""))

@@ -27,7 +27,8 @@ class ProcessRecord:
         ports: what it listens on, by purpose.
         stage: what it is doing while it starts, for people.
         started_at: unix seconds.
-        reason: why it crashed, one line.
+        restarts: how often it was started anew.
+        reason: why it ended by itself the last time, one line; a process that was started again keeps it.
     """
 
     name: str

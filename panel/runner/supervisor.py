@@ -9,25 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 
 from ...engine.errors import ConfigError, ConflictError, NotFoundError
-from ..launch import LaunchPlan, ProcessSpec
+from ..launch import LaunchPlan, ProcessSpec, Restart, Role
 from ..rundir import RunDir
 from .child import Child, describe_exit
 from .journal import Journal, clean_line, last_meaningful_line
-from .lifecycle import ENDED, ProcessEvent, ProcessState, RunState, run_state, transition
+from .lifecycle import ENDED, WITHOUT_PROCESS, ProcessEvent, ProcessState, RunState, run_state, transition
 from .prepare import MODEL_STEP, is_prepared, prepare
 from .probe import startup_phases, wait_until_ready
+from .procfs import read_stat, send_signal
 from .reaper import end_processes
+from .restart import Restarts
 from .sampler import Watched
 from .state import ProcessRecord, RunRecord, encode_record
 
 __all__ = ["Supervisor"]
 
 _REAP_TIMEOUT_S = 5.0
+_LOOK_S = 1.0
+_FROZEN = "stopped by a signal (SIGSTOP)"
 
 
 class Supervisor:
@@ -54,6 +59,10 @@ class Supervisor:
         self._children: dict[str, Child] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._probes: dict[str, asyncio.Task[None]] = {}
+        self._restarts = {
+            spec.name: Restarts(Restart.NEVER if spec.role is Role.SUBMIT else plan.restart) for spec in plan.processes
+        }
+        self._frozen: set[str] = set()
         self._preparing: asyncio.Task[str] | None = None
         self._changes = asyncio.Lock()
         self._stop_asked = False
@@ -83,7 +92,7 @@ class Supervisor:
         return [
             Watched(process.name, process.pid, process.state is ProcessState.READY)
             for process in self._record.processes
-            if process.pid is not None and process.state not in ENDED
+            if process.pid is not None and process.state not in WITHOUT_PROCESS
         ]
 
     async def start(self) -> None:
@@ -103,6 +112,7 @@ class Supervisor:
             self._journal.say("model", problem=problem, since_start_s=self._age())
         if not self._failed:
             self._start_those_due()
+            self._keep(self._watch_frozen())
 
     async def stop(self, progress: Callable[[str], None]) -> None:
         """Ends all processes; on return there is none, or the record says which one does not end."""
@@ -154,7 +164,7 @@ class Supervisor:
                 raise ConflictError("run", self._record.id, "is stopping", "start it anew when it has ended")
             if self._process(name).state is ProcessState.STOPPING:
                 raise ConflictError("process", name, "does not end", "look at its log")
-            self._change(name, restarts=self._process(name).restarts + 1)
+            self._change(name, restarts=self._process(name).restarts + 1, reason="")
             self._spawn(spec)
 
     def leave(self) -> None:
@@ -185,7 +195,6 @@ class Supervisor:
             start_ticks=child.start_ticks,
             started_at=time.time(),
             stage="",
-            reason="",
         )
         self._probes[spec.name] = self._keep(self._watch_start(spec, child))
         self._keep(self._watch_end(spec, child))
@@ -196,9 +205,10 @@ class Supervisor:
             return
         if problem:
             self._apply(spec.name, ProcessEvent.FAIL, reason=problem, stage="")
-            self._keep(self._end_leftovers(spec.name, child))
+            self._keep(self._recover(spec, child))
             return
         self._apply(spec.name, ProcessEvent.READY, stage="")
+        self._restarts[spec.name].ready(time.monotonic())
         after_s = time.time() - (self._process(spec.name).started_at or time.time())
         self._journal.say("ready", process=spec.name, after_s=round(after_s, 3), since_start_s=self._age())
         self._start_those_due()
@@ -217,14 +227,55 @@ class Supervisor:
             return
         line = last_meaningful_line(self._rundir.logs / spec.log)
         reason = f"{describe_exit(code)}: {line}" if line else describe_exit(code)
+        if spec.name in self._frozen:
+            self._frozen.discard(spec.name)
+            reason = f"{_FROZEN}, and killed for that"
         self._apply(spec.name, ProcessEvent.EXIT, reason=reason, stage="")
-        await self._end_leftovers(spec.name, child)
+        await self._recover(spec, child)
+
+    async def _recover(self, spec: ProcessSpec, child: Child) -> None:
+        """Clears away what a process left that ended by itself, and starts it again after a pause if it should be."""
+        name = spec.name
+        pause_s = self._restarts[name].ended(time.monotonic())
+        if pause_s is not None:
+            self._apply(name, ProcessEvent.RETRY, stage=f"starts again in {pause_s:g} s")
+        await self._end_leftovers(name, child)
+        if pause_s is None:
+            return
+        await asyncio.sleep(pause_s)
+        async with self._changes:
+            if self._children.get(name) is child and self._process(name).state is ProcessState.RESTARTING:
+                self._change(name, restarts=self._process(name).restarts + 1)
+                self._spawn(spec)
+
+    async def _watch_frozen(self) -> None:
+        """Kills processes that stand stopped: they hold their ports and answer nobody."""
+        while not self.ended.is_set():
+            await asyncio.sleep(_LOOK_S)
+            for process in self._record.processes:
+                if process.pid is None or process.state not in {ProcessState.STARTING, ProcessState.READY}:
+                    continue
+                stat = read_stat(process.pid)
+                if stat is None or stat.start_ticks != process.start_ticks:
+                    continue
+                left_s = self._restarts[process.name].seen(frozen=stat.state == "T", now=time.monotonic())
+                if left_s is None:
+                    if process.name in self._frozen:
+                        self._frozen.discard(process.name)
+                        self._change(process.name, stage="")
+                    continue
+                self._frozen.add(process.name)
+                self._change(process.name, stage=f"{_FROZEN}; killed in {left_s:.0f} s unless it goes on")
+                if left_s == 0:
+                    self._journal.say("kill", process=process.name, pid=process.pid, reason=_FROZEN)
+                    send_signal(stat, signal.SIGKILL)
 
     async def _end_leftovers(self, name: str, child: Child) -> None:
         # What a crashed process leaves behind would hold its ports and its memory. Never while it is being
         # restarted: the new process carries the same marks.
         async with self._changes:
-            if self._children.get(name) is child and self._process(name).state is ProcessState.CRASHED:
+            gone = self._process(name).state in {ProcessState.CRASHED, ProcessState.RESTARTING}
+            if self._children.get(name) is child and gone:
                 await self._end([self._process(name)], lambda text: None)
 
     async def _end(self, processes: list[ProcessRecord], progress: Callable[[str], None]) -> None:

@@ -113,6 +113,8 @@ def sizes_of(
             roles.append(_role(facts, role, len(firsts), spec, memory, length, precision))
     if not placement.of_role(Role.DECODE):
         return Sizes(tuple(roles), None, "Nothing is sent: there are no decode workers.")
+    if deployment.transport == "shm":
+        return Sizes(tuple(roles), None, "No NIC is asked for anything: the KV is copied within the host.")
     if prompt is None or rate is None:
         return Sizes(tuple(roles), None, "Give --prompt and --rate to hold the KV of a load against the NICs.")
     carrier = Carrier.TCP if deployment.transport in _TCP else Carrier.RDMA

@@ -32,11 +32,11 @@ class ProcessView:
     """One process of a run as its table row shows it.
 
     Attributes:
-        state: pending, starting, ready, stopping, stopped or crashed.
+        state: pending, starting, ready, stopping, stopped, crashed or restarting.
         stage: what a starting process does now, in a few words.
         started_s: when it was started; None when it does not run.
         cpu_percent: of one core.
-        message: why it crashed, in one sentence.
+        message: why it ended by itself the last time, in one sentence.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The openai client behind each router: answers, streams, usage, limits, stops, seeds, n, logprobs, errors, time-outs."""
+"""The openai client behind each router: answers, streams, usage, limits, stops, seeds, n, logprobs, refusals."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_logprobs_of_a_chat(client: openai.OpenAI, direct: openai.OpenAI) -> Non
     for entry, other in zip(given, yardstick, strict=True):
         assert entry.logprob == pytest.approx(other.logprob, abs=1e-2)
         assert entry.bytes == list(entry.token.encode())
-        assert [top.token for top in entry.top_logprobs][0] == entry.token, "greedy takes the likeliest"
+        assert entry.top_logprobs[0].token == entry.token, "greedy takes the likeliest"
         assert len(entry.top_logprobs) == 2
     streamed = [
         entry
@@ -193,25 +193,69 @@ def test_the_asynchronous_client_runs_several_at_once(front: Front, direct: open
     assert asyncio.run(all_of_them()) == alone
 
 
-REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "too long an output": ({"max_tokens": 100_000}, "max_tokens|max_completion_tokens"),
-    "too long a prompt": ({"messages": [{"role": "user", "content": "a " * 5000}]}, "messages"),
-    "temperature": ({"temperature": -1}, "temperature"),
-    "no messages": ({"messages": []}, "messages"),
-    "an image": ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]}, "messages"),
-    "unknown field": ({"extra_body": {"nonsense": 1}}, "nonsense"),
+# What the workers refuse, with the word that the error names; a router hands it on.
+REFUSED: dict[str, dict[str, Any]] = {
+    "tokens = 100000": {"max_tokens": 100_000},
+    "5031 tokens": {"messages": [{"role": "user", "content": "a " * 5000}]},
+    "image_url": {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]},
+    "response_format": {"response_format": {"type": "json_object"}},
 }
+# What some routers refuse themselves.
+MALFORMED: dict[str, dict[str, Any]] = {"temperature": {"temperature": -1}, "messages": {"messages": []}}
 
 
-@pytest.mark.parametrize("case", REFUSED)
-@pytest.mark.parametrize("streaming", [False, True])
-def test_what_cannot_be_served_is_a_bad_request(client: openai.OpenAI, front: Front, case: str, streaming: bool) -> None:
-    fields, param = REFUSED[case]
-    asked: Any = GREEDY | {"messages": HELLO, "max_tokens": 2, "stream": streaming} | fields
-    with front.expecting(f"{case}, streamed" if streaming else case), pytest.raises(openai.BadRequestError) as refusal:
+def refusal_of(client: openai.OpenAI, **fields: Any) -> openai.APIStatusError:
+    asked: Any = GREEDY | {"messages": HELLO, "max_tokens": 2} | fields
+    try:
         client.chat.completions.create(**asked)
-        raise AssertionError("it was served")
-    if not front.lacks(f"{case}, streamed" if streaming else case):
-        assert refusal.value.type == "invalid_request_error"
-        with front.expecting("param of an error"):
-            assert refusal.value.param, "the error names no param"
+    except openai.APIStatusError as error:
+        return error
+    raise AssertionError("it was served")
+
+
+def test_what_the_engine_does_not_serve_is_refused_by_name(client: openai.OpenAI, front: Front) -> None:
+    for word, fields in REFUSED.items():
+        error = refusal_of(client, **fields)
+        assert isinstance(error, openai.BadRequestError)
+        assert word in str(error)
+        with front.expecting("type of a refusal"):
+            assert error.type == "invalid_request_error", f"type is {error.type}"
+        with front.expecting("param of a refusal"):
+            assert error.param is not None, "param is None"
+        streamed = refusal_of(client, **fields, stream=True)
+        assert isinstance(streamed, openai.BadRequestError)
+        with front.expecting("message of a streamed refusal"):
+            assert word in str(streamed)
+    for word, fields in MALFORMED.items():
+        error = refusal_of(client, **fields)
+        assert isinstance(error, openai.BadRequestError)
+        assert word in str(error)
+
+
+def test_unknown_fields_and_other_models_are_refused(client: openai.OpenAI, front: Front) -> None:
+    with front.expecting("unknown field"):
+        assert "nonsense" in str(refusal_of(client, extra_body={"nonsense": 1}))
+    with pytest.raises(openai.BadRequestError, match="nonsense"):
+        client.completions.create(model=MODEL, prompt=COUNTING, extra_body={"nonsense": 1})
+    with front.expecting("other model"):
+        error = refusal_of(client, model="nope")
+        assert isinstance(error, openai.NotFoundError), type(error).__name__
+        assert "nope" in str(error)
+
+
+def test_models(client: openai.OpenAI, front: Front) -> None:
+    (card,) = client.models.list().data
+    assert (card.id, card.object) == (MODEL, "model")
+    with front.expecting("model by name"):
+        assert client.models.retrieve(MODEL).id == MODEL
+
+
+def test_a_client_that_leaves_or_gives_up_frees_the_pages(client: openai.OpenAI, clients_fleet: Fleet) -> None:
+    long: Any = GREEDY | {"messages": HELLO, "max_tokens": 2000, "extra_body": {"ignore_eos": True}}
+    stream = client.chat.completions.create(**long, stream=True)
+    assert next(iter(stream)).choices
+    stream.close()
+    clients_fleet.cluster.wait_idle()
+    with pytest.raises(openai.APITimeoutError):
+        client.chat.completions.create(**long, timeout=0.5)
+    clients_fleet.cluster.wait_idle()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pdpanel.engine.errors import ConfigError
 from pdpanel.engine.router.arguments import parse_router_arguments
-from pdpanel.engine.router.config import PolicyName, RetryConfig, Role, parse_worker_url
+from pdpanel.engine.router.config import BreakerConfig, CacheConfig, PolicyName, RetryConfig, Role, parse_worker_url
 
 PAIR = "--pd-disaggregation --prefill http://127.0.0.1:1 8998 --decode http://127.0.0.1:2"
 
@@ -19,7 +19,10 @@ def test_a_full_command_line_becomes_a_configuration() -> None:
         "--api-key k --admin-api-key a --request-timeout-secs 5 --max-concurrent-requests 4 --queue-size 0 "
         "--max-payload-size 100 --retry-max-retries 2 --retry-initial-backoff-ms 3 --health-check-interval-secs 0.5 "
         "--worker-startup-timeout-secs 9 --worker-startup-check-interval 0.2 --log-level warn "
-        "--prometheus-port 29000 --disable-circuit-breaker".split()
+        "--prometheus-port 29000 --disable-circuit-breaker --disable-replay --shutdown-grace-period-secs 7 "
+        "--cb-failure-threshold 3 --cb-success-threshold 1 --cb-timeout-duration-secs 2 --cb-window-duration-secs 9 "
+        "--cache-threshold 0.5 --balance-abs-threshold 8 --balance-rel-threshold 2 --eviction-interval-secs 6 "
+        "--max-tree-size 1000".split()
     )
     assert [(w.role, w.url, w.host, w.bootstrap_port) for w in config.workers] == [
         (Role.PREFILL, "http://127.0.0.1:1", "127.0.0.1", 8998),
@@ -33,6 +36,9 @@ def test_a_full_command_line_becomes_a_configuration() -> None:
     assert (config.retry.max_retries, config.health.interval, config.health.startup_interval) == (2, 0.5, 0.2)
     assert (config.log_level, config.prometheus_port, config.api_key) == ("warning", 29000, "k")
     assert config.roles == (Role.PREFILL, Role.DECODE)
+    assert config.breaker == BreakerConfig(3, 1, 2, 9, enabled=False)
+    assert config.cache == CacheConfig(0.5, 8, 2, 6, 1000)
+    assert (config.retry.replay, config.shutdown_grace) == (False, 7)
 
 
 def test_unified_workers_need_no_pairs() -> None:
@@ -46,12 +52,16 @@ def test_unified_workers_need_no_pairs() -> None:
 @pytest.mark.parametrize(
     ("arguments", "field", "value"),
     [
-        (f"{PAIR} --policy cache_aware", "--policy", "cache_aware"),
+        (f"{PAIR} --policy manual", "--policy", "manual"),
         (f"{PAIR} --prefill-policy bucket", "--prefill-policy", "bucket"),
         (f"{PAIR} --policy fastest", "--policy", "fastest"),
         (f"{PAIR} --mini-lb", "--mini-lb", ""),
-        (f"{PAIR} --cb-failure-threshold 3", "--cb-failure-threshold", "3"),
-        (f"{PAIR} --cache-threshold=0.5", "--cache-threshold", "0.5"),
+        (f"{PAIR} --rate-limit-tokens-per-second 3", "--rate-limit-tokens-per-second", "3"),
+        (f"{PAIR} --dp-aware=yes", "--dp-aware", "yes"),
+        (f"{PAIR} --cb-failure-threshold 0", "--cb-failure-threshold", 0),
+        (f"{PAIR} --cache-threshold 1.5", "--cache-threshold", "1.5"),
+        (f"{PAIR} --balance-rel-threshold 0.5", "--balance-rel-threshold", "0.5"),
+        (f"{PAIR} --shutdown-grace-period-secs 0", "--shutdown-grace-period-secs", "0"),
         (f"{PAIR} --port 99999", "--port", 99999),
         (f"{PAIR} --max-concurrent-requests 0", "--max-concurrent-requests", 0),
         (f"{PAIR} --request-timeout-secs 0", "--request-timeout-secs", "0"),

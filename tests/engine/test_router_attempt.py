@@ -250,7 +250,7 @@ def test_unified_workers_are_retried_too() -> None:
     async def once(call: Call) -> web.StreamResponse:
         nonlocal tries
         tries += 1
-        assert "bootstrap_room" not in call.body and not call.numbered
+        assert "bootstrap_room" not in call.body and call.numbered
         return await (_die if tries == 1 else decode_script)(call)
 
     async def test() -> None:

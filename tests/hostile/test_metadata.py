@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from cluster import Cluster
-from metadata_servers import LOCAL, RealHttp, Started, free_port
+from metadata_servers import LOCAL, RealHttp, Started, free_port, wait_for
 from pd_http import get, post
 from pdpanel.panel.metadata.server_commands import etcd_command
 
@@ -123,7 +123,16 @@ def test_etcd_as_an_address_alone_and_as_a_list_whose_first_member_is_dead(
         assert status >= 500 and f"{LOCAL}:{port}" in answer["error"]["message"], answer
         assert "metadata server" in answer["error"]["message"]
 
-        started.servers(etcd_command(client_port=port, peer_port=peer_port))
+        started.servers(etcd_command(client_port=port, peer_port=peer_port))  # in a new folder: it knows nobody
+        answers: list[list[int]] = []
+
+        def works_again() -> bool:
+            status, answer = ask_through(pair, "second")
+            answers.append(answer.get("output_ids", []))
+            return status == 200
+
+        wait_for(works_again)
+        assert answers[-1] == expected
     finally:
         started.close()
 

@@ -122,6 +122,8 @@ def test_status_logs_and_down_of_a_run(fake: FakeRuns) -> None:
                         "pid": process.pid,
                         "port": process.port,
                         "state": "ready",
+                        "restarts": 0,
+                        "reason": "",
                     }
                     for process in view.processes
                 ],

@@ -44,6 +44,10 @@ def test_an_illegal_event_raises() -> None:
         ("spawn ready stop ready gone spawn", P.STARTING),
         ("stop spawn", P.STARTING),
         ("fail", P.CRASHED),
+        ("spawn ready exit retry gone spawn ready", P.READY),
+        ("spawn ready exit retry stop gone retry", P.STOPPED),
+        ("spawn fail retry exit gone", P.RESTARTING),
+        ("spawn ready exit retry fail", P.CRASHED),
     ],
 )
 def test_stories(events: str, after: ProcessState) -> None:
@@ -68,6 +72,10 @@ def test_every_living_state_can_be_stopped() -> None:
         ([P.READY, P.CRASHED], "", RunState.DEGRADED),
         ([P.READY, P.STOPPED], "ready", RunState.DEGRADED),
         ([P.READY, P.STARTING], "ready", RunState.DEGRADED),
+        ([P.READY, P.RESTARTING], "ready", RunState.DEGRADED),
+        ([P.RESTARTING, P.STARTING], "", RunState.STARTING),
+        ([P.RESTARTING, P.RESTARTING], "ready", RunState.DEGRADED),
+        ([P.RESTARTING, P.CRASHED], "ready", RunState.DEGRADED),
         ([P.CRASHED, P.CRASHED], "", RunState.FAILED),
         ([P.CRASHED, P.STOPPED], "ready", RunState.FAILED),
         ([P.PENDING, P.PENDING], "failed", RunState.FAILED),

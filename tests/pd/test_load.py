@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from pd_http import post
 
 ARGUMENTS = ["--max-total-tokens", "4096", "--max-running-requests", "16"]
 
@@ -113,6 +114,47 @@ def test_stop_strings_and_penalised_limits_work_through_the_pair(pair) -> None:
     text = "".join(event["choices"][0]["text"] for event in events)
     assert events[-1]["choices"][0]["finish_reason"] == "stop"
     assert " 8" not in text and " 7" in text
+
+
+def test_log_probabilities_do_not_change_the_tokens_and_cross_the_pair(pair) -> None:
+    """Prefill scores the prompt and the first token, decode the others; a request alone scores all as a prompt."""
+    body = {"text": "The capital of France is", "sampling_params": {"temperature": 0, "max_new_tokens": 6}}
+    status, plain = post(pair.url + "/generate", body)
+    asking = {"return_logprob": True, "logprob_start_len": 0, "top_logprobs_num": 2}
+    scored_status, scored = post(pair.url + "/generate", body | asking)
+    assert (status, scored_status) == (200, 200), (plain, scored)
+    assert scored["output_ids"] == plain["output_ids"]
+    meta = scored["meta_info"]
+    own = meta["output_token_logprobs"]
+    assert [token for _, token, _ in own] == scored["output_ids"]
+    assert [top[0][:2] for top in meta["output_top_logprobs"]] == [entry[:2] for entry in own]  # greedy
+    prompt = [token for _, token, _ in meta["input_token_logprobs"]]
+    assert len(prompt) == meta["prompt_tokens"]
+    again = {"input_ids": prompt + scored["output_ids"], "sampling_params": {"max_new_tokens": 1}, **asking}
+    status, whole = post(pair.url + "/generate", again)
+    told = [value for value, _, _ in whole["meta_info"]["input_token_logprobs"]]
+    assert told[0] is None
+    expected = [value for value, _, _ in meta["input_token_logprobs"] + own]
+    assert told[1:] == pytest.approx(expected[1:], abs=0.2)  # bfloat16, in pieces of other lengths
+
+
+def test_answers_and_prompts_come_in_one_request(pair) -> None:
+    """Each is what it is alone: seeds count up from the one given."""
+    body = {"prompt": ["One, two,", "Hello, my"], "n": 2, "seed": 7, "temperature": 0.9, "max_tokens": 5}
+    status, answer = post(pair.url + "/v1/completions", body)
+    assert status == 200, answer
+    together = [choice["text"] for choice in answer["choices"]]
+    alone = []
+    for prompt in body["prompt"]:
+        for copy in range(2):
+            one = body | {"prompt": prompt, "n": 1, "seed": 7 + copy}
+            alone.append(post(pair.url + "/v1/completions", one)[1]["choices"][0]["text"])
+    assert together == alone
+    events = stream(pair.url, "/v1/completions", body)
+    texts = dict.fromkeys(range(4), "")
+    for event in events:
+        texts[event["choices"][0]["index"]] += event["choices"][0]["text"]
+    assert list(texts.values()) == together
 
 
 BAD = [

@@ -108,12 +108,14 @@ class Cluster:
         return {n: get(p.url + "/server_info")["pages"] for n, p in self.processes.items() if n != "router"}
 
     def wait_idle(self) -> None:
-        """Waits until no worker holds a page; fails with what is held."""
+        """Waits until every page is free, or kept for later prompts alone; fails with what is held."""
         deadline = time.monotonic() + 10
         while True:
             pages = self.pages()
             held = {
-                n: p for n, p in pages.items() if any(pool and pool["free"] != pool["total"] for pool in p.values())
+                n: p
+                for n, p in pages.items()
+                if any(pool and pool["free"] + pool["cached"] != pool["total"] for pool in p.values())
             }
             if not held:
                 return

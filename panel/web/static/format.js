@@ -62,6 +62,7 @@ const PROCESS_LABELS = {
   stopping: "Stopping",
   stopped: "Stopped",
   crashed: "Crashed",
+  restarting: "Restarting",
   degraded: "Degraded",
   failed: "Failed",
 };

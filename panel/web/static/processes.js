@@ -6,7 +6,7 @@ import { bytes, duration, percent, stateLabel } from "./format.js";
 import { store } from "./store.js";
 
 const COLUMNS = ["Process", "State", "PID", "Port", "Uptime", "CPU", "Memory", "Actions"];
-const STOPPABLE = new Set(["pending", "starting", "ready"]);
+const STOPPABLE = new Set(["pending", "starting", "ready", "restarting"]);
 
 async function act(row, run, name, action, tell) {
   row.dataset.busy = action;
@@ -62,7 +62,9 @@ function updateRow(row, process) {
   setText(state.firstChild, stateLabel(process.state));
   state.firstChild.dataset.state = process.state;
   const again = process.restarts > 0 ? `restarted ${process.restarts === 1 ? "once" : `${process.restarts} times`}` : "";
-  const about = process.state === "ready" ? again : process.message || process.stage || again;
+  const why = process.message && again ? `${again}; last: ${process.message}` : again;
+  let about = process.stage || (process.state === "ready" ? why : process.message || again);
+  if (process.state === "restarting") about = [process.message, process.stage].filter(Boolean).join("; ");
   setText(state.lastChild, about);
   setText(pid, process.pid ?? "–");
   setText(port, process.port ?? "–");

@@ -72,7 +72,7 @@ def test_server_info(make_engine: MakeEngine, ask: Ask, path: str) -> None:
     }
     assert expected.items() <= info.items()
     assert info["version"]
-    assert info["pages"]["slot"] == {"total": 10, "free": 7, "held": 2, "quarantined": 1}
+    assert info["pages"]["slot"] == {"total": 10, "free": 7, "held": 2, "quarantined": 1, "cached": 0}
     assert info["pages"]["staging"]["quarantined"] == 1
     assert info["internal_states"][0]["num_running_reqs"] == 2
     assert b"hush" not in reply.body

@@ -33,7 +33,7 @@ FIRES: list[tuple[str, Severity, str]] = [
     ("router-options", ERROR, R + "--policy fastest"),
     ("router-options", ERROR, R + "--policy bucket"),
     ("router-options", ERROR, R.replace("--pd-disaggregation", "") + "--prefill http://a:1 --decode http://a:2"),
-    ("router-options", ERROR, "python -m pdpanel.engine.launch_router --policy cache_aware --worker-urls http://a:1"),
+    ("router-options", ERROR, "python -m pdpanel.engine.launch_router --policy manual --worker-urls http://a:1"),
 ]
 SILENT: list[tuple[str, str]] = [
     ("host-loopback", f"etcd --listen-client-urls http://127.0.0.1:2379\n{P}\n{D}"),
