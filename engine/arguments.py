@@ -139,6 +139,14 @@ def _build_parser() -> FlagParser:
         metavar="NAMES",
         help="names, with commas, beside its address under which the worker may be addressed, such as a proxy's",
     )
+    flag, grace = "--shutdown-grace-period-secs", default.shutdown_grace_period_secs
+    add(
+        flag,
+        type=real(flag, 0),
+        default=grace,
+        metavar="S",
+        help=f"for open requests when the worker ends; keep it below what its supervisor waits for [{grace:g}]",
+    )
     levels = ("debug", "info", "warning", "error")
     add("--log-level", type=choice("--log-level", levels), default="info", metavar="LEVEL", help="[info]")
     for flag, values in _NEUTRAL.items():

@@ -44,6 +44,7 @@ class ServerConfig:
     Attributes:
         context_length: tokens per request at most; None takes the model's.
         max_total_tokens: places in the KV pool, in tokens.
+        shutdown_grace_period_secs: how long open requests may go on when the worker is told to end.
         num_reserved_decode_tokens: places reserved for the output of each running request.
         disable_radix_cache: prefill keeps no pages for later prompts; the other workers keep none anyway.
         allowed_hosts: names beside its address under which the worker may be addressed, such as a proxy's.
@@ -73,6 +74,7 @@ class ServerConfig:
     api_key: str = ""
     admin_api_key: str = ""
     allowed_hosts: tuple[str, ...] = ()
+    shutdown_grace_period_secs: float = 2.0
     log_level: str = "info"
 
 

@@ -43,10 +43,18 @@ _REPLACED_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Fence:
+    """Pages in quarantine.
+
+    Attributes:
+        is_lost: the connection over which the pages were granted has ended; else a process that connects now may be
+            the one that the grant is for.
+    """
+
     peer: str
     sequence: Sequence
     until: float
     why: str = "lease"
+    is_lost: bool = False
 
     def at_most(self, until: float, why: str) -> _Fence:
         """Returns the fence that ends then, or earlier as this one does."""
@@ -231,6 +239,9 @@ class DecodeCore:
         finish = Finish(FinishKind.ABORT, message=reason, http_status=502)
         for sequence in [s for s in (*self.awaiting, *self.granted.values()) if s.peer == peer]:
             self._give_up(sequence, finish, Event.PEER_LOST)
+        for room, fence in self.fences.items():
+            if fence.peer == peer:
+                self.fences[room] = replace(fence, is_lost=True)
         for room in unsent:
             if (fence := self.fences.get(room)) is not None and fence.peer == peer:
                 self._lift(room, Event.DRAINED, "drained")
@@ -244,12 +255,8 @@ class DecodeCore:
                 self.actions.append(SendAbort(peer, room, "The decode worker had lost the connection."))
 
     def peer_replaced(self, peer: str, now: float) -> None:
-        """Another process answers at the peer's address: the old one can write no more."""
-        finish = Finish(FinishKind.ABORT, message=f"The prefill worker at {peer} was restarted.", http_status=502)
-        for sequence in [s for s in self.granted.values() if s.peer == peer]:
-            self._give_up(sequence, finish, Event.REPLACED)
+        """Another process answers at the peer's address: the old one, which was lost before, can write no more."""
         self._shorten(peer, now + _REPLACED_S, "replaced")
-        self._grant(now)
 
     def peer_dead(self, peer: str, now: float) -> None:
         """The peer's process is gone for sure; what it had given to its network may still arrive."""
@@ -257,7 +264,7 @@ class DecodeCore:
 
     def _shorten(self, peer: str, until: float, why: str) -> None:
         for room, fence in self.fences.items():
-            if fence.peer == peer:
+            if fence.peer == peer and fence.is_lost:
                 self.fences[room] = fence.at_most(until, why)
 
     def tick(self, now: float) -> None:

@@ -164,7 +164,7 @@ DECODE = LifeCycle(
         (State.AWAIT_PAGES, Event.PAGES): State.GRANTED,
         **_each(State.AWAIT_PAGES, (Event.ABORT, Event.DEADLINE, Event.PEER_LOST), State.CLOSED),
         (State.GRANTED, Event.COMMIT): State.RUNNING,
-        **_each(State.GRANTED, (*_GIVEN_UP, Event.EXPIRED), State.FENCING),
+        **_each(State.GRANTED, (Event.ABORT, Event.DEADLINE, Event.EXPIRED, Event.PEER_LOST), State.FENCING),
         **_each(State.RUNNING, (Event.STOP, Event.ABORT, Event.DEADLINE), State.CLOSED),
         (State.RUNNING, Event.PREEMPT): State.QUEUED,
         (State.QUEUED, Event.ADMIT): State.RUNNING,
@@ -172,8 +172,9 @@ DECODE = LifeCycle(
         **_each(State.FENCING, (Event.DRAINED, Event.REPLACED, Event.EXPIRED), State.CLOSED),
     },
     stale=pairs({
-        # The process that was replaced had nothing of a request that has no pages yet.
+        # The process that was replaced had been lost before: what is not fenced since then is for the new one.
         State.AWAIT_PAGES: (Event.COMMIT, Event.REPLACED, Event.DRAINED),
+        State.GRANTED: (Event.REPLACED,),
         # All its KV is here: what becomes of prefill does not matter any more.
         State.RUNNING: (Event.COMMIT, Event.PEER_LOST, Event.REPLACED, Event.DRAINED),
         State.QUEUED: (Event.COMMIT, Event.PEER_LOST, Event.REPLACED, Event.DRAINED),

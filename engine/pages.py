@@ -120,6 +120,11 @@ class PagePool:
         """Whose pages are in quarantine."""
         return frozenset(self._quarantined)
 
+    def owners(self, page: int) -> frozenset[Owner]:
+        """Returns who may touch a page, those whose claim is a quarantine included."""
+        claims = (*self._held.items(), *self._quarantined.items())
+        return frozenset(owner for owner, runs in claims if any(run.start <= page < run.stop for run in runs))
+
     def alloc(self, count: int, owner: Owner, *, contiguous: bool = False) -> Runs | None:
         """Gives `count` pages to `owner`: one run if there is one (best fit, lowest first), else several.
 

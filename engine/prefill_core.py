@@ -154,7 +154,8 @@ class PrefillCore:
 
     def peer_aborted(self, peer: str, room: int, reason: str, now: float) -> None:
         """Decode gave the room up; a request that has not arrived yet is refused when it does."""
-        self._early.pop(room, None)
+        if (early := self._early.get(room)) is not None and early.peer == peer:
+            del self._early[room]
         sequence = self.rooms.get(room)
         if sequence is None:
             self._aborted[room] = reason

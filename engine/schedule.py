@@ -137,7 +137,12 @@ class Schedule:
         spans: list[Span] = []
         for sequence in self.prefilling:
             start = sequence.computed
-            stop = min((start // self.chunk_tokens + 1) * self.chunk_tokens, len(sequence.tokens))
+            if start < sequence.prompt_tokens:
+                stop = min((start // self.chunk_tokens + 1) * self.chunk_tokens, sequence.prompt_tokens)
+            else:
+                # Output that was made before: token by token, as it was made, so that its KV is the same to the bit
+                # (attention of one token and of many round differently).
+                stop = start + 1
             if stop - start > budget:
                 break
             budget -= stop - start

@@ -114,10 +114,10 @@ async def _serve(
     elif isinstance(core, DecodeCore):
         await _open_exchange(worker, core, loaded, environment)
     worker.start()
-    ending = asyncio.Event()
+    ending, at_once = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ending.set)
+        loop.add_signal_handler(number, lambda: (at_once if ending.is_set() else ending).set())
     runner = make_runner(build_app(worker), shutdown_timeout_s=2.0)
     await runner.setup()
     try:
@@ -128,7 +128,10 @@ async def _serve(
     worker.startup = dict(watch.phases)
     record("ready", address=f"{config.host}:{config.port}", role=role, model=card.served_name)
     await ending.wait()
-    record("stopping", requests=worker.open_requests)
+    record("stopping", requests=worker.open_requests, grace_s=config.shutdown_grace_period_secs)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(config.shutdown_grace_period_secs):
+            await worker.drain(at_once)
     await worker.stop()
     await runner.cleanup()
     return 1 if worker.dead else 0

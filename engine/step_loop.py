@@ -156,6 +156,7 @@ class StepLoop:
                 while True:
                     stimulus = self._mailbox.get(block=idle, timeout=_TICK_S if idle else None)
                     if stimulus is None:
+                        self._check()
                         return
                     stimulus(time.monotonic())
                     self._execute()

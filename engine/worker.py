@@ -46,6 +46,7 @@ __all__ = ["Worker"]
 _CYCLES = {Mode.UNIFIED: UNIFIED, Mode.PREFILL: PREFILL, Mode.DECODE: DECODE}
 _CLIENT_GONE = Finish(FinishKind.ABORT, message="The request was aborted.", http_status=499)
 _THROUGHPUT_WINDOW_S = 5.0
+_DRAIN_PAUSE_S = 0.02
 
 
 class _RequestMeter:
@@ -119,11 +120,12 @@ class Worker:
         self._steps = StepLoop(core, llama, kv, self, self._observe, checks)
         self._generated: deque[tuple[float, int]] = deque()
         self.dead = ""
+        self.draining = False
 
     @property
     def alive(self) -> bool:
-        """True while the worker computes."""
-        return self._steps.alive and not self.dead
+        """True while the worker computes and takes requests."""
+        return self._steps.alive and not self.dead and not self.draining
 
     @property
     def open_requests(self) -> int:
@@ -142,6 +144,12 @@ class Worker:
     def start(self) -> None:
         """Starts computing."""
         self._steps.start()
+
+    async def drain(self, at_once: asyncio.Event) -> None:
+        """Takes no new requests and waits until the open ones have ended, or until `at_once` is set."""
+        self.draining = True
+        while self.open_requests and not at_once.is_set():  # noqa: ASYNC110 (requests end on their own)
+            await asyncio.sleep(_DRAIN_PAUSE_S)
 
     async def stop(self) -> None:
         """Ends every request with an error, then the exchange and the step loop."""

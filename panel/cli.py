@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ..engine.errors import ConfigError, PdpanelError, RequestError
-from . import cli_planning
+from . import cli_bench, cli_planning
 from .config import PanelConfig, read_config
 
 if TYPE_CHECKING:
@@ -326,6 +326,7 @@ def metadata(
 
 
 cli_planning.register(app)
+cli_bench.register(app)
 
 
 def main() -> NoReturn:

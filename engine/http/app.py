@@ -2,7 +2,7 @@
 
 From outside in: errors (anything becomes a status and one sentence), guard (who may speak to us), keys,
 route. The worker's start-up builds it with `build_app` and serves it with `make_runner`, which sees to it
-that a client that hangs up cancels its route at once.
+that a client that hangs up cancels its route at once and that a slow one is cut at last.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .generate import generate
 from .guard import AllowedHosts, check_request
 from .openai import chat_completions, completions
 from .openapi import openapi
+from .patience import patient_runner
 from .port import EnginePort
 
 __all__ = ["build_app", "make_runner"]
@@ -86,7 +87,7 @@ def make_runner(app: web.Application, *, shutdown_timeout_s: float = 5.0) -> web
     """
     logger = logging.getLogger(f"{__name__}.server")
     logger.addFilter(_is_ours)
-    return web.AppRunner(
+    return patient_runner(
         app, handler_cancellation=True, access_log=None, logger=logger, shutdown_timeout=shutdown_timeout_s
     )
 

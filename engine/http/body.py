@@ -22,6 +22,7 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 64
 _READ_TIMEOUT_S = 60.0
 _REMEDY = "send a JSON object"
+_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
 
 
 class BodyError(RequestError):
@@ -29,7 +30,7 @@ class BodyError(RequestError):
 
     Args:
         value: what came, in a few words.
-        http_status: 400, 408 or 413.
+        http_status: 400, 408, 413 or 415.
     """
 
     def __init__(self, value: str, problem: str, remedy: str, http_status: int = 400) -> None:
@@ -43,6 +44,11 @@ async def read_object(request: web.Request, *, may_be_empty: bool = False) -> di
     Raises:
         RequestError: no JSON object, too large, or not complete in time.
     """
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise _too_large()  # before any of it is read
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in _ENCODINGS:
+        raise BodyError(f"encoded as {encoding[:40]}", "this server cannot decode it", "send it plain or gzipped", 415)
     try:
         async with asyncio.timeout(_READ_TIMEOUT_S):
             raw = await request.read()

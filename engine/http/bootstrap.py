@@ -84,5 +84,6 @@ def _column(body: Reader, field: str, prompts: int, copies: int) -> list[Any]:
 
 
 def _shifted(field: str, value: object, index: int) -> object:
-    counts = field == "bootstrap_room" and isinstance(value, int) and not isinstance(value, bool)
-    return value + index if counts and value else value  # room 0 is refused as it stands
+    if field != "bootstrap_room" or not isinstance(value, int) or isinstance(value, bool) or not value:
+        return value  # what is wrong with it is told later
+    return value + index

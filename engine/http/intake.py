@@ -88,7 +88,7 @@ def require_alive(engine: EnginePort) -> None:
         CapacityError: it is still starting, or its step loop has died.
     """
     if not engine.alive:
-        raise CapacityError("The worker is not ready: it is starting, or it has failed; see its log.")
+        raise CapacityError("The worker is not ready: it is starting, about to end, or has failed; see its log.")
 
 
 async def take(engine: EnginePort, request: web.Request, route: Route) -> Intake:

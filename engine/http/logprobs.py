@@ -68,6 +68,7 @@ def read_logprobs(body: Reader, model: ModelCard) -> RequestedLogprobs | None:
     top = body.whole("top_logprobs_num", 0, 0, MOST_TOP)
     named = body.token_ids("token_ids_logprob", model.vocab_size)
     start = body.whole("logprob_start_len", _NO_START, _NO_START, model.context_length)
+    body.boolean("return_text_in_logprobs", False)  # what it is matters to the answer alone
     if not asked:
         # Clients send the start and sglang_router the text's switch whether they ask or not.
         for field, wanted in (("top_logprobs_num", top), ("token_ids_logprob", named)):

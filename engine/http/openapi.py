@@ -114,21 +114,21 @@ def _posts(card: ModelCard, config: ServerConfig | None, omit: frozenset[str]) -
         **_bootstrap(config),
     }
 
-    def body(route: Route, needed: list[str], *readers: Callable[[Reader], object]) -> Schema:
+    def body(route: Route, needed: tuple[str, ...], *readers: Callable[[Reader], object]) -> Schema:
         shared = (lambda one: read_common(one, card), lambda one: route.read_logprobs(one, card), *readers)
         given = {field: schema for field, schema in own.items() if field in route.fields.implemented}
-        return object_schema(route.fields, *shared, given=given, omit=omit) | {"required": needed}
+        return object_schema(route.fields, *shared, given=given, needed=needed, omit=omit)
 
     def sample(route: Route) -> Callable[[Reader], object]:
         return lambda reader: route.read_sampling(reader, card, 1)
 
     return {
-        "/generate": _post(body(GENERATE_ROUTE, []), "Generated", streams=True),
+        "/generate": _post(body(GENERATE_ROUTE, ()), "Generated", streams=True),
         "/v1/completions": _post(
-            body(COMPLETIONS_ROUTE, ["prompt"], sample(COMPLETIONS_ROUTE)), "Completion", streams=True
+            body(COMPLETIONS_ROUTE, ("prompt",), sample(COMPLETIONS_ROUTE)), "Completion", streams=True
         ),
         "/v1/chat/completions": _post(
-            body(CHAT_ROUTE, ["messages"], sample(CHAT_ROUTE), read_chat_options), "ChatCompletion", streams=True
+            body(CHAT_ROUTE, ("messages",), sample(CHAT_ROUTE), read_chat_options), "ChatCompletion", streams=True
         ),
         "/flush_cache": _post(object_schema(FLUSH, read_flush), "Flushed", needed=False),
         "/abort_request": _post(object_schema(ABORT, read_abort), "Aborted"),

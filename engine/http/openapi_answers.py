@@ -46,12 +46,8 @@ def _or_null(schema: _Schema) -> _Schema:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-_ENTRY: _Schema = {  # [log probability, token id, text]
-    "type": "array",
-    "prefixItems": [_or_null(_NUMBER), _COUNT, _or_null(_TEXT)],
-    "minItems": 3,
-    "maxItems": 3,
-}
+# [log probability, token id, text]; prefixItems would say it better, but few tools know it.
+_ENTRY: _Schema = {"type": "array", "items": {"type": ["number", "string", "null"]}, "minItems": 3, "maxItems": 3}
 _ENTRIES = _list(_ENTRY)
 _RANKED = _list(_or_null(_ENTRIES))
 _META = _object(

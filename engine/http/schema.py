@@ -82,6 +82,7 @@ def object_schema(
     table: FieldTable,
     *readers: Callable[[Reader], object],
     given: Mapping[str, Schema] | None = None,
+    needed: tuple[str, ...] = (),
     omit: frozenset[str] = frozenset(),
 ) -> Schema:
     """Returns the schema of an object with the fields of `table`.
@@ -89,17 +90,23 @@ def object_schema(
     Args:
         readers: what reads its fields.
         given: schemas of the fields that are read in ways of their own.
+        needed: fields that must be there; all others may be left out or null.
         omit: fields that whoever answers does not take.
     """
     reader = SchemaReader()
     for read in readers:
         read(reader)
     known = {**reader.found, **(given or {})}
-    properties = {name: _or_null(known[name]) for name in table.implemented - omit}
+    properties = {name: known[name] if name in needed else _or_null(known[name]) for name in table.implemented - omit}
     for name in table.neutral.keys() - omit:
         values = allowed_values(table, name)
         properties[name] = {} if values is None else {"enum": [*values, *([] if None in values else [None])]}
-    return {"type": "object", "properties": dict(sorted(properties.items())), "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": dict(sorted(properties.items())),
+        "required": list(needed),
+        "additionalProperties": False,
+    }
 
 
 def _or_null(schema: Schema) -> Schema:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from ..errors import RemoteProtocolError
 from ..http.guard import AllowedHosts
+from ..http.patience import patient_runner
 from ..log import record
 from .channel import CLOSE_S, MAX_MESSAGE_BYTES, Channel, Load, PeerListener, close, no_load
 from .messages import Hello, Message
@@ -78,7 +79,7 @@ class PeerServer:
         app.router.add_get("/route", self._answer_route)
         app.router.add_get("/peer", self._accept)
         add_metadata(app, self._metadata)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._runner = patient_runner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.SockSite(self._runner, listening).start()
 

@@ -21,6 +21,7 @@ from aiohttp import web
 
 from ..errors import PdpanelError
 from ..http.guard import AllowedHosts
+from ..http.patience import patient_runner
 from .metadata_routes import add_metadata, refuse_pages
 from .metadata_store import MetadataStore
 
@@ -92,7 +93,7 @@ async def _serve(listening: socket.socket, names: Sequence[str]) -> MetadataStor
         return web.Response(status=503, text="The worker is starting.", headers={"Retry-After": "1"})
 
     app.router.add_route("*", "/{path:.*}", starting)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    runner = patient_runner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.SockSite(runner, listening, backlog=_BACKLOG).start()
     await asyncio.to_thread(sys.stdin.buffer.read)

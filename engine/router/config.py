@@ -174,7 +174,7 @@ class RouterConfig:
     retry: RetryConfig = field(default_factory=RetryConfig)
     breaker: BreakerConfig = field(default_factory=BreakerConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
-    shutdown_grace: float = 3.0
+    shutdown_grace: float = 2.0
     log_level: str = "info"
     prometheus_host: str = "127.0.0.1"
     prometheus_port: int = 0

@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from ..http.patience import patient_runner
 from ..log import configure_logging, record
 from ..net import bind_listener
 from .app import Router
@@ -53,7 +54,7 @@ async def serve(
         # The order of the ends is the reverse: first no new connections, then open requests, then idle ones.
         sites: list[web.SockSite] = []
         for app, made in zip((router.app, router.metrics_app()), sockets, strict=False):
-            runner = web.AppRunner(
+            runner = patient_runner(
                 app, handler_cancellation=True, access_log=None, logger=_log, shutdown_timeout=_LEFT_OVER_S
             )
             await runner.setup()

@@ -14,6 +14,7 @@ from .api import Endpoint, TransferSettings
 from .faults import FaultPlan
 from .faulty import FaultyEndpoint
 from .mooncake import MooncakeEndpoint, Registry, apply_environment, mooncake_environment
+from .nixl import NixlEndpoint
 from .shm import ShmEndpoint
 from .tcp import TcpEndpoint
 
@@ -21,6 +22,7 @@ __all__ = ["SHARED_MEMORY", "Selection", "open_endpoint"]
 
 # The transports that need the staging memory to be one that other processes can map.
 SHARED_MEMORY = frozenset({"shm", "nixl"})
+_PLAIN = "The KV travels over plain TCP sockets."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def open_endpoint(
     """Opens the endpoint of a worker.
 
     Args:
-        backend: mooncake, mooncake_tcp (Mooncake, TCP even where RDMA devices are), shm (same host) or tcp.
+        backend: mooncake, mooncake_tcp (Mooncake, TCP even where RDMA devices are), nixl, shm (same host) or tcp.
         host: address that peers reach this process at.
         device: RDMA devices for Mooncake, comma separated; empty chooses by topology.
         environ: the process's environment, where Mooncake's library looks for its settings.
@@ -87,6 +89,11 @@ def _open(
         return Selection(TcpEndpoint(host, settings), backend)
     if backend == "shm":
         return Selection(ShmEndpoint(settings), backend)
+    if backend == "nixl":
+        try:
+            return Selection(NixlEndpoint(host, device, settings, environ), backend)
+        except TransferError as error:
+            return Selection(TcpEndpoint(host, settings), backend, f"{error} {_PLAIN}")
     force_tcp = backend == "mooncake_tcp" or given.protocol == "tcp"
     host = given.local_hostname or host
     apply_environment(mooncake_environment(settings, force_tcp=force_tcp), environ)
@@ -102,5 +109,5 @@ def _open(
             registry=Registry(given.metadata_server, port) if given.metadata_server != P2P else None,
         )
     except TransferError as error:
-        return Selection(TcpEndpoint(host, settings), backend, f"{error} The KV travels over plain TCP sockets.")
+        return Selection(TcpEndpoint(host, settings), backend, f"{error} {_PLAIN}")
     return Selection(endpoint, backend)

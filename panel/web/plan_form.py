@@ -39,7 +39,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("metadata", "Metadata server", ("metadata",)),
     ("store", "Mooncake Store", ("store",)),
     ("limits", "Limits and timeouts", ("limits",)),
-    ("run", "How it is run", ("run", "env", "observe", "smoke_test")),
+    ("run", "How it is run", ("run", "env", "restart", "observe", "smoke_test")),
     ("slurm", "Slurm", ("slurm",)),
 )
 # Parts that share a section with other fields.

@@ -60,11 +60,12 @@ class Call:
     def numbered(self) -> bool:
         return "x-pdpanel-attempt" in self.headers
 
-    async def event(self, number: int, data: object) -> None:
-        """Sends one event."""
+    async def event(self, number: int, data: object, *token_ids: int) -> None:
+        """Sends one event, and the ids of its tokens as the bundled workers do."""
         if not self.response.prepared:
             await self.response.prepare(self.request)
-        line = f"id: {number}\n" if self.numbered else ""
+        ids = " " + ",".join(map(str, token_ids)) if token_ids else ""
+        line = f"id: {number}{ids}\n" if self.numbered else ""
         await self.response.write(f"{line}data: {json.dumps(data)}\n\n".encode())
 
     async def error(self, code: int, message: str = "scripted") -> None:
@@ -107,6 +108,7 @@ class Stub:
         self.aborts: list[dict[str, Any]] = []
         self.posts: list[tuple[str, str | None]] = []
         self.well = True
+        self.stopped = False
         self.url = ""
         self._runner: web.AppRunner | None = None
 
@@ -144,6 +146,8 @@ class Stub:
             call.ended = True
 
     async def _health(self, _: web.Request) -> web.Response:
+        if self.stopped:  # as after SIGSTOP: the connection is there, but no answer
+            await asyncio.Event().wait()
         return web.Response(status=200 if self.well else 503)
 
     async def _abort(self, request: web.Request) -> web.Response:
@@ -281,6 +285,7 @@ async def cluster(
             ),
             health=FAST_HEALTH,
             retry=FAST_RETRY,
+            shutdown_grace=0.05,
         )
         listener = bind_listener("--port", "127.0.0.1", 0)
         stop = asyncio.Event()

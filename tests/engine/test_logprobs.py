@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence as Many
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -83,7 +83,13 @@ def test_every_kind_of_message_has_golden_bytes() -> None:
 
 rooms, counts = st.integers(0, ROOM), st.integers(0, 2**40)
 messages = st.one_of(
-    st.builds(Grant, rooms, st.lists(st.tuples(counts, st.integers(1, 2**40)), max_size=5).map(tuple), counts),
+    st.builds(
+        Grant,
+        rooms,
+        st.lists(st.tuples(counts, st.integers(1, 2**40)), max_size=5).map(tuple),
+        counts,
+        st.floats(allow_nan=False, allow_infinity=False),
+    ),
     st.builds(Commit, rooms, counts, counts, counts, counts),
     st.builds(Ack, rooms, st.booleans()),
     st.builds(Abort, rooms, st.text()),

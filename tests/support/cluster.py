@@ -139,6 +139,11 @@ class Cluster:
     def stop(self) -> None:
         codes = {name: process.stop() for name, process in reversed(self.processes.items())}
         assert set(codes.values()) <= {0}, codes
+        for process in self.processes.values():  # a worker looks for lost pages when it is idle, and when it ends
+            broken = [
+                line for line in process.log.read_text(errors="replace").splitlines() if "integrity_error" in line
+            ]
+            assert not broken, (process.name, broken)
 
 
 @contextlib.contextmanager

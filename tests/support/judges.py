@@ -17,10 +17,24 @@ from pdpanel.panel.config import read_config
 from pdpanel.panel.file_lock import locked
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "judges" / "programs"
-__all__ = ["SGLANG", "VLLM", "Judge", "judge_python", "running_judge"]
+__all__ = ["PROGRAMS", "SGLANG", "VLLM", "VLLM_NEEDS", "Judge", "judge_python", "running_judge"]
 
 SGLANG = "0.5.23"
 VLLM = "0.32.0"
+# What vLLM's parser and its benchmark client import beside our own packages.
+VLLM_NEEDS = (
+    "apache-tvm-ffi",
+    "cachetools",
+    "cbor2",
+    "cloudpickle",
+    "llguidance",
+    "openai-harmony",
+    "partial-json-parser",
+    "py-cpuinfo",
+    "pybase64",
+    "pyzmq",
+    "xgrammar",
+)
 
 
 class Judge:

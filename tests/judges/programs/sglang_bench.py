@@ -1,8 +1,8 @@
 """Runs SGLang's benchmark client, `python -m sglang.benchmark.serving`, from its wheel alone.
 
 Run by the interpreter of the judge's venv with the client's own arguments. SGLang's packages are entered past their
-__init__ files, which import the engine; the one constant of the engine that the client reads is given to it, and so is a
-`datasets` without any: only what it downloads comes from there.
+__init__ files, which import the engine; the one constant of the engine that the client reads is given to it, and so is
+an empty `datasets`, which only downloads need.
 """
 
 from __future__ import annotations

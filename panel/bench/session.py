@@ -1,0 +1,142 @@
+"""A run for a benchmark: started through its runner like any other, stopped whatever happens.
+
+Blocking; the benchmarks call it from a thread of their own. What a run is, `panel.runs` knows.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ...engine.errors import PdpanelError, PeerError
+from ..deployment import Deployment, parse_deployment
+from ..launch import Role
+from ..runner.lifecycle import ProcessState, RunState
+from ..runs import ProcessView, Runs, RunView
+
+__all__ = ["BenchRun", "deployment", "running"]
+
+_POLL_S = 0.1
+_READY_S = 300.0
+_HTTP_S = 10.0
+_WORKERS = frozenset({Role.PREFILL, Role.DECODE, Role.UNIFIED})
+
+Tell = Callable[[str], None]
+
+
+def deployment(name: str, roles: Mapping[str, int], *, model: str, transport: str, **flags: str | int) -> Deployment:
+    """Returns the deployment of a benchmark: workers of the bundled engine in check mode, behind a router.
+
+    Args:
+        roles: how many workers of each role.
+        flags: of all workers, with underscores for dashes.
+    """
+    return parse_deployment(
+        {
+            "name": name,
+            "model": model,
+            "transport": transport,
+            **{role: {"count": roles.get(role, 0)} for role in ("prefill", "decode", "unified")},
+            "workers": {"flags": {f"--{key.replace('_', '-')}": str(value) for key, value in flags.items()}},
+            "env": {"PDPANEL_CHECK_PAGES": "1"},
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BenchRun:
+    """A run that is up."""
+
+    runs: Runs
+    id: str
+    url: str
+
+    def view(self) -> RunView:
+        """Returns the run as it is now."""
+        return self.runs.get(self.id)
+
+    def workers(self) -> list[ProcessView]:
+        """Returns its workers, router and others left out."""
+        return [process for process in self.view().processes if process.role in _WORKERS]
+
+    def addresses(self, name: str) -> tuple[str, ...]:
+        """Returns where a process listens, as host:port."""
+        spec = self.runs.plan(self.id).process(name)
+        assert spec is not None
+        return tuple(f"127.0.0.1:{port}" for port in spec.ports.values())
+
+    def log_lines(self, name: str) -> Iterator[str]:
+        """Yields the lines of a process's log, those of all its starts."""
+        with self.runs.log_path(self.id, name).open(encoding="utf-8", errors="replace") as file:
+            yield from file
+
+    def wait_ready(self, tell: Tell = lambda text: None) -> None:
+        """Waits until every process is ready.
+
+        Raises:
+            PeerError: that does not happen.
+        """
+        deadline = time.monotonic() + _READY_S
+        while (view := self.view()).state is not RunState.READY:
+            ended = [p for p in view.processes if p.state is ProcessState.CRASHED]
+            if ended or view.state is RunState.FAILED or time.monotonic() > deadline:
+                why = "; ".join(f"{p.name} {p.state}: {p.reason or p.stage}" for p in ended) or view.notice
+                raise PeerError(f"The run {self.id} is not ready: {why or view.state}.")
+            if view.notice:
+                tell(view.notice)
+            time.sleep(_POLL_S)
+
+    def pages_in_use(self) -> dict[str, int]:
+        """Returns by worker and pool the pages that are not free, prefix caches emptied.
+
+        A worker that does not answer counts as one page: nobody knows.
+        """
+        held: dict[str, int] = {}
+        for process in self.workers():
+            url = f"http://127.0.0.1:{process.port}"
+            try:
+                _flush(url)
+                pools: dict[str, dict[str, int]] = _get(url + "/server_info")["pages"]
+            except (OSError, ValueError, KeyError) as error:
+                held[f"{process.name} ({error!r})"] = 1
+                continue
+            for name, pool in pools.items():
+                if pool and pool["free"] != pool["total"]:
+                    held[f"{process.name} {name}"] = pool["total"] - pool["free"]
+        return held
+
+
+def _get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=_HTTP_S) as response:
+        return json.load(response)
+
+
+def _flush(url: str) -> None:
+    request = urllib.request.Request(url + "/flush_cache", b"", {"Content-Type": "application/json"}, method="POST")
+    with urllib.request.urlopen(request, timeout=_HTTP_S):
+        pass
+
+
+@contextmanager
+def running(runs: Runs, wanted: Deployment, tell: Tell) -> Iterator[BenchRun]:
+    """Starts a run, waits until it is ready, and stops it at the end.
+
+    Raises:
+        PdpanelError: it does not come up.
+    """
+    view = runs.start(wanted)
+    tell(f"started {view.id}")
+    try:
+        run = BenchRun(runs, view.id, view.router_url)
+        run.wait_ready(tell)
+        yield run
+    finally:
+        try:
+            runs.stop(view.id)
+        except PdpanelError as error:
+            tell(f"{view.id} could not be stopped: {error}")

@@ -1,0 +1,97 @@
+"""`pdpanel bench`: benchmarks that start a run of their own and check every answer.
+
+A thin shell: `panel.cli` calls `register`. Progress goes to standard error, results to standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from .config import PanelConfig
+
+if TYPE_CHECKING:
+    from .runs import Runs
+
+__all__ = ["register"]
+
+bench = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Benchmarks of the bundled engine: each starts a run of its own, checks every answer, and stops it.",
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON at the end, and no progress.")]
+ModelOption = Annotated[str, typer.Option(help="A folder, a .gguf file, a catalogue name or a Hub id.")]
+TransportOption = Annotated[str, typer.Option(help="What carries the KV cache: mooncake_tcp or tcp.")]
+SeedOption = Annotated[int, typer.Option(help="Of everything that is chosen at random.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to `app`."""
+    app.add_typer(bench, name="bench")
+
+
+@contextmanager
+def _ended_by_sigterm_too() -> Iterator[None]:
+    """Lets SIGTERM end the block as Ctrl-C does, so that what was started is stopped."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _runs(context: typer.Context) -> Runs:
+    from .runs import Runs
+
+    config = context.obj
+    assert isinstance(config, PanelConfig)
+    return Runs(config)
+
+
+def _show(line: dict[str, int | float], problems: list[str], *, as_json: bool) -> None:
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if as_json:
+        typer.echo(json.dumps(line))
+        return
+    width = max(map(len, line))
+    for name, value in line.items():
+        typer.echo(f"{name:<{width}}  {value}")
+
+
+@bench.command("faults")
+def faults(
+    context: typer.Context,
+    seconds: Annotated[float, typer.Option(min=5, max=86400, help="How long there is load.")] = 60.0,
+    clients: Annotated[int, typer.Option(min=1, max=1024, help="Clients at once.")] = 12,
+    seed: SeedOption = 0,
+    model: ModelOption = "smollm2-135m-instruct",
+    transport: TransportOption = "mooncake_tcp",
+    as_json: JsonOption = False,
+) -> None:
+    """Kill and stop workers at random under load, and check that every request ends once and rightly.
+
+    Starts two prefill and two decode workers. Exits with 1 when a request has no end or several, a token is wrong, a
+    page is lost, or one is written after it was free.
+    """
+    from .bench.faults import FaultPlan, measure_faults
+
+    plan = FaultPlan(seconds=seconds, clients=clients, seed=seed, model=model, transport=transport)
+    tell = (lambda text: None) if as_json else (lambda text: typer.echo(text, err=True))
+    with _ended_by_sigterm_too():
+        tally = measure_faults(_runs(context), plan, tell)
+    _show(tally.line(), tally.problems, as_json=as_json)
+    raise typer.Exit(0 if tally.ok else 1)
