@@ -91,6 +91,7 @@ class PrefillExchange:
         self._sent: dict[int, _Sent] = {}
         self._loop = asyncio.get_running_loop()
         self.server: PeerServer | None = None
+        self.on_lost: Callable[[str, str], None] = lambda peer, reason: None
 
     def export(self, action: ExportPages | WritePages) -> None:
         """Starts writing pages that stand in staging."""
@@ -197,6 +198,7 @@ class PrefillExchange:
     def peer_lost(self, peer: str, reason: str, unsent: Sequence[Message] = ()) -> None:
         """A decode worker is gone: closes its link and gives its rooms up."""
         record("peer_lost", level=logging.WARNING, peer=peer, reason=reason)
+        self.on_lost(peer, reason)
         if (link := self._links.pop(peer, None)) is not None:
             # Closing waits for the write that runs, which a stopped peer may hold up until the transport's timeout.
             threading.Thread(target=link.close, name=f"close {peer}", daemon=True).start()
@@ -248,6 +250,7 @@ class DecodeExchange:
         self._fenced: frozenset[str] = frozenset()
         self._tasks: list[asyncio.Task[None]] = []
         self.client: PeerClient | None = None
+        self.on_lost: Callable[[str, str], None] = lambda peer, reason: None
         self.health: BootstrapHealth | None = None
 
     async def start(self) -> None:
@@ -354,6 +357,7 @@ class DecodeExchange:
     def peer_lost(self, peer: str, reason: str, unsent: Sequence[Message] = ()) -> None:
         """A prefill worker is gone: what it had not committed is lost."""
         record("peer_lost", level=logging.WARNING, peer=peer, reason=reason)
+        self.on_lost(peer, reason)
         rooms = frozenset(message.room for message in unsent if isinstance(message, Grant))
         self._losing.add(peer)
 

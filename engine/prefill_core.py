@@ -34,6 +34,9 @@ __all__ = ["COMMIT_PATIENCE_S", "RESEND_S", "PrefillCore"]
 # Rooms that decode gave up before their request arrived here, and grants that came before it: both are remembered
 # for late arrivals, bounded so that a babbling peer cannot grow them.
 _REMEMBERED_ROOMS = 4096
+# A chunk that a prefix hit cuts short keeps so many tokens: fewer rows go through other matrix kernels, which round
+# differently (seen with MKL: from 16 rows on, a row's bits do not depend on their number).
+_LEAST_COMPUTED = 16
 
 # A commit is acknowledged between two steps of decode, which take well below a second.
 RESEND_S = 1.0
@@ -263,7 +266,10 @@ class PrefillCore:
         )
 
     def _claim_staging(self, sequence: Sequence) -> bool:
-        claim = self.prefix.claim(Owner.request(sequence.key), sequence.tokens, sequence.reusable_tokens)
+        tokens, chunk = sequence.prefill_tokens, self.schedule.chunk_tokens
+        last_chunk = (tokens - 1) // chunk * chunk
+        reusable = min(sequence.reusable_tokens, max(last_chunk, tokens - _LEAST_COMPUTED))
+        claim = self.prefix.claim(Owner.request(sequence.key), sequence.tokens, reusable)
         if claim is None:
             return False
         sequence.staging = claim.runs

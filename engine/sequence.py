@@ -106,6 +106,11 @@ class Sequence:
         """The room it shares with the other half; 0 on a unified worker."""
         return self.request.bootstrap.room if self.request.bootstrap else 0
 
+    @property
+    def needs_peer(self) -> bool:
+        """True in a state that ends when the connection to the other half's worker does."""
+        return self.cycle.moves.get((self.state, Event.PEER_LOST), self.state) is not self.state
+
     def advance(self, event: Event) -> bool:
         """Moves the state; returns False, and counts it, when the event is stale."""
         target = self.cycle.next(self.state, event)

@@ -166,6 +166,7 @@ async def _open_bootstrap(
         metadata=metadata,
         load=worker.load,
     )
+    exchange.on_lost = worker.answer_lost
     worker.exchange = exchange
     try:
         await exchange.server.start(bootstrap)
@@ -192,6 +193,7 @@ async def _open_exchange(worker: Worker, core: DecodeCore, loaded: Loaded, envir
         lambda: client.connected,
         client.drop,
     )
+    exchange.on_lost = worker.answer_lost
     worker.exchange = exchange
     await exchange.start()
 

@@ -125,7 +125,8 @@ class Worker:
     @property
     def alive(self) -> bool:
         """True while the worker computes and takes requests."""
-        return self._steps.alive and not self.dead and not self.draining
+        broken = self._selection is not None and self._selection.endpoint.failure
+        return self._steps.alive and not self.dead and not self.draining and not broken
 
     @property
     def open_requests(self) -> int:
@@ -280,6 +281,12 @@ class Worker:
             transfer=self._transfer(),
         )
 
+    def answer_lost(self, peer: str, reason: str) -> None:
+        """Tells the clients of a lost peer at once; the core, which may be in a long step, gives the rooms up later."""
+        finish = Finish(FinishKind.ABORT, message=reason, http_status=502)
+        lost = [key for key, sequence in self._sequences.items() if sequence.peer == peer and sequence.needs_peer]
+        self._streams.deliver([Emit(key, finish=finish) for key in lost])
+
     def load(self) -> tuple[int, int]:
         """Returns staging pages that can be had and waiting requests, for the pings."""
         now = self._steps.observed
@@ -313,7 +320,9 @@ class Worker:
     def _transfer(self) -> TransferStatistics | None:
         if self._selection is None:
             return None
-        return TransferStatistics(self._selection.requested, self._selection.used, self._selection.notice)
+        selection = self._selection
+        notice = selection.endpoint.failure or selection.notice
+        return TransferStatistics(selection.requested, selection.used, notice)
 
     def _throughput(self) -> float:
         now = time.monotonic()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -61,6 +61,10 @@ def _runs(context: typer.Context) -> Runs:
     return Runs(config)
 
 
+def _teller(*, as_json: bool) -> Callable[[str], None]:
+    return (lambda text: None) if as_json else (lambda text: typer.echo(text, err=True))
+
+
 def _show(line: dict[str, int | float], problems: list[str], *, as_json: bool) -> None:
     for problem in problems:
         typer.echo(problem, err=True)
@@ -90,8 +94,31 @@ def faults(
     from .bench.faults import FaultPlan, measure_faults
 
     plan = FaultPlan(seconds=seconds, clients=clients, seed=seed, model=model, transport=transport)
-    tell = (lambda text: None) if as_json else (lambda text: typer.echo(text, err=True))
     with _ended_by_sigterm_too():
-        tally = measure_faults(_runs(context), plan, tell)
+        tally = measure_faults(_runs(context), plan, _teller(as_json=as_json))
     _show(tally.line(), tally.problems, as_json=as_json)
     raise typer.Exit(0 if tally.ok else 1)
+
+
+@bench.command("clients")
+def clients(
+    context: typer.Context,
+    clients: Annotated[int, typer.Option(min=1, max=4096, help="Clients of the crowd, all at once.")] = 1024,
+    few: Annotated[int, typer.Option(min=1, max=1024, help="Clients that it is compared with.")] = 32,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds of each, in turns.")] = 3,
+    model: ModelOption = "smollm2-135m-instruct",
+    transport: TransportOption = "mooncake_tcp",
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the speed under a crowd of streaming clients with that under a few, and check every answer.
+
+    Starts a prefill and a decode worker. Exits with 1 when a client is dropped, hangs or is told a wrong token, or when
+    the crowd gets less than 0.9 of the answers per second.
+    """
+    from .bench.clients import ClientsPlan, measure_clients
+
+    plan = ClientsPlan(clients=clients, few=few, rounds=rounds, model=model, transport=transport)
+    with _ended_by_sigterm_too():
+        result = measure_clients(_runs(context), plan, _teller(as_json=as_json))
+    _show(result.line(), result.problems, as_json=as_json)
+    raise typer.Exit(0 if result.ok else 1)

@@ -117,7 +117,7 @@ async def take(engine: EnginePort, request: web.Request, route: Route) -> Intake
     first = bootstraps[0]
     # Both halves of a pair get the same body, so the room gives them the same id.
     made_up = route.rid_prefix + (f"{first.room:032x}" if first else uuid.uuid4().hex)
-    rids = _rids(reader, made_up, total)
+    rids = _rids(reader, made_up, total, listed=prompts.listed or total > 1)
     requests: list[GenerateRequest] = []
     for source, sampling in zip(prompts.sources, samplings, strict=True):
         prompt = await source.encode()
@@ -163,10 +163,10 @@ def _check_room(engine: EnginePort, total: int) -> None:
         raise CapacityError(f"{message} try again soon or ask for fewer.")
 
 
-def _rids(body: Reader, made_up: str, total: int) -> tuple[str, ...]:
+def _rids(body: Reader, made_up: str, total: int, *, listed: bool) -> tuple[str, ...]:
     """Returns the id of each answer's request; one that is given for several names them all, so that an abort does."""
     given = body.raw("rid")
-    if isinstance(given, list) and total > 1:
+    if isinstance(given, list) and listed:
         if len(given) != total:
             raise body.refuse(
                 "rid", f"a list of {len(given)} for {total} answers", "send one string, or one per answer"

@@ -77,7 +77,7 @@ def read_logprobs(body: Reader, model: ModelCard) -> RequestedLogprobs | None:
         return None
     if len(named) > _MOST_NAMED:
         raise body.refuse("token_ids_logprob", f"{len(named)} ids are too many", f"send at most {_MOST_NAMED}")
-    if body.has("replayed_ids"):
+    if body.raw("replayed_ids"):
         problem = "the log probabilities of replayed tokens are not known here"
         raise body.refuse("return_logprob", problem, "leave it or replayed_ids out")
     return RequestedLogprobs(LogprobParams(top, named, start))

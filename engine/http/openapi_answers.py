@@ -98,13 +98,9 @@ ANSWERS: dict[str, _Schema] = {
     "Error": _object(
         {
             "error": _object(
-                {
-                    "message": _TEXT,
-                    "type": _TEXT,
-                    "code": {"type": "integer"},
-                    "param": _or_null(_TEXT),
-                    "retryable": _FLAG,
-                }
+                {"message": _TEXT, "type": _TEXT, "code": {"type": "integer"}},
+                param=_or_null(_TEXT),
+                retryable=_FLAG,
             )
         }
     ),

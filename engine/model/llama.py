@@ -20,6 +20,10 @@ from .weights import LayerWeights, Weights
 
 __all__ = ["Llama", "TokenSpan"]
 
+# Queries are padded to a multiple of this: torch computes attention block by block, and a last block of a few rows goes
+# through another kernel, so that a token's KV would depend on how many are computed after it.
+_QUERY_BLOCK = 16
+
 
 @dataclass(frozen=True, slots=True)
 class TokenSpan:
@@ -161,11 +165,13 @@ class Llama:
             result = F.scaled_dot_product_attention(rows, past[0:1], past[1:2])
             return result.to(q.dtype).reshape(1, -1)
         past = past.to(q.dtype)
-        rows = q.view(count, kv_heads, self._group, -1).permute(1, 2, 0, 3)  # [kv_heads, group, tokens, dim]
-        rows = rows.reshape(1, kv_heads, self._group * count, -1)
-        tiled = None if mask is None else mask.repeat(self._group, 1)
+        padded = -(-count // _QUERY_BLOCK) * _QUERY_BLOCK
+        q = F.pad(q, (0, 0, 0, 0, 0, padded - count))
+        rows = q.view(padded, kv_heads, self._group, -1).permute(1, 2, 0, 3)  # [kv_heads, group, tokens, dim]
+        rows = rows.reshape(1, kv_heads, self._group * padded, -1)
+        tiled = None if mask is None else F.pad(mask, (0, 0, 0, padded - count), value=True).repeat(self._group, 1)
         result = F.scaled_dot_product_attention(rows, past[0:1], past[1:2], attn_mask=tiled)
-        result = result.view(kv_heads, self._group, count, -1).permute(2, 0, 1, 3)
+        result = result.view(kv_heads, self._group, padded, -1).permute(2, 0, 1, 3)[:count]
         return result.reshape(count, -1)
 
 

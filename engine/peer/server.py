@@ -77,6 +77,7 @@ class PeerServer:
         app = web.Application(middlewares=[refuse_pages(AllowedHosts.of(host, port, self._names))])
         app.router.add_get("/health", self._health)
         app.router.add_get("/route", self._answer_route)
+        app.router.add_put("/route", self._refuse_route)
         app.router.add_get("/peer", self._accept)
         add_metadata(app, self._metadata)
         self._runner = patient_runner(app, access_log=None, shutdown_timeout=1.0)
@@ -102,6 +103,10 @@ class PeerServer:
         if missing:
             return web.Response(status=400, text=f"Missing query parameters: {', '.join(missing)}.")
         return web.json_response(self._route)
+
+    async def _refuse_route(self, request: web.Request) -> web.Response:
+        text = "This prefill worker registers no ranks but its own; SGLang's workers need SGLang's bootstrap server."
+        return web.Response(status=405, text=text, headers={"Allow": "GET"})
 
     async def _accept(self, request: web.Request) -> web.StreamResponse:
         accepted = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, timeout=CLOSE_S, compress=False)

@@ -60,7 +60,7 @@ class Router:
 
     def __init__(self, config: RouterConfig, rng: random.Random, *, port: int) -> None:
         self._config = config
-        self._allowed = AllowedHosts.of(config.host, port)
+        self._allowed = AllowedHosts.of(config.host, port, config.allowed_hosts)
         self.table = WorkerTable(
             config.workers, config.health, rng, breaker=config.breaker, cache=config.cache, clock=time.monotonic
         )

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from ..errors import ConfigError
-from ..flags import FlagParser, real, refuse_unknown, whole
+from ..flags import FlagParser, host_names, real, refuse_unknown, whole
 from .config import (
     BreakerConfig,
     CacheConfig,
@@ -83,6 +83,13 @@ def _build_parser() -> FlagParser:
     number("--port", router.port, "port to listen on; 0 takes a free one", 0, 65535)
     add("--api-key", default="", metavar="KEY", help="asked of clients and shown to workers")
     add("--admin-api-key", default="", metavar="KEY", help="the same for flush, abort and workers [--api-key]")
+    add(
+        "--allowed-hosts",
+        type=host_names("--allowed-hosts"),
+        default=(),
+        metavar="NAMES",
+        help="names, with commas, beside its address under which the router may be addressed, such as a proxy's",
+    )
     seconds("--request-timeout-secs", router.request_timeout, "a request's time, retries and waiting included")
     flag = "--max-concurrent-requests"
     add(flag, type=whole(flag, -1), default=-1, metavar="N", help="requests served at once; -1 has no limit [-1]")
@@ -203,6 +210,7 @@ def parse_router_arguments(argv: Sequence[str]) -> RouterConfig:
         port=given.port,
         api_key=given.api_key,
         admin_api_key=given.admin_api_key,
+        allowed_hosts=given.allowed_hosts,
         request_timeout=given.request_timeout_secs,
         max_concurrent_requests=None if limit < 0 else limit,
         queue_size=given.queue_size,

@@ -152,6 +152,7 @@ class RouterConfig:
         port: 0 takes a free one.
         api_key: asked of clients and shown to workers; empty asks nothing and passes the client's key on.
         admin_api_key: the same for flush, abort and worker changes; empty falls back to `api_key`.
+        allowed_hosts: names beside its address under which the router may be addressed, such as a proxy's.
         max_concurrent_requests: None has no limit.
         max_payload_bytes: the longest request body that is read.
         shutdown_grace: seconds that open requests may go on, when the router ends and when a worker is removed.
@@ -165,6 +166,7 @@ class RouterConfig:
     port: int = 30000
     api_key: str = ""
     admin_api_key: str = ""
+    allowed_hosts: tuple[str, ...] = ()
     request_timeout: float = 1800.0
     max_concurrent_requests: int | None = None
     queue_size: int = 100

@@ -20,8 +20,10 @@ from .workers import Health, Worker, WorkerTable
 __all__ = ["HealthWatch"]
 
 _UNHEALTHY_INTERVAL_S = 0.5
-# A poll that took this much longer than it may shows that this process itself stood still.
-_OWN_DELAY_S = 0.5
+# A poll that took this much longer than it may shows that this process itself stood still. So many in a row are no
+# proof of anything.
+_OWN_DELAY_S = 0.25
+_MOST_UNSURE = 2
 _REFUSED = os.strerror(errno.ECONNREFUSED)
 
 
@@ -75,20 +77,22 @@ class HealthWatch:
     async def _watch(self, worker: Worker) -> None:
         loop = asyncio.get_running_loop()
         startup_ends = loop.time() + self._config.startup_timeout
-        wake, misses = self._wake[worker.url], 0
+        wake, misses, unsure = self._wake[worker.url], 0, 0
         while True:
             wake.clear()
             before, is_busy, asked = worker.health, worker.active > 0, loop.time()
             limit_s = min(self._config.timeout, self._config.busy_timeout) if is_busy else self._config.timeout
             reason, answered = await self._ask(worker, limit_s)
-            stood_still = loop.time() - asked > limit_s + _OWN_DELAY_S
+            # A worker that sent something meanwhile is slow; and when this process itself stood still, who knows.
+            is_alive = answered or worker.heard_at > asked
+            unsure = unsure + 1 if not is_alive and loop.time() - asked > limit_s + _OWN_DELAY_S else 0
             if not reason:
                 self._table.poll_answered(worker)
-            elif not stood_still or answered:
+            elif answered or not (worker.heard_at > asked or 0 < unsure <= _MOST_UNSURE):
                 self._table.poll_failed(worker, reason, startup_over=loop.time() > startup_ends)
-            if answered or not is_busy:
+            if is_alive or not is_busy:
                 misses = 0
-            elif not stood_still:
+            elif not 0 < unsure <= _MOST_UNSURE:
                 misses += self._config.busy_misses if reason == _REFUSED else 1
             if misses >= self._config.busy_misses:
                 self._give_up(worker, reason)

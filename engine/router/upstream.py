@@ -84,6 +84,7 @@ class Upstream:
             response = await self.session.post(worker.url + path, data=body, headers=headers, allow_redirects=False)
         except _BROKEN as error:
             raise unreachable(worker, _reason(error), began=False) from error
+        worker.heard_at = asyncio.get_running_loop().time()
         try:
             if response.status != 200:
                 answer = await self.read(worker, response)
@@ -112,12 +113,13 @@ class Upstream:
         Raises:
             WorkerError: the connection broke, an event was cut off, or the worker sent an error event.
         """
-        cutter, content = EventCutter(), response.content
+        cutter, content, now = EventCutter(), response.content, asyncio.get_running_loop().time
         while True:
             try:
                 chunk = await content.readany()
             except _BROKEN as error:
                 raise unreachable(worker, _reason(error), began=True) from error
+            worker.heard_at = now()
             if not chunk:
                 if cutter.pending:
                     raise unreachable(worker, "its last event is incomplete", began=True)

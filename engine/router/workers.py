@@ -48,6 +48,7 @@ class Worker:
         picked_at: the table's count of picks when this worker was last picked; 0 is never.
         reason: why it is not healthy; empty when it is.
         leaving: whether it is being removed, so that it gets no more requests.
+        heard_at: when it last sent anything, on the event loop's clock.
     """
 
     address: WorkerAddress
@@ -63,6 +64,7 @@ class Worker:
     good_polls: int = 0
     ever_healthy: bool = False
     leaving: bool = False
+    heard_at: float = 0.0
 
     @property
     def url(self) -> str:
@@ -232,10 +234,12 @@ class WorkerTable:
         """
         if own_fault:
             worker.failures += 1
-            worker.breaker.failed(self._clock())
         if worker.health is Health.HEALTHY:
             worker.health, worker.reason = Health.SUSPECTED, reason
             worker.bad_polls = worker.good_polls = 0
+            if own_fault:
+                # Requests that break together have one reason: until it says that it is well, it has failed once.
+                worker.breaker.failed(self._clock())
 
     def request_succeeded(self, worker: Worker) -> None:
         """Notes that a request went well on `worker`."""

@@ -133,6 +133,11 @@ class Endpoint(Protocol):
 
     kind: str
 
+    @property
+    def failure(self) -> str:
+        """Why no write can succeed any more, in either direction; empty while the transport works."""
+        ...
+
     def register(self, address: int, length: int, file: int = -1) -> None:
         """Makes [address, address + length) readable for our links and writable for peers; once per endpoint.
 

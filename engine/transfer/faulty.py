@@ -130,6 +130,11 @@ class FaultyEndpoint:
         self._pool = WritePool("faulty", queues=settings.queues, threads=settings.threads)
         self._links: list[_FaultyLink] = []
 
+    @property
+    def failure(self) -> str:
+        """The transport inside."""
+        return self._inner.failure
+
     def _draw(self) -> tuple[Fault, float]:
         with self._lock:
             return next(self._faults)

@@ -224,6 +224,7 @@ class MooncakeEndpoint:
     """
 
     kind = "mooncake"
+    failure = ""
 
     def __init__(
         self,

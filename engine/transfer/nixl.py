@@ -274,6 +274,11 @@ class NixlEndpoint:
         self._info = EndpointInfo(self.kind, "", 0, 0)
         self._links: list[_NixlLink] = []
 
+    @property
+    def failure(self) -> str:
+        """Says when the agent's process has ended."""
+        return f"The process of NIXL's agent has ended: {self._agent.ended}." if self._agent.ended else ""
+
     def register(self, address: int, length: int, file: int = -1) -> None:
         """Has the agent map and register the region by its file."""
         if file < 0:

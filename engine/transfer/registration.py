@@ -116,6 +116,11 @@ class Registration:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="registration", daemon=True)
 
+    @property
+    def is_remembered(self) -> bool:
+        """True when everything that the engine registered was read, and can be put back."""
+        return len(self._entries) == len(self._keys)
+
     def keep(self) -> None:
         """Reads what the engine has registered and looks after it from now on."""
         self._thread.start()

@@ -182,6 +182,7 @@ class ShmEndpoint:
     """
 
     kind = "shm"
+    failure = ""
 
     def __init__(self, settings: TransferSettings) -> None:
         if not hasattr(os, "pidfd_open") or not hasattr(os, "memfd_create"):

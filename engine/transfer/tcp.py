@@ -183,6 +183,7 @@ class TcpEndpoint:
     """
 
     kind = "tcp"
+    failure = ""
 
     def __init__(self, host: str, settings: TransferSettings) -> None:
         self._settings = settings

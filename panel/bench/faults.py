@@ -152,7 +152,9 @@ class _Faults:
             await asyncio.sleep(pause_s)
             alive = [process for process in self._run.workers() if process.state is ProcessState.READY]
             # One that stands stopped is dead already.
-            stats = [(p, s) for p in alive if p.pid is not None and (s := read_stat(p.pid)) and s.state != "T"]
+            stats = [
+                (p, s) for p in alive if p.pid is not None and (s := read_stat(p.pid)) and s.alive and s.state != "T"
+            ]
             if not stats:
                 continue
             process, stat = rng.choice(stats)

@@ -32,6 +32,8 @@ Tell = Callable[[str], None]
 def deployment(name: str, roles: Mapping[str, int], *, model: str, transport: str, **flags: str | int) -> Deployment:
     """Returns the deployment of a benchmark: workers of the bundled engine in check mode, behind a router.
 
+    All in float32: rounded to bfloat16, near ties between two tokens turn with the size of the batch, on any worker.
+
     Args:
         roles: how many workers of each role.
         flags: of all workers, with underscores for dashes.
@@ -42,7 +44,10 @@ def deployment(name: str, roles: Mapping[str, int], *, model: str, transport: st
             "model": model,
             "transport": transport,
             **{role: {"count": roles.get(role, 0)} for role in ("prefill", "decode", "unified")},
-            "workers": {"flags": {f"--{key.replace('_', '-')}": str(value) for key, value in flags.items()}},
+            "workers": {
+                "kv_cache_dtype": "float32",
+                "flags": {"dtype": "float32", **{key.replace("_", "-"): str(value) for key, value in flags.items()}},
+            },
             "env": {"PDPANEL_CHECK_PAGES": "1"},
         }
     )
@@ -92,7 +97,7 @@ class BenchRun:
             time.sleep(_POLL_S)
 
     def pages_in_use(self) -> dict[str, int]:
-        """Returns by worker and pool the pages that are not free, prefix caches emptied.
+        """Returns by worker and pool the pages that are neither free nor kept for later prompts alone.
 
         A worker that does not answer counts as one page: nobody knows.
         """
@@ -100,26 +105,19 @@ class BenchRun:
         for process in self.workers():
             url = f"http://127.0.0.1:{process.port}"
             try:
-                _flush(url)
                 pools: dict[str, dict[str, int]] = _get(url + "/server_info")["pages"]
             except (OSError, ValueError, KeyError) as error:
                 held[f"{process.name} ({error!r})"] = 1
                 continue
             for name, pool in pools.items():
-                if pool and pool["free"] != pool["total"]:
-                    held[f"{process.name} {name}"] = pool["total"] - pool["free"]
+                if pool and (used := pool["total"] - pool["free"] - pool.get("cached", 0)):
+                    held[f"{process.name} {name}"] = used
         return held
 
 
 def _get(url: str) -> Any:
     with urllib.request.urlopen(url, timeout=_HTTP_S) as response:
         return json.load(response)
-
-
-def _flush(url: str) -> None:
-    request = urllib.request.Request(url + "/flush_cache", b"", {"Content-Type": "application/json"}, method="POST")
-    with urllib.request.urlopen(request, timeout=_HTTP_S):
-        pass
 
 
 @contextmanager

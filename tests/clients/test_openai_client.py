@@ -56,8 +56,8 @@ def test_a_streamed_chat_has_a_role_the_text_and_one_finish(client: openai.OpenA
     assert chunks[-1].usage is not None
     assert (chunks[-1].usage.completion_tokens, whole.usage) == (6, chunks[-1].usage)
     with front.expecting("continuous usage"):
-        counts = [chunk.usage and chunk.usage.completion_tokens for chunk in chunks]
-        assert None not in counts, f"counts of tokens are {counts}"
+        counts = [chunk.usage.completion_tokens if chunk.usage else -1 for chunk in chunks]
+        assert -1 not in counts, f"counts of tokens are {counts}"
         assert counts == sorted(counts)
         assert (counts[0], counts[-1]) == (0, 6)
 
@@ -119,8 +119,8 @@ def test_prompts_of_token_ids_and_several_prompts(client: openai.OpenAI, front: 
 
 
 def test_a_seed_makes_sampling_repeatable(client: openai.OpenAI) -> None:
-    asked: Any = {"model": MODEL, "messages": HELLO, "max_tokens": 6, "temperature": 1.2}
-    texts = [client.chat.completions.create(**asked, seed=s).choices[0].message.content for s in (11, 11, 12, 13)]
+    asked: Any = {"model": MODEL, "messages": HELLO, "max_tokens": 5, "temperature": 1.5}
+    texts = [client.chat.completions.create(**asked, seed=s).choices[0].message.content for s in (11, 11, 12)]
     assert texts[0] == texts[1]
     assert len(set(texts)) > 1
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
+import time
 
 import psutil
 import pytest
@@ -17,9 +19,16 @@ def agent_of(process: psutil.Process) -> psutil.Process:
 
 
 def ended(process: psutil.Process) -> bool:
-    """True when it has ended; a container's first process may leave it as a zombie."""
-    gone, _ = psutil.wait_procs([process], timeout=10)
-    return bool(gone) or process.status() == psutil.STATUS_ZOMBIE
+    """Waits for its end; a container's first process may leave it as a zombie."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        threading.Event().wait(0.01)
+    return False
 
 
 def test_the_death_of_the_agent_fails_writes_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -29,6 +38,7 @@ def test_the_death_of_the_agent_fails_writes_and_is_logged(caplog: pytest.LogCap
     own.register_with(endpoint)
     link = endpoint.connect(target.info)
     settle(link.write([Segment(0, 0, SIZE)]), TicketState.DONE)
+    assert endpoint.failure == ""
     with target.stopped(), caplog.at_level(logging.ERROR):
         under_way = link.write([Segment(0, 0, SIZE)])
         assert not under_way.wait(0.05)
@@ -38,6 +48,7 @@ def test_the_death_of_the_agent_fails_writes_and_is_logged(caplog: pytest.LogCap
     later = settle(link.write([Segment(0, 0, 4096)]), TicketState.FAILED)
     assert later.quiesced and "has ended" in later.error
     assert "transport_broke" in caplog.text
+    assert "signal 11" in endpoint.failure
     endpoint.close()
     target.kill()
 

@@ -184,9 +184,7 @@ def test_junk_on_its_ports_disturbs_no_transfer(endpoint: Endpoint, target: Targ
     assert target.checksum() == zlib.crc32(memory.bytes.data)
 
 
-def test_closing_an_endpoint_ends_its_threads_ports_and_processes(
-    backend: str, memory: Memory, target: Target
-) -> None:
+def test_closing_an_endpoint_ends_its_threads_ports_and_processes(backend: str, memory: Memory, target: Target) -> None:
     """Nothing of a closed endpoint is left in its process."""
     own = psutil.Process()
     before = listening_ports([own]), {child.pid for child in own.children()}, set(threading.enumerate())

@@ -52,6 +52,19 @@ def test_a_flag_that_cannot_be_honoured_is_refused_by_name(arguments: str, field
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
 
 
+def test_the_prefix_cache_can_be_switched_off() -> None:
+    assert not parse_server_arguments(["--model-path", "m"]).disable_radix_cache
+    assert parse_server_arguments(["--model-path", "m", "--disable-radix-cache"]).disable_radix_cache
+
+
 def test_a_missing_model_is_one_sentence() -> None:
     with pytest.raises(ConfigError, match="--model-path"):
         parse_server_arguments([])
+
+
+def test_names_that_the_worker_may_be_addressed_by() -> None:
+    given = ["--model-path", "m", "--allowed-hosts", "LLM.example.org, gpu1:30000"]
+    assert parse_server_arguments(given).allowed_hosts == ("llm.example.org", "gpu1:30000")
+    assert parse_server_arguments(["--model-path", "m"]).allowed_hosts == ()
+    with pytest.raises(ConfigError, match="not a host name"):
+        parse_server_arguments(["--model-path", "m", "--allowed-hosts", "http://x/"])

@@ -1,23 +1,12 @@
-"""A prefill and a decode core joined by queues: whatever happens in whatever order, nothing leaks.
-
-The channel between them is ordered in each direction, as the real one is; writes complete in any order, late, or
-fail, with or without the promise that the writer is quiet. A page carries the room that wrote it last, so a write
-into somebody else's page is seen.
-"""
+"""What each core decides in cases that have a name; test_pair_machine has all the others."""
 
 from __future__ import annotations
 
-from collections import deque
-
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from pdpanel.engine.actions import (
-    Action,
     Emit,
     ExportPages,
-    ImportPages,
+    FenceLifted,
     SendAbort,
     SendAck,
     SendCommit,
@@ -26,8 +15,8 @@ from pdpanel.engine.actions import (
 )
 from pdpanel.engine.decode_core import DecodeCore
 from pdpanel.engine.lifecycle import DECODE, PREFILL, UNIFIED, State
-from pdpanel.engine.pages import Owner, PagePool
-from pdpanel.engine.prefill_core import PrefillCore
+from pdpanel.engine.pages import Owner, PagePool, Run
+from pdpanel.engine.prefill_core import COMMIT_PATIENCE_S, RESEND_S, PrefillCore
 from pdpanel.engine.request import Bootstrap, Finish, FinishKind, GenerateRequest, SamplingParams
 from pdpanel.engine.schedule import Schedule
 from pdpanel.engine.sequence import Sequence
@@ -39,209 +28,21 @@ EOS = 7
 GONE = Finish(FinishKind.ABORT, message="the client left", http_status=499)
 
 
-def make_sequence(key: int, prompt: int, output: int, cycle=UNIFIED, peer: str = "") -> Sequence:
+def make_sequence(
+    key: int, prompt: int, output: int, cycle=UNIFIED, peer: str = "", replayed: tuple[int, ...] = ()
+) -> Sequence:
     bootstrap = None if cycle is UNIFIED else Bootstrap("127.0.0.1", 1, key)
-    request = GenerateRequest(f"r{key}", tuple(range(prompt)), SamplingParams(max_new_tokens=output), bootstrap)
+    request = GenerateRequest(
+        f"r{key}", tuple(range(prompt)), SamplingParams(max_new_tokens=output), bootstrap, replayed_ids=replayed
+    )
     return Sequence(
         key, request, cycle, seed=0, limit=prompt + output, stop_ids=frozenset({EOS}),
-        tokens=list(request.prompt_ids), state=cycle.start, peer=peer,
+        tokens=[*request.prompt_ids, *replayed], state=cycle.start, peer=peer,
     )  # fmt: skip
 
 
 def make_schedule(reserve: int, pages: int = PAGES) -> Schedule:
     return Schedule(PagePool(pages), page_size=PAGE, chunk_tokens=CHUNK, max_running=4, reserve_tokens=reserve)
-
-
-class Pair(RuleBasedStateMachine):
-    """One prefill worker, one decode worker, and everything that can go wrong between them."""
-
-    @initialize()
-    def start(self) -> None:
-        self.now = 0.0
-        self.prefill = PrefillCore(make_schedule(0), PagePool(PAGES), bootstrap_timeout_s=50, hard_timeout_s=HARD)
-        self.decode = DecodeCore(
-            make_schedule(6), PagePool(PAGES), staging_share=0.5, waiting_timeout_s=50, fence_s=HARD
-        )
-        self.to_prefill: deque[Action] = deque()
-        self.to_decode: deque[Action] = deque()
-        self.writes: list[ExportPages] = []
-        self.began: dict[int, float] = {}  # id of a write -> when it began
-        self.zombies: list[tuple[float, ExportPages]] = []
-        self.sequences: dict[int, tuple[Sequence, Sequence]] = {}
-        self.finished: dict[tuple[str, int], int] = {}
-        self.written: dict[int, int] = {}  # staging page of decode -> room that wrote it last
-        self.next_key = 1
-
-    def run_actions(self) -> None:
-        for side, core in (("prefill", self.prefill), ("decode", self.decode)):
-            actions, core.actions = core.actions, []
-            for action in actions:
-                match action:
-                    case Emit(key=key, finish=finish, end=end):
-                        if finish is not None or end:
-                            self.finished[side, key] = self.finished.get((side, key), 0) + 1
-                    case ExportPages():
-                        self.writes.append(action)
-                        self.began[id(action)] = self.now
-                    case ImportPages(sequence=sequence, staging=staging):
-                        for run in staging:
-                            for page in range(run.start, run.stop):
-                                assert self.written[page] == sequence.room, "KV of another request was read"
-                    case SendGrant() | SendAck():
-                        self.to_prefill.append(action)
-                    case SendCommit() | SendDrained():
-                        self.to_decode.append(action)
-                    case SendAbort():
-                        (self.to_decode if side == "prefill" else self.to_prefill).append(action)
-
-    @rule(prompt=st.integers(1, 40), output=st.integers(1, 12), decode_first=st.booleans())
-    def submit(self, prompt: int, output: int, decode_first: bool) -> None:
-        key, self.next_key = self.next_key, self.next_key + 1
-        halves = make_sequence(key, prompt, output, PREFILL), make_sequence(key, prompt, output, DECODE, "P")
-        self.sequences[key] = halves
-        first, second = (1, 0) if decode_first else (0, 1)
-        for index in (first, second):
-            (self.prefill, self.decode)[index].submit(halves[index], self.now)
-            self.run_actions()
-
-    @precondition(lambda self: self.to_prefill)
-    @rule()
-    def deliver_to_prefill(self) -> None:
-        match self.to_prefill.popleft():
-            case SendGrant(sequence=sequence):
-                self.prefill.grant("D", sequence.room, sequence.staging, sequence.deadline, self.now)
-            case SendAck(room=room, known=known):
-                self.prefill.acknowledged("D", room, known, self.now)
-            case SendAbort(room=room, reason=reason):
-                self.prefill.peer_aborted("D", room, reason, self.now)
-        self.run_actions()
-
-    @precondition(lambda self: self.to_decode)
-    @rule()
-    def deliver_to_decode(self) -> None:
-        match self.to_decode.popleft():
-            case SendCommit(sequence=sequence, first_token=token):
-                self.decode.committed("P", sequence.room, token, self.now)
-            case SendDrained(room=room):
-                self.decode.drained("P", room, self.now)
-            case SendAbort(room=room, reason=reason):
-                self.decode.peer_aborted("P", room, reason, self.now)
-        self.run_actions()
-
-    def land(self, write: ExportPages) -> None:
-        for run in write.target:
-            for page in range(run.start, run.stop):
-                owners = [s for _, s in self.sequences.values() if any(r.start <= page < r.stop for r in s.staging)]
-                assert all(s.room == write.sequence.room for s in owners), "a write hit another request's page"
-                self.written[page] = write.sequence.room
-
-    @precondition(lambda self: self.writes)
-    @rule(data=st.data(), outcome=st.sampled_from(["ok", "ok", "ok", "quiet", "loud"]))
-    def finish_write(self, data: st.DataObject, outcome: str) -> None:
-        write = self.writes.pop(data.draw(st.integers(0, len(self.writes) - 1)))
-        if outcome == "ok":
-            self.land(write)
-        elif outcome == "loud":  # reported as failed, may still land within the hard timeout
-            self.zombies.append((self.began[id(write)] + HARD, write))
-        self.prefill.write_done(
-            write.sequence, ok=outcome == "ok", quiet=outcome != "loud", error="it broke", now=self.now
-        )
-        self.run_actions()
-
-    @precondition(lambda self: self.sequences)
-    @rule(data=st.data(), side=st.integers(0, 1))
-    def client_leaves(self, data: st.DataObject, side: int) -> None:
-        sequence = self.sequences[data.draw(st.sampled_from(sorted(self.sequences)))][side]
-        (self.prefill, self.decode)[side].abort(sequence, GONE, self.now)
-        self.run_actions()
-
-    @rule(token=st.integers(0, EOS))
-    def step_prefill(self, token: int) -> None:
-        self.step(self.prefill, token)
-
-    @rule(token=st.integers(0, EOS))
-    def step_decode(self, token: int) -> None:
-        self.step(self.decode, token)
-
-    def step(self, core: PrefillCore | DecodeCore, token: int) -> None:
-        step = core.next_step()
-        if step is not None:
-            for span in step.spans:
-                assert span.sequence.slot is not None
-                assert span.stop <= span.sequence.slot.count * PAGE
-            core.step_done(step, [token] * sum(span.sample for span in step.spans), self.now)
-        self.run_actions()
-
-    @rule(seconds=st.sampled_from([0.1, 20.0]))
-    def time_passes(self, seconds: float) -> None:
-        if seconds > 1:  # a process that runs ticks more often than that
-            for _ in range(int(seconds) - 1):
-                self.time_passes(1.0)
-            seconds = 1.0
-        for until, write in self.zombies if seconds >= 1 else ():
-            if until > self.now:
-                self.land(write)
-        for write in [w for w in self.writes if self.began[id(w)] + HARD <= self.now + seconds]:
-            self.writes.remove(write)  # no transport takes longer than its hard timeout
-            self.land(write)
-            self.prefill.write_done(write.sequence, ok=True, quiet=True, error="", now=self.now)
-        self.run_actions()
-        self.now += seconds
-        self.prefill.tick(self.now)
-        self.decode.tick(self.now)
-        self.run_actions()
-
-    @rule()
-    def connection_breaks(self) -> None:
-        self.to_prefill.clear()
-        self.to_decode.clear()
-        self.prefill.peer_lost("D", "decode went away", self.now)
-        self.decode.peer_lost("P", "prefill went away", self.now)
-        self.run_actions()
-
-    @invariant()
-    def pools_are_sound(self) -> None:
-        if not hasattr(self, "prefill"):
-            return
-        for core in (self.prefill, self.decode):
-            core.staging.check()
-            core.schedule.slots.check()
-            for sequence in core.schedule.sequences():
-                sequence.check(PAGE)
-        assert all(count == 1 for count in self.finished.values())
-
-    def teardown(self) -> None:
-        if not hasattr(self, "prefill"):
-            return
-        for _ in range(2000):
-            if self.to_prefill:
-                self.deliver_to_prefill()
-            elif self.to_decode:
-                self.deliver_to_decode()
-            elif self.writes:
-                write = self.writes.pop()
-                self.land(write)
-                self.prefill.write_done(write.sequence, ok=True, quiet=True, error="", now=self.now)
-                self.run_actions()
-            else:
-                self.step_prefill(EOS)
-                self.step_decode(EOS)
-                if not (self.to_prefill or self.to_decode or self.writes):
-                    self.time_passes(20.0)
-                    if all(s.state is State.CLOSED for pair in self.sequences.values() for s in pair):
-                        break
-        self.time_passes(200.0)
-        for side, (core, index) in {"prefill": (self.prefill, 0), "decode": (self.decode, 1)}.items():
-            for key, pair in self.sequences.items():
-                assert pair[index].state is State.CLOSED, (side, pair[index])
-                assert self.finished.get((side, key), 0) == 1, (side, pair[index])
-            assert core.staging.statistics().free == PAGES, (side, core.staging.statistics())
-            assert core.schedule.slots.statistics().free == PAGES, (side, core.schedule.slots.statistics())
-        self.pools_are_sound()
-
-
-TestPair = Pair.TestCase
-TestPair.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 
 def test_pages_of_a_chunk_travel_while_the_next_is_computed() -> None:
@@ -343,3 +144,219 @@ def test_prefill_that_stood_still_writes_nothing_after_the_lease() -> None:
     assert [action.finish.http_status for action in core.actions if isinstance(action, Emit) and action.finish] == [504]
     assert any(isinstance(action, SendDrained) for action in core.actions)
     assert core.staging.statistics().free == core.schedule.slots.statistics().free == PAGES
+
+
+def make_prefill() -> PrefillCore:
+    return PrefillCore(make_schedule(0), PagePool(PAGES), bootstrap_timeout_s=50, hard_timeout_s=HARD)
+
+
+def make_decode() -> DecodeCore:
+    return DecodeCore(make_schedule(6), PagePool(PAGES), staging_share=0.5, waiting_timeout_s=50, fence_s=HARD)
+
+
+def compute(core: PrefillCore | DecodeCore | UnifiedCore, token: int, now: float = 0.0) -> None:
+    step = core.next_step()
+    assert step is not None
+    core.step_done(step, [token] * sum(span.sample for span in step.spans), now)
+
+
+def taken(core: PrefillCore | DecodeCore | UnifiedCore, kind: type) -> list:
+    """Returns the actions of a kind, and forgets all."""
+    found = [action for action in core.actions if isinstance(action, kind)]
+    core.actions = []
+    return found
+
+
+def committing(core: PrefillCore, sequence: Sequence) -> None:
+    """Brings a prefill request to where its commit was sent at time 0."""
+    core.submit(sequence, 0.0)
+    core.grant("D", sequence.room, (Run(0, -(-sequence.prefill_tokens // PAGE)),), 500.0, 0.0)
+    while sequence.state is not State.FLUSHING:
+        compute(core, 1)
+    while sequence.writes_pending:
+        core.write_done(sequence, ok=True, quiet=True, error="", now=0.0)
+    assert sequence.state is State.COMMITTING
+
+
+def test_replayed_output_is_computed_with_the_prompt_and_counts_as_output() -> None:
+    prefill, decode = make_prefill(), make_decode()
+    replayed = (41, 42, 43)
+    source = make_sequence(1, 10, 6, PREFILL, replayed=replayed)
+    target = make_sequence(1, 10, 6, DECODE, "P", replayed)
+    decode.submit(target, 0.0)
+    assert sum(run.count for run in target.staging) == 4, "13 tokens, not 10"
+    committing(prefill, source)
+    (commit,) = [a for a in prefill.actions if isinstance(a, SendCommit)]
+    emitted = [a.token_ids for a in prefill.actions if isinstance(a, Emit) and a.token_ids]
+    assert commit.first_token == 1 and emitted == [(1,)], "what the client has is not sent again"
+    assert source.tokens == [*target.tokens, 1]
+    decode.committed("P", 1, 1, 0.0)
+    compute(decode, 2)
+    compute(decode, 3)
+    finishes = [a.finish for a in decode.actions if isinstance(a, Emit) and a.finish]
+    assert [(f.kind, f.matched) for f in finishes] == [(FinishKind.LENGTH, 6)], "the earlier tries' tokens count"
+
+
+@pytest.mark.parametrize(
+    ("replayed", "output", "kind"), [((1, EOS), 9, FinishKind.STOP), ((1, 2), 2, FinishKind.LENGTH)]
+)
+def test_a_replay_that_holds_the_end_has_its_finish(replayed: tuple[int, ...], output: int, kind: FinishKind) -> None:
+    finish = make_sequence(1, 5, output, replayed=replayed).replay_finish()
+    assert finish is not None and finish.kind is kind
+    assert make_sequence(1, 5, output + 2, replayed=(1, 2)).replay_finish() is None
+    assert make_sequence(1, 5, output).replay_finish() is None
+
+
+@pytest.mark.parametrize("kind", ["prefill", "decode", "unified"])
+@pytest.mark.parametrize("computed", [False, True])
+def test_a_deadline_ends_a_request_in_any_state_with_504(kind: str, computed: bool) -> None:
+    core = {"prefill": make_prefill, "decode": make_decode, "unified": lambda: UnifiedCore(make_schedule(0))}[kind]()
+    cycle = {"prefill": PREFILL, "decode": DECODE, "unified": UNIFIED}[kind]
+    sequence = make_sequence(1, 20, 30, cycle, "P" if kind == "decode" else "")
+    sequence.expires_at = 5.0
+    if isinstance(core, PrefillCore) and computed:
+        committing(core, sequence)
+    else:
+        core.submit(sequence, 0.0)
+        if isinstance(core, DecodeCore) and computed:
+            core.committed("P", 1, 1, 0.0)
+        if computed:
+            compute(core, 1)
+    core.tick(4.9)
+    assert not [e for e in taken(core, Emit) if e.finish]
+    for now in (5.0, 6.0):
+        core.tick(now)
+    finishes = [e.finish for e in taken(core, Emit) if e.finish]
+    assert [f.http_status for f in finishes] == [504] and "longer than" in finishes[0].message
+    assert core.integrity() == []
+
+
+def test_a_commit_is_sent_again_until_it_is_acknowledged_and_taken_once() -> None:
+    prefill, decode = make_prefill(), make_decode()
+    source, target = make_sequence(1, 10, 4, PREFILL), make_sequence(1, 10, 4, DECODE, "P")
+    decode.submit(target, 0.0)
+    committing(prefill, source)
+    taken(prefill, SendCommit)
+    prefill.tick(RESEND_S / 2)
+    assert not taken(prefill, SendCommit)
+    prefill.tick(RESEND_S)
+    (again,) = taken(prefill, SendCommit)
+    assert again.again and again.first_token == 1
+    assert decode.committed("P", 1, 1, 1.0) is True
+    assert [ack.known for ack in taken(decode, SendAck)] == [True]
+    assert decode.committed("P", 1, 1, 1.0) is False
+    assert decode.committed("Q", 1, 1, 1.0) is False, "another worker's commit"
+    assert [ack.known for ack in taken(decode, SendAck)] == [True, False]
+    assert target.output_tokens == 1 and decode.stale_messages == 2
+    prefill.acknowledged("D", 1, True, 1.5)
+    prefill.acknowledged("D", 1, True, 1.5)
+    assert source.state is State.CLOSED and prefill.stale_messages == 1
+    prefill.tick(60.0)
+    assert not taken(prefill, SendCommit)
+
+
+def test_a_commit_that_nobody_acknowledges_is_given_up() -> None:
+    core = make_prefill()
+    sequence = make_sequence(1, 10, 4, PREFILL)
+    committing(core, sequence)
+    for second in range(int(COMMIT_PATIENCE_S) + 1):
+        core.tick(float(second))
+    assert [e.finish.http_status for e in taken(core, Emit) if e.finish] == [504]
+    assert sequence.state is State.CLOSED and core.integrity() == []
+
+
+def test_a_commit_survives_a_broken_connection_if_decode_comes_back() -> None:
+    for known in (True, False, None):
+        core = make_prefill()
+        sequence = make_sequence(1, 10, 4, PREFILL)
+        committing(core, sequence)
+        core.peer_lost("D", "the connection ended", 0.1)
+        assert sequence.state is State.COMMITTING
+        taken(core, Emit)
+        if known is None:
+            core.tick(2.0)
+        else:
+            core.acknowledged("D", 1, known, 0.2)
+        assert sequence.state is State.CLOSED
+        (emit,) = taken(core, Emit)
+        assert emit.end if known else emit.finish is not None
+
+
+def test_pages_of_a_grant_that_never_left_are_free_at_once() -> None:
+    core = make_decode()
+    for key in (1, 2):
+        core.submit(make_sequence(key, 10, 4, DECODE, "P"), 0.0)
+    core.actions = []
+    core.peer_lost("P", "cannot connect", 0.0, unsent=[2])
+    assert [(a.room, a.why) for a in core.actions if isinstance(a, FenceLifted)] == [(2, "drained")]
+    assert core.fenced_peers == {"P"} and core.staging.free == PAGES - 3
+    assert [a.room for a in taken(core, SendAbort)] == [2], "prefill may have the request, and waits for a grant"
+    core.peer_joined("P", 1.0)
+    assert [a.room for a in taken(core, SendAbort)] == [1], "it is asked for the pages"
+    core.drained("P", 1, 1.0)
+    assert core.staging.free == PAGES and core.integrity() == []
+
+
+@pytest.mark.parametrize(
+    ("how", "why", "free_at"), [("joins", "replaced", 1.0), ("dies", "dead", HARD), ("", "lease", 80.0)]
+)
+def test_a_fence_ends_as_soon_as_its_writer_provably_does(how: str, why: str, free_at: float) -> None:
+    core = make_decode()
+    core.tick(0.0)
+    core.submit(make_sequence(1, 10, 4, DECODE, "P"), 0.0)
+    core.peer_lost("P", "prefill went away", 0.0)
+    if how == "joins":
+        core.peer_replaced("P", 0.0)
+    now = 0.0
+    while core.fences:
+        if how == "dies":
+            core.peer_dead("P", now)  # told again and again, the first time counts
+        now += 0.5
+        core.tick(now)
+    assert now == free_at
+    assert [a.why for a in core.actions if isinstance(a, FenceLifted)] == [why]
+
+
+def test_a_grant_that_waits_for_the_new_process_is_not_lifted_by_its_arrival() -> None:
+    core = make_decode()
+    core.peer_lost("P", "prefill went away", 0.0)
+    sequence = make_sequence(1, 10, 4, DECODE, "P")
+    core.submit(sequence, 0.0)
+    core.peer_replaced("P", 0.1)
+    assert sequence.state is State.GRANTED
+    core.abort(sequence, GONE, 0.2)
+    core.peer_replaced("P", 0.3)
+    core.tick(3.0)
+    assert core.fences, "the process that is there now has the grant"
+
+
+def test_a_long_prompt_is_granted_beside_fenced_pages() -> None:
+    """What is fenced may stay so for minutes; only what is really in use makes others wait."""
+    core = make_decode()
+    core.submit(make_sequence(1, 20, 4, DECODE, "P"), 0.0)
+    core.peer_lost("P", "prefill went away", 0.0)
+    core.actions = []
+    core.submit(make_sequence(2, 50, 4, DECODE, "Q"), 0.0)
+    assert [a.sequence.key for a in taken(core, SendGrant)] == [2]
+
+
+def test_a_room_that_is_at_work_is_refused_with_409() -> None:
+    for core, cycle, peer in ((make_prefill(), PREFILL, ""), (make_decode(), DECODE, "P")):
+        first, second = make_sequence(1, 10, 4, cycle, peer), make_sequence(1, 10, 4, cycle, peer)
+        second.key = 2
+        core.submit(first, 0.0)
+        core.actions = []
+        core.submit(second, 0.0)
+        (emit,) = taken(core, Emit)
+        assert emit.key == 2 and emit.finish.http_status == 409 and "fresh room" in emit.finish.message
+        assert first.state is not State.CLOSED and second.state is State.CLOSED
+        assert core.integrity() == []
+
+
+def test_lost_pages_are_found() -> None:
+    core = make_decode()
+    core.submit(make_sequence(1, 10, 4, DECODE, "P"), 0.0)
+    assert core.integrity() == []
+    del core.granted[1]
+    slots, staging = sorted(core.integrity())
+    assert "slots" in slots and "REQUEST" in slots and "staging" in staging and "WRITER" in staging

@@ -18,7 +18,8 @@ from pdpanel.engine.model.llama import Llama
 from pdpanel.engine.model.store import resolve_model
 from pdpanel.engine.model.weights import load_weights
 from pdpanel.engine.pages import PagePool
-from pdpanel.engine.request import GenerateRequest, LogprobParams, SamplingParams
+from pdpanel.engine.peer.messages import Commit, decode_message, encode_message
+from pdpanel.engine.request import GenerateRequest, LogprobParams, SamplingParams, TokenLogprobs
 from pdpanel.engine.schedule import Schedule
 from pdpanel.engine.sequence import Sequence
 from pdpanel.engine.statistics import EngineStatistics
@@ -161,3 +162,11 @@ def test_a_greedy_token_is_scored_as_the_model_has_it(params: SamplingParams) ->
 def test_what_is_no_number_is_the_lowest() -> None:
     [own] = score(torch.tensor([[float("nan"), 1.0]]), [0], LogprobParams(top=5))
     assert own.logprob == LOWEST and len(own.top) == 2
+
+
+def test_the_first_tokens_scores_reach_decode_unchanged() -> None:
+    own = TokenLogprobs(-0.1234567890123, ((-0.1234567890123, 5), (LOWEST, 7)), ((-3.5, 9),))
+    frame = encode_message(Commit(1, 5, 2, 100, 3, logprobs=own))
+    message = decode_message(frame)
+    assert isinstance(message, Commit) and message.logprobs == own
+    assert len(encode_message(Commit(1, 5, 2, 100, 3))) < len(frame)

@@ -33,13 +33,15 @@ def metrics() -> EngineMetrics:
 
 
 def test_counters_carry_sglang_names_and_labels(metrics: EngineMetrics) -> None:
-    metrics.tokens(prompt=7)
+    metrics.tokens(prompt=7, cached=4)
+    metrics.tokens(prompt=2)
     metrics.tokens(generated=1)
     metrics.tokens(generated=2)
     metrics.request_started()
     metrics.request_aborted()
     labels = {"model_name": "tiny", "engine_type": "prefill", "tp_rank": "0"}
-    assert value(metrics, "sglang:prompt_tokens_total", **labels) == 7
+    assert value(metrics, "sglang:prompt_tokens_total", **labels) == 9
+    assert value(metrics, "sglang:cached_tokens_total", cache_source="device", **labels) == 4
     assert value(metrics, "sglang:generation_tokens_total", **labels) == 3
     assert value(metrics, "sglang:num_requests_total", **labels) == 1
     assert value(metrics, "sglang:num_aborted_requests_total", **labels) == 1
@@ -99,7 +101,8 @@ def test_statistics_become_gauges(metrics: EngineMetrics) -> None:
             max_total_tokens=128,
             gen_throughput=9.5,
             slot=PoolStatistics(8, 6, 2, 0),
-            staging=PoolStatistics(4, 1, 2, 1),
+            cache_hit_rate=0.75,
+            staging=PoolStatistics(9, 1, 2, 1, 5),
         )
     )
     expected = {
@@ -113,10 +116,13 @@ def test_statistics_become_gauges(metrics: EngineMetrics) -> None:
         "max_total_num_tokens": 128,
         "token_usage": 0.25,
         "gen_throughput": 9.5,
+        "cache_hit_rate": 0.75,
     }
     assert {name: value(metrics, f"sglang:{name}") for name in expected} == expected
     assert value(metrics, "pdpanel_pages", pool="staging", state="quarantined") == 1
     assert value(metrics, "pdpanel_pages", pool="slot", state="free") == 6
+    states = ("free", "held", "quarantined", "cached")
+    assert [value(metrics, "pdpanel_pages", pool="staging", state=state) for state in states] == [1, 2, 1, 5]
 
 
 def test_a_unified_worker_has_no_staging_pool() -> None:

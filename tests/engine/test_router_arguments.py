@@ -124,3 +124,8 @@ def test_the_backoff_grows_up_to_its_limit(retry: int, drawn: float) -> None:
     config = RetryConfig(initial_backoff_ms=50, max_backoff_ms=1000, multiplier=1.5, jitter=0.2)
     assert 0.04 <= config.backoff(retry, drawn) <= 1.2
     assert config.backoff(retry, 0.5) <= config.backoff(retry + 1, 0.5)
+
+
+def test_names_that_the_router_may_be_addressed_by() -> None:
+    config = parse_router_arguments([*PAIR.split(), "--allowed-hosts", "llm.example.org"])
+    assert config.allowed_hosts == ("llm.example.org",)

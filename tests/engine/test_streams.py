@@ -79,3 +79,13 @@ def test_a_failing_worker_tells_every_listener_once() -> None:
     assert failed is not None and failed.finish is not None
     assert (failed.finish.kind, failed.finish.http_status) == (FinishKind.ABORT, 500)
     assert running[1] is None
+
+
+def test_what_is_spare_counts_every_open_request() -> None:
+    streams = Streams(2)
+    assert streams.spare == 2
+    first = streams.open(request())
+    streams.open(request())
+    assert streams.spare == 0
+    streams.close(first)
+    assert streams.spare == 1

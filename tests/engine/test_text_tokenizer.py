@@ -162,6 +162,24 @@ class TestDetokenizer:
         assert FALLBACK.detokenizer().push(token) == "hi"
 
 
+class TestTokensByThemselves:
+    @given(st.text(st.characters(exclude_categories=["Cs"])))
+    def test_their_bytes_join_to_the_text(self, text: str) -> None:
+        assert b"".join(map(BYTES.token_bytes, BYTES.encode(text))) == text.encode()
+
+    @given(st.text(st.sampled_from("hia é日🎉"), min_size=1))
+    def test_byte_fallback_has_bytes_too(self, text: str) -> None:
+        ids = FALLBACK.encode(text, add_special_tokens=False)
+        assert b"".join(map(FALLBACK.token_bytes, ids)) == b" " + text.encode()
+
+    def test_added_tokens_and_broken_characters_have_a_text(self) -> None:
+        end, tool = BYTES.token_id("<|im_end|>"), BYTES.token_id("<tool>")
+        assert end is not None and tool is not None
+        assert (BYTES.token_text(end), BYTES.token_text(tool)) == ("<|im_end|>", "<tool>")
+        [first, *_] = BYTES.encode("日")
+        assert (BYTES.token_text(first), BYTES.token_text(10**6)) == ("\ufffd", "")
+
+
 def alphabet_symbol(byte: int) -> str:
     """The character that byte-level vocabularies write for a byte (GPT-2's table)."""
     plain = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]

@@ -57,12 +57,12 @@ def expected(make_cluster, tmp_path_factory: pytest.TempPathFactory) -> list[int
 
 
 @pytest.fixture
-def pair(make_cluster, tmp_path: Path) -> Iterator[Cluster]:
-    made = Cluster(tmp_path)
+def made(make_cluster, tmp_path: Path) -> Iterator[Cluster]:
+    started = Cluster(tmp_path)
     try:
-        yield made
+        yield started
     finally:
-        made.stop()
+        started.stop()
 
 
 def said(made: Cluster, **changes: Any) -> list[int]:
@@ -71,55 +71,55 @@ def said(made: Cluster, **changes: Any) -> list[int]:
 
 
 def test_prefill_registers_with_its_own_bootstrap_server_and_decode_finds_it_there(
-    pair: Cluster, tmp_path: Path, expected: list[int]
+    made: Cluster, tmp_path: Path, expected: list[int]
 ) -> None:
     port = free_port()
     url = f"http://{LOCAL}:{port}/metadata"
-    pair.environ = config(tmp_path, "own", url)
-    pair.worker("prefill", "prefill", ARGUMENTS, port).wait_ready("/health")
-    pair.worker("decode", "decode", ARGUMENTS).wait_ready("/health")
-    route(pair)
-    assert {transport(pair, name) for name in ("prefill", "decode")} == {"mooncake"}
-    assert said(pair) == expected
+    made.environ = config(tmp_path, "own", url)
+    made.worker("prefill", "prefill", ARGUMENTS, port).wait_ready("/health")
+    made.worker("decode", "decode", ARGUMENTS).wait_ready("/health")
+    route(made)
+    assert {transport(made, name) for name in ("prefill", "decode")} == {"mooncake"}
+    assert said(made) == expected
 
     # The server forgets everything with its process; decode, which goes on, registers again by itself.
-    pair.processes.pop("prefill").stop()
-    prefill = pair.worker("prefill", "prefill", ARGUMENTS, port)
+    made.processes.pop("prefill").stop()
+    prefill = made.worker("prefill", "prefill", ARGUMENTS, port)
     assert prefill.popen.poll() is None
     prefill.wait_ready("/health")
-    router = pair.processes.pop("router")
+    router = made.processes.pop("router")
     router.stop()
-    route(pair)
-    assert said(pair) == expected
-    assert "registered_again" in pair.processes["decode"].log.read_text()
+    route(made)
+    assert said(made) == expected
+    assert "registered_again" in made.processes["decode"].log.read_text()
     stranger = RealHttp(url)
     assert stranger.ask("GET", "mooncake/ram/nobody")[0] == 404
 
 
 def test_etcd_as_an_address_alone_and_as_a_list_whose_first_member_is_dead(
-    pair: Cluster, tmp_path: Path, expected: list[int]
+    made: Cluster, tmp_path: Path, expected: list[int]
 ) -> None:
     """Two ways to write one server; then it goes away: what is linked goes on, a new peer is told why it waits."""
     started = Started(tmp_path)
     port, dead, peer_port = free_port(), free_port(), free_port()
     try:
         started.server(etcd_command(client_port=port, peer_port=peer_port))
-        pair.environ = config(tmp_path, "bare", f"{LOCAL}:{port}")
-        prefill = pair.worker("prefill", "prefill", ARGUMENTS, free_port())
-        pair.environ = config(tmp_path, "list", f"etcd://{LOCAL}:{dead},{LOCAL}:{port}")
-        decode = pair.worker("decode", "decode", ARGUMENTS)
+        made.environ = config(tmp_path, "bare", f"{LOCAL}:{port}")
+        prefill = made.worker("prefill", "prefill", ARGUMENTS, free_port())
+        made.environ = config(tmp_path, "list", f"etcd://{LOCAL}:{dead},{LOCAL}:{port}")
+        decode = made.worker("decode", "decode", ARGUMENTS)
         prefill.wait_ready("/health")
         decode.wait_ready("/health")
-        route(pair)
-        assert {transport(pair, name) for name in ("prefill", "decode")} == {"mooncake"}
-        assert said(pair) == expected
+        route(made)
+        assert {transport(made, name) for name in ("prefill", "decode")} == {"mooncake"}
+        assert said(made) == expected
 
-        pair.environ = config(tmp_path, "one", f"etcd://{LOCAL}:{port}")
-        pair.worker("second", "decode", ARGUMENTS).wait_ready("/health")
+        made.environ = config(tmp_path, "one", f"etcd://{LOCAL}:{port}")
+        made.worker("second", "decode", ARGUMENTS).wait_ready("/health")
         started.processes[0].kill()
         started.processes[0].wait(10)
-        assert said(pair) == expected, "the link was there already"
-        status, answer = ask_through(pair, "second")
+        assert said(made) == expected, "the link was there already"
+        status, answer = ask_through(made, "second")
         assert status >= 500 and f"{LOCAL}:{port}" in answer["error"]["message"], answer
         assert "metadata server" in answer["error"]["message"]
 
@@ -127,7 +127,7 @@ def test_etcd_as_an_address_alone_and_as_a_list_whose_first_member_is_dead(
         answers: list[list[int]] = []
 
         def works_again() -> bool:
-            status, answer = ask_through(pair, "second")
+            status, answer = ask_through(made, "second")
             answers.append(answer.get("output_ids", []))
             return status == 200
 

@@ -20,6 +20,7 @@ pdpanel_pages{pool="slot",state="free"} 90.0
 pdpanel_pages{pool="slot",state="held"} 8.0
 pdpanel_pages{pool="slot",state="quarantined"} 2.0
 pdpanel_pages{pool="staging",state="held"} 4.0
+pdpanel_pages{pool="staging",state="cached"} 30.0
 pdpanel_kv_bytes_total{direction="sent",peer="127.0.0.1:30001"} 100.0
 pdpanel_kv_bytes_total{direction="received",peer="127.0.0.1:30001"} 7.0
 pdpanel_kv_bytes_total{direction="sent",peer="127.0.0.1:9"} 50.0
@@ -40,7 +41,7 @@ def test_prometheus_text_is_read_as_the_reference_parser_reads_it() -> None:
         for family in text_string_to_metric_families(TEXT)
         for sample in family.samples
     }
-    assert len(ours) == 11
+    assert len(ours) == 12
     for key, value in ours.items():
         name, labels = key
         unescaped = tuple((label, text.replace(r"\"", '"').replace(r"\\", "\\")) for label, text in labels)

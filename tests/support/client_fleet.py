@@ -142,9 +142,8 @@ def fleet(folder: Path, arguments: Sequence[str]) -> Iterator[Fleet]:
         made.start(arguments, prefill=1, decode=1)
         bundled = made.processes["router"].url
         fronts = {"bundled": Front("bundled", bundled, bundled + "/metrics")}
-        command = made.processes["router"].popen.args
-        assert isinstance(command, list)
-        workers = command[command.index("--pd-disaggregation") + 1 : command.index("--port")]
+        prefill, decode = made.processes["prefill-0"], made.processes["decode-0"]
+        workers = ["--prefill", prefill.url, str(prefill.bootstrap), "--decode", decode.url]
         for name in _MODULES:
             port, metrics = free_port(), free_port()
             foreign.append(_start(name, workers, port, metrics, folder / f"{name}.log"))

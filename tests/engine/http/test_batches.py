@@ -97,6 +97,8 @@ def test_sampling_may_differ_by_prompt(engine: FakeEngine, ask: Ask) -> None:
 def test_each_answer_may_have_its_own_id(engine: FakeEngine, ask: Ask) -> None:
     answers = ask(engine, "/generate", {"text": ["a", "b"], "rid": ["x", "y"]}).json
     assert [answer["meta_info"]["id"] for answer in answers] == ["x", "y"]
+    [answer] = ask(engine, "/generate", {"text": ["a"], "rid": ["x"]}).json
+    assert answer["meta_info"]["id"] == "x"
     answers = ask(engine, "/generate", {"text": ["a", "b"], "rid": "x"}).json
     assert [answer["meta_info"]["id"] for answer in answers] == ["x_0", "x_1"]
 

@@ -61,6 +61,11 @@ SOUND: dict[str, Any] = {
     "stop": ["ll"],
     "abort_all": True,
     "timeout": 0,
+    "n": 2,
+    "echo": True,
+    "return_logprob": True,
+    "logprob_start_len": 0,
+    "logprobs": True,  # of a chat; a completion refuses it
 }
 PLACE: dict[str, Any] = {"bootstrap_room": 5, "bootstrap_host": "localhost"}
 GENERATION = ("/generate", "/v1/completions", "/v1/chat/completions")

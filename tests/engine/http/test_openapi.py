@@ -127,7 +127,7 @@ def test_schemathesis_finds_nothing(make_engine: MakeEngine, live: Any, path: st
 
         @given(case=schema[path][method].as_strategy(generation_mode=mode))
         @settings(
-            max_examples=40,
+            max_examples=25,
             deadline=None,
             derandomize=True,
             database=None,

@@ -1,0 +1,105 @@
+"""`pdpanel bench` on real runs: workers are killed and stopped under load, and many clients come at once.
+
+Counts are asserted, never a time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+MUST_BE_ZERO = ("missing_final", "wrong_tokens", "leaked_pages", "late_writes", "integrity_errors")
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "pdpanel.panel.cli", "--state-dir", str(folder), "bench", *arguments]
+
+
+def bench(folder: Path, *arguments: str, limit_s: float) -> dict[str, Any]:
+    """Returns the JSON line of a benchmark, which must have ended well."""
+    ended = subprocess.run(
+        [*command(folder, *arguments), "--json"], capture_output=True, text=True, timeout=limit_s, check=False
+    )
+    assert ended.stdout.count("\n") == 1, ended.stdout + ended.stderr
+    line = json.loads(ended.stdout)
+    assert ended.returncode == 0, (line, ended.stderr)
+    return line
+
+
+def check_faults(line: dict[str, Any]) -> None:
+    assert {name: line[name] for name in MUST_BE_ZERO} == dict.fromkeys(MUST_BE_ZERO, 0)
+    assert line["requests"] == line["completed"] + line["refused"] + line["failed"] + line["left"]
+    assert line["final_events"] == line["requests"] - line["left"]
+    assert line["completed"] > 0
+    assert line["restarts"] == line["kills"] > 0
+
+
+@pytest.mark.timeout(400)
+def test_workers_that_die_under_load_cost_no_request_and_no_page(smollm2: object, tmp_path: Path) -> None:
+    check_faults(bench(tmp_path, "faults", "--seconds", "20", "--clients", "6", "--transport", "tcp", limit_s=380))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_ten_minutes(smollm2: object, tmp_path: Path) -> None:
+    check_faults(bench(tmp_path, "faults", "--seconds", "600", limit_s=1400))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_crowd_is_answered_or_told_when_to_come_again(smollm2: object, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [*command(tmp_path, "clients", "--rounds", "1"), "--json"],
+        capture_output=True,
+        text=True,
+        timeout=1700,
+        check=False,
+    )
+    line = json.loads(ended.stdout)
+    assert {name: line[name] for name in ("failed", "hung", "dropped", "wrong_tokens")} == dict.fromkeys(
+        ("failed", "hung", "dropped", "wrong_tokens"), 0
+    ), ended.stderr
+    assert line["accepted"] + line["refused"] == line["clients"]
+    assert line["completed"] > 0
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_was_started_ends_with_the_benchmark(smollm2: object, tmp_path: Path, number: signal.Signals) -> None:
+    started = subprocess.Popen(command(tmp_path, "faults"), stderr=subprocess.PIPE, text=True)
+    assert started.stderr is not None
+    run_id = started.stderr.readline().removeprefix("started ").strip()
+    assert run_id.startswith("bench-reference-")
+    members = wait_for_members(run_id)
+    started.send_signal(number)
+    assert started.wait(60) == 130
+    assert not [pid for pid in members if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+    assert not members_of(run_id)
+
+
+def members_of(run_id: str) -> list[int]:
+    found = []
+    for pid in psutil.pids():
+        try:
+            if f"PDPANEL_RUN_ID={run_id}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                found.append(pid)
+        except OSError:
+            continue
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def wait_for_members(run_id: str) -> list[int]:
+    deadline = time.monotonic() + 60
+    while not (found := members_of(run_id)):
+        assert time.monotonic() < deadline, f"nothing of {run_id} runs"
+        time.sleep(0.05)
+    return found
