@@ -87,6 +87,7 @@ class PrefillExchange:
         self._metrics = metrics
         self._max_segment = max_segment
         self._links: dict[str, Link] = {}
+        self._refused: dict[str, str] = {}  # peer -> why the transport cannot reach it
         self._epochs: dict[str, int] = {}
         self._sent: dict[int, _Sent] = {}
         self._loop = asyncio.get_running_loop()
@@ -99,7 +100,8 @@ class PrefillExchange:
         segments = merge_runs(action.staging, action.target, self._kv.page_bytes, max_bytes=self._max_segment)
         link = self._links.get(sequence.peer)
         if link is None:  # the peer left while the step ran; peer_lost is in the mailbox already
-            ended = partial(self._core.write_done, sequence, ok=False, quiet=True, error="the peer has gone")
+            why = self._refused.get(sequence.peer, "the peer has gone")
+            ended = partial(self._core.write_done, sequence, ok=False, quiet=True, error=why)
             self._post(lambda now: ended(now=now))
             return
         sent = self._sent.get(sequence.room)
@@ -175,7 +177,9 @@ class PrefillExchange:
         self._epochs[peer] = hello.epoch
         try:
             self._links[peer] = self._endpoint.connect(hello.endpoint)
+            self._refused.pop(peer, None)
         except TransferError as error:
+            self._refused[peer] = str(error)
             record("link_failed", peer=peer, reason=str(error))
 
     def peer_said(self, peer: str, message: Message) -> None:
@@ -198,11 +202,12 @@ class PrefillExchange:
     def peer_lost(self, peer: str, reason: str, unsent: Sequence[Message] = ()) -> None:
         """A decode worker is gone: closes its link and gives its rooms up."""
         record("peer_lost", level=logging.WARNING, peer=peer, reason=reason)
-        self.on_lost(peer, reason)
+        self._refused.pop(peer, None)
         if (link := self._links.pop(peer, None)) is not None:
             # Closing waits for the write that runs, which a stopped peer may hold up until the transport's timeout.
             threading.Thread(target=link.close, name=f"close {peer}", daemon=True).start()
         self._post(lambda now: self._core.peer_lost(peer, reason, now))
+        self.on_lost(peer, reason)
 
     async def stop(self) -> None:
         """Ends links, then channels: who takes over the port must not find this process still writing."""
@@ -357,7 +362,6 @@ class DecodeExchange:
     def peer_lost(self, peer: str, reason: str, unsent: Sequence[Message] = ()) -> None:
         """A prefill worker is gone: what it had not committed is lost."""
         record("peer_lost", level=logging.WARNING, peer=peer, reason=reason)
-        self.on_lost(peer, reason)
         rooms = frozenset(message.room for message in unsent if isinstance(message, Grant))
         self._losing.add(peer)
 
@@ -367,6 +371,7 @@ class DecodeExchange:
             self._loop.call_soon_threadsafe(self._losing.discard, peer)
 
         self._post(lose)
+        self.on_lost(peer, reason)
 
     async def stop(self) -> None:
         """Ends the channels."""

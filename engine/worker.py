@@ -286,6 +286,8 @@ class Worker:
         finish = Finish(FinishKind.ABORT, message=reason, http_status=502)
         lost = [key for key, sequence in self._sequences.items() if sequence.peer == peer and sequence.needs_peer]
         self._streams.deliver([Emit(key, finish=finish) for key in lost])
+        for key in lost:  # one that the peer's last message saves from that has nobody who listens any more
+            self._abort(key)
 
     def load(self) -> tuple[int, int]:
         """Returns staging pages that can be had and waiting requests, for the pings."""

@@ -105,7 +105,9 @@ def clients(
     context: typer.Context,
     clients: Annotated[int, typer.Option(min=1, max=4096, help="Clients of the crowd, all at once.")] = 1024,
     few: Annotated[int, typer.Option(min=1, max=1024, help="Clients that it is compared with.")] = 32,
+    requests: Annotated[int, typer.Option(min=1, help="Requests of the few, in each round.")] = 256,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds of each, in turns.")] = 3,
+    queue: Annotated[int | None, typer.Option(min=1, help="Requests that may wait at a worker.")] = None,
     model: ModelOption = "smollm2-135m-instruct",
     transport: TransportOption = "mooncake_tcp",
     as_json: JsonOption = False,
@@ -117,7 +119,7 @@ def clients(
     """
     from .bench.clients import ClientsPlan, measure_clients
 
-    plan = ClientsPlan(clients=clients, few=few, rounds=rounds, model=model, transport=transport)
+    plan = ClientsPlan(clients, few, requests, rounds, queue, model, transport)
     with _ended_by_sigterm_too():
         result = measure_clients(_runs(context), plan, _teller(as_json=as_json))
     _show(result.line(), result.problems, as_json=as_json)

@@ -2,8 +2,8 @@
 
 A converted directory is named by the sha256 of its source and the format number, and holds config.json,
 tokenizer.json, tokenizer_config.json, weights.safetensors and perhaps chat_template.jinja. It appears by rename,
-so what is there is complete. Conversion runs in a child process, because parsing leaves a heap that a worker must not keep. The
-cached path costs a few file reads and imports neither numpy nor torch.
+so what is there is complete. Conversion runs in a child process, because parsing leaves a heap that a worker must
+not keep. The cached path costs a few file reads and imports neither numpy nor torch.
 """
 
 from __future__ import annotations

@@ -110,6 +110,7 @@ class Router:
         get("/liveness", self._alive)
         get("/readiness", info.readiness)
         get("/health_generate", info.readiness)
+        get("/openapi.json", info.openapi)
         get("/workers", info.workers)
         post("/workers", self._members.add)
         get("/workers/{name:.+}", info.worker)

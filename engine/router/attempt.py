@@ -58,6 +58,7 @@ class Attempt:
         self._lifelines = lifelines
         self._background = background
         self._job = job
+        self.began = asyncio.get_running_loop().time()
         self.workers = workers
         self._replayed = replayed
         self.id = f"{secrets.token_hex(8)}-{number}"

@@ -16,12 +16,12 @@ from ..errors import RequestError
 from .config import WorkerAddress
 from .seeding import asks_for_logprobs, seeded
 
-__all__ = ["ROUTES", "Body", "Room", "draw_room", "is_header_safe", "read_body"]
+__all__ = ["REPLAYED_FIELD", "ROUTES", "Body", "Room", "draw_room", "is_header_safe", "read_body"]
 
 ROUTES = ("/generate", "/v1/completions", "/v1/chat/completions")
 Room = int | list[int]
 _BOOTSTRAP = ("bootstrap_host", "bootstrap_port", "bootstrap_room")
-_REPLAYED = "replayed_ids"
+REPLAYED_FIELD = "replayed_ids"
 _PROMPTS = ("messages", "prompt", "input_ids", "text")
 _SAFE_ID = re.compile(r"[\x21-\x7e]{1,256}")
 
@@ -160,8 +160,8 @@ def read_body(route: str, raw: bytes, *, disaggregated: bool, seed: int | None =
         RequestError: it is no JSON object, or has a field that is the router's alone.
     """
     text, fields = _parse(raw)
-    if _REPLAYED in fields:
-        raise RequestError(_REPLAYED, fields[_REPLAYED], "set by the router alone", "leave it out")
+    if REPLAYED_FIELD in fields:
+        raise RequestError(REPLAYED_FIELD, fields[REPLAYED_FIELD], "set by the router alone", "leave it out")
     rid = fields.get("rid")
     ours = [name for name in _BOOTSTRAP if disaggregated and name in fields]
     if "rid" in fields and not rid:

@@ -69,7 +69,7 @@ class HealthConfig:
         busy_interval: between polls of a worker that has requests; the two below are for these, too.
         busy_timeout: the longest wait for their answers.
         busy_misses: polls in a row without any answer after which the worker is taken for dead and its requests go
-            elsewhere. With these defaults a stopped one is given up within 2.25 s.
+            elsewhere. With these defaults a stopped one is given up within 2.1 s.
     """
 
     interval: float = 5.0
@@ -80,7 +80,7 @@ class HealthConfig:
     startup_timeout: float = 1800.0
     startup_interval: float = 0.1
     busy_interval: float = 0.25
-    busy_timeout: float = 1.0
+    busy_timeout: float = 0.9
     busy_misses: int = 2
 
 

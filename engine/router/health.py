@@ -20,10 +20,10 @@ from .workers import Health, Worker, WorkerTable
 __all__ = ["HealthWatch"]
 
 _UNHEALTHY_INTERVAL_S = 0.5
-# A poll that took this much longer than it may shows that this process itself stood still. So many in a row are no
+# A poll that took this much longer than it may shows that this process itself stood still; so many in a row are no
 # proof of anything.
 _OWN_DELAY_S = 0.25
-_MOST_UNSURE = 2
+_MOST_UNSURE = 1
 _REFUSED = os.strerror(errno.ECONNREFUSED)
 
 
@@ -134,7 +134,11 @@ class HealthWatch:
             )
         except WorkerError as error:
             return error.reason, False
-        return "" if answer.status == 200 else f"{self._config.endpoint} says {answer.status}", True
+        if answer.status != 200:
+            return f"{self._config.endpoint} says {answer.status}", True
+        # Other engines answer with an empty body.
+        worker.is_bundled = answer.content_type.startswith("application/json") and b'"status"' in answer.body
+        return "", True
 
     def _interval(self, worker: Worker) -> float:
         if worker.health is Health.HEALTHY:

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from ..errors import CapacityError, NotFoundError, PdpanelError
 from .admission import Admission
+from .body import REPLAYED_FIELD
 from .config import Role
 from .failure import Answer, WorkerError, answer_for
 from .relay import respond
@@ -43,6 +44,13 @@ def _row(worker: Worker) -> dict[str, object]:
         "bootstrap_port": worker.address.bootstrap_port,
         "connection_mode": "http",
     }
+
+
+def _document(paths: list[str]) -> dict[str, object]:
+    # Imported when somebody asks: the workers' field tables bring their tokenizer along.
+    from ..http.openapi import openapi_document
+
+    return openapi_document(paths, omit=frozenset({REPLAYED_FIELD}))
 
 
 def _workers_own(request: web.Request) -> str:
@@ -90,6 +98,11 @@ class Info:
         if (found := self._table.find(name)) is None:
             raise NotFoundError("worker", name, "no such worker", "GET /workers lists ids and URLs")
         return web.json_response(_row(found))
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        """What the router takes, as an OpenAPI document."""
+        paths = [resource.canonical for resource in request.app.router.resources()]
+        return web.json_response(await asyncio.to_thread(_document, paths))
 
     async def server_info(self, request: web.Request) -> web.Response:
         """All workers' own infos by role."""

@@ -18,7 +18,7 @@ one of DONE, REFUSED, BROKEN and ABANDONED, so its client is told exactly once.
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import Enum
 
 from ..lifecycle import LifeCycle, pairs
 
@@ -26,30 +26,30 @@ __all__ = ["REQUEST", "Event", "Life", "State", "verdict"]
 
 
 class State(Enum):
-    """Where a client's request stands."""
+    """Where a client's request stands. The values say it in words."""
 
-    QUEUED = auto()  # waits for a place
-    DISPATCHED = auto()  # a try is under way, the client has nothing
-    STREAMING = auto()  # a try is under way, the client has events
-    RETRYING = auto()  # between two tries, the client has nothing
-    REPLAYING = auto()  # between two tries, the client has events
-    DONE = auto()  # answered in whole, or its stream ended well
-    REFUSED = auto()  # answered with an error's status
-    BROKEN = auto()  # its stream ended with an error event
-    ABANDONED = auto()  # the client left
+    QUEUED = "waits for a place"
+    DISPATCHED = "a try is under way, the client has nothing"
+    STREAMING = "a try is under way, the client has events"
+    RETRYING = "between two tries, the client has nothing"
+    REPLAYING = "between two tries, the client has events"
+    DONE = "answered in whole, or its stream ended well"
+    REFUSED = "answered with an error's status"
+    BROKEN = "its stream ended with an error event"
+    ABANDONED = "the client left"
 
 
 class Event(Enum):
-    """What moves it."""
+    """What moves it. The values say it in words."""
 
-    PLACE = auto()  # it was admitted
-    BEGIN = auto()  # the first events go to the client
-    END = auto()  # the answer is complete
-    AGAIN = auto()  # the try failed, another one may succeed
-    WHOLE = auto()  # the try failed, but the client has the end of the answer
-    FAIL = auto()  # no try is left; or deadline, shutdown, an abort
-    NEXT = auto()  # the next try begins
-    LEAVE = auto()  # the client closed its connection
+    PLACE = "it was admitted"
+    BEGIN = "the first events go to the client"
+    END = "the answer is complete"
+    AGAIN = "the try failed, another one may succeed"
+    WHOLE = "the try failed, but the client has the end of the answer"
+    FAIL = "no try is left; or deadline, shutdown, an abort"
+    NEXT = "the next try begins"
+    LEAVE = "the client closed its connection"
 
 
 _ENDS = (State.DONE, State.REFUSED, State.BROKEN, State.ABANDONED)

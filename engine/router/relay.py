@@ -7,6 +7,7 @@ Which states it goes through is `life_cycle`'s; who is asked, how often, is `tri
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ __all__ = ["Relay", "respond"]
 
 _PREFIX = {"/generate": "gnt", "/v1/completions": "cmpl", "/v1/chat/completions": "chatcmpl"}
 _STOP_LIMIT_S = 2.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -97,10 +99,15 @@ class Relay:
             error = entry.stopped
         except PdpanelError as caught:
             error = caught
+        except (web.HTTPException, ConnectionError):
+            raise
+        except Exception:
+            _log.exception("%s failed", request.path)
+            error = PdpanelError("The router failed on this request; its log says why.")
         finally:
             self._open.pop(task, None)
         self._ended(request, job, error, request_id)
-        if job is None or job.stream is None or job.life.state is State.REFUSED:
+        if job is None or job.stream is None or not job.stream.response.prepared:
             return respond(answer_for(error), request_id)
         if job.life.state is not State.ABANDONED:
             await self._tell_end(job, error)
@@ -156,7 +163,7 @@ class Relay:
             raise _TooLargeError(
                 "body", f"over {limit} bytes", "too long for --max-payload-size", "send a shorter one"
             ) from None
-        seed = 1 + self._rng.getrandbits(31) if self._config.retry.replay else None
+        seed = 1 + self._rng.getrandbits(31) if self._tries.may_seed else None
         body = read_body(request.path, raw, disaggregated=self._config.disaggregated, seed=seed)
         if is_header_safe(body.rid) and not is_header_safe(request.headers.get("x-request-id")):
             request_id = body.rid

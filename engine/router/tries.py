@@ -55,6 +55,14 @@ class Tries:
         self._background = Background()
         self._waiting = 0
 
+    @property
+    def may_seed(self) -> bool:
+        """True when a stream may be continued later, so that one that samples should have a seed.
+
+        Other engines' streams cannot be, and old ones refuse a field that they do not know.
+        """
+        return self._config.retry.replay and self._table.all_bundled
+
     async def stop(self) -> None:
         """Ends what still runs behind requests that are over."""
         await self._background.stop()
@@ -160,6 +168,7 @@ class Tries:
             "attempt failed",
             rid=job.rid,
             attempt=attempt.id if attempt is not None else "",
+            seconds=round(asyncio.get_running_loop().time() - attempt.began, 3) if attempt is not None else 0.0,
             worker=worker.url if worker is not None else "",
             role=worker.role.value if worker is not None else "",
             status=failure.http_status,

@@ -48,6 +48,7 @@ class Worker:
         picked_at: the table's count of picks when this worker was last picked; 0 is never.
         reason: why it is not healthy; empty when it is.
         leaving: whether it is being removed, so that it gets no more requests.
+        is_bundled: whether it answers /health as the bundled engine's workers do.
         heard_at: when it last sent anything, on the event loop's clock.
     """
 
@@ -64,6 +65,7 @@ class Worker:
     good_polls: int = 0
     ever_healthy: bool = False
     leaving: bool = False
+    is_bundled: bool = False
     heard_at: float = 0.0
 
     @property
@@ -138,6 +140,11 @@ class WorkerTable:
         """Forgets a worker."""
         if self._workers.pop(worker.url, None) is not None:
             self._caches[worker.role].forget(worker.url)
+
+    @property
+    def all_bundled(self) -> bool:
+        """True when every worker that ever answered is one of the bundled engine."""
+        return all(worker.is_bundled for worker in self._workers.values() if worker.ever_healthy)
 
     def find(self, name: str) -> Worker | None:
         """Returns the worker with this id or URL."""

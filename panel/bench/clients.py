@@ -42,12 +42,14 @@ class ClientsPlan:
         few: clients that it is compared with.
         requests: of the few, in each round.
         rounds: of each kind, in turns.
+        queue: requests that may wait at a worker; None is the engine's own default.
     """
 
     clients: int = 1024
     few: int = 32
     requests: int = 256
     rounds: int = 3
+    queue: int | None = None
     model: str = "smollm2-135m-instruct"
     transport: str = "mooncake_tcp"
 
@@ -145,7 +147,9 @@ def measure_clients(runs: Runs, plan: ClientsPlan, tell: Tell) -> ClientsResult:
     _allow_connections(plan.clients)
     cases = [case for case in make_cases(2 * _CASES, longest=_TOKENS) if case.stream][:_CASES]
     expected = references(runs, cases, plan.model, tell)
-    wanted = deployment("bench-clients", {"prefill": 1, "decode": 1}, model=plan.model, transport=plan.transport)
+    flags = {} if plan.queue is None else {"max_queued_requests": plan.queue}
+    roles = {"prefill": 1, "decode": 1}
+    wanted = deployment("bench-clients", roles, model=plan.model, transport=plan.transport, **flags)
     few: list[Round] = []
     crowd: list[Round] = []
     with running(runs, wanted, tell) as run:

@@ -2,7 +2,8 @@
 
 The router writes a line for every try that failed, with the worker that it blames; a worker that cannot reach its other
 half names that one. A failed try ends in another try or in the client's error, at once. So the last such line about a
-worker that was killed is the moment when the last request on it was answered or tried again. Pure.
+worker that was killed, of a try that had begun before, is the moment when the last request on it was answered or tried
+again. Pure.
 """
 
 from __future__ import annotations
@@ -38,10 +39,12 @@ class FailedTry:
 
     Attributes:
         at: unix seconds.
+        began: when the try was begun.
         about: what the line says of the worker and of the reason.
     """
 
     at: float
+    began: float
     about: str
 
 
@@ -51,9 +54,11 @@ def failed_tries(lines: Iterable[str]) -> list[FailedTry]:
     for line in lines:
         try:
             entry = json.loads(line)
-            if isinstance(entry, dict) and entry.get("event") == "attempt failed":
+            # Without a name it is no try: there was nobody to ask.
+            if isinstance(entry, dict) and entry.get("event") == "attempt failed" and entry.get("attempt"):
                 at = datetime.fromisoformat(entry["t"]).timestamp()
-                found.append(FailedTry(at, f"{entry.get('worker', '')} {entry.get('reason', '')} "))
+                about = f"{entry.get('worker', '')} {entry.get('reason', '')} "
+                found.append(FailedTry(at, at - float(entry["seconds"]), about))
         except (ValueError, KeyError, TypeError):
             continue
     return found
@@ -62,15 +67,13 @@ def failed_tries(lines: Iterable[str]) -> list[FailedTry]:
 def detection_seconds(kills: Sequence[Kill], tries: Sequence[FailedTry]) -> dict[Kill, float]:
     """Returns for each kill the time until the last try on that worker had failed.
 
-    0 where no request was on it. A try counts for the last kill of its worker before it: a worker that was started
-    again has no more to do with the one before.
+    0 where no request was on it.
     """
     seconds = dict.fromkeys(kills, 0.0)
     for failed in tries:
-        about = [kill for kill in kills if kill.at <= failed.at and _names(failed.about, kill.addresses)]
-        if about:
-            latest = max(about, key=lambda kill: kill.at)
-            seconds[latest] = max(seconds[latest], failed.at - latest.at)
+        for kill in kills:
+            if failed.began <= kill.at <= failed.at and _names(failed.about, kill.addresses):
+                seconds[kill] = max(seconds[kill], failed.at - kill.at)
     return seconds
 
 

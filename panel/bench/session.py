@@ -6,6 +6,7 @@ Blocking; the benchmarks call it from a thread of their own. What a run is, `pan
 from __future__ import annotations
 
 import json
+import os
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -13,9 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ...engine.errors import PdpanelError, PeerError
+from ...engine.errors import CapacityError, PdpanelError, PeerError
 from ..deployment import Deployment, parse_deployment
 from ..launch import Role
+from ..ports import is_free
 from ..runner.lifecycle import ProcessState, RunState
 from ..runs import ProcessView, Runs, RunView
 
@@ -23,6 +25,8 @@ __all__ = ["BenchRun", "deployment", "running"]
 
 _POLL_S = 0.1
 _READY_S = 300.0
+_PORTS = range(20000, 29000)
+_BLOCK = 10
 _HTTP_S = 10.0
 _WORKERS = frozenset({Role.PREFILL, Role.DECODE, Role.UNIFIED})
 
@@ -38,12 +42,19 @@ def deployment(name: str, roles: Mapping[str, int], *, model: str, transport: st
         roles: how many workers of each role.
         flags: of all workers, with underscores for dashes.
     """
+    base = _free_block()
+    first = {
+        "prefill": {"port": base, "bootstrap_port": base + 6},
+        "decode": {"port": base + 3},
+        "unified": {"port": base},
+    }
     return parse_deployment(
         {
             "name": name,
             "model": model,
             "transport": transport,
-            **{role: {"count": roles.get(role, 0)} for role in ("prefill", "decode", "unified")},
+            **{r: {"count": roles[r], **first[r]} if roles.get(r) else {"count": 0} for r in first},
+            "router": {"port": base + 9},
             "workers": {
                 "kv_cache_dtype": "float32",
                 "flags": {"dtype": "float32", **{key.replace("_", "-"): str(value) for key, value in flags.items()}},
@@ -51,6 +62,19 @@ def deployment(name: str, roles: Mapping[str, int], *, model: str, transport: st
             "env": {"PDPANEL_CHECK_PAGES": "1"},
         }
     )
+
+
+def _free_block() -> int:
+    """Returns the first of ten free ports that runs of others are not given.
+
+    A worker that died leaves its port to whoever asks until it is started again, and another run may ask.
+    """
+    blocks = len(_PORTS) // _BLOCK
+    for number in range(blocks):
+        base = _PORTS.start + (os.getpid() + number) % blocks * _BLOCK
+        if all(is_free("127.0.0.1", port) for port in range(base, base + _BLOCK)):
+            return base
+    raise CapacityError(f"There are no {_BLOCK} free ports in a row from {_PORTS.start} to {_PORTS.stop - 1}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ class Supervisor:
             spec.name: Restarts(Restart.NEVER if spec.role is Role.SUBMIT else plan.restart) for spec in plan.processes
         }
         self._frozen: set[str] = set()
+        self._held = ""
         self._preparing: asyncio.Task[str] | None = None
         self._changes = asyncio.Lock()
         self._stop_asked = False
@@ -208,6 +209,8 @@ class Supervisor:
             self._keep(self._recover(spec, child))
             return
         self._apply(spec.name, ProcessEvent.READY, stage="")
+        if self._held and self._record.notice == self._held:  # what held its port let go
+            self._notice("")
         self._restarts[spec.name].ready(time.monotonic())
         after_s = time.time() - (self._process(spec.name).started_at or time.time())
         self._journal.say("ready", process=spec.name, after_s=round(after_s, 3), since_start_s=self._age())
@@ -290,6 +293,7 @@ class Supervisor:
                 self._apply(process.name, ProcessEvent.GONE)
         if ending.notice:
             self._journal.say("problem", text=ending.notice)
+            self._held = ending.notice
             self._notice(ending.notice)
 
     def _keep(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:

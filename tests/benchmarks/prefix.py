@@ -15,10 +15,12 @@ import statistics
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
-from splits import running
+sys.path.append(str(Path(__file__).parents[1] / "support"))
+from cluster import cluster
 
 LENGTHS = (128, 512, 1536)
 TAIL = 32
@@ -31,7 +33,11 @@ def first_token(url: str, ids: list[int]) -> tuple[float, int]:
     body = json.dumps({"input_ids": ids, "sampling_params": sampling, "stream": True}).encode()
     request = urllib.request.Request(url + "/generate", body, {"Content-Type": "application/json"})
     began = time.perf_counter()
-    with urllib.request.urlopen(request, timeout=300) as response:
+    try:
+        opened = urllib.request.urlopen(request, timeout=300)
+    except urllib.error.HTTPError as error:
+        raise SystemExit(f"{error}: {error.read().decode()}") from None
+    with opened as response:
         lines = (line for line in response if line.startswith(b"data:"))
         event = json.loads(next(lines).removeprefix(b"data:"))
         seconds = time.perf_counter() - began
@@ -47,7 +53,8 @@ def main(rounds: int) -> None:
         return [drawn.randrange(100, VOCAB) for _ in range(count)]
 
     ratios: dict[int, float] = {}
-    with tempfile.TemporaryDirectory() as folder, running(1, 1, Path(folder)) as url:
+    with tempfile.TemporaryDirectory() as folder, cluster(Path(folder), [], prefill=1, decode=1) as pair:
+        url = pair.url
         first_token(url, some(LENGTHS[0]))
         for length in LENGTHS:
             cold: list[float] = []

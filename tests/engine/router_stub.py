@@ -108,6 +108,7 @@ class Stub:
         self.aborts: list[dict[str, Any]] = []
         self.posts: list[tuple[str, str | None]] = []
         self.well = True
+        self.bundled = True
         self.stopped = False
         self.url = ""
         self._runner: web.AppRunner | None = None
@@ -148,7 +149,9 @@ class Stub:
     async def _health(self, _: web.Request) -> web.Response:
         if self.stopped:  # as after SIGSTOP: the connection is there, but no answer
             await asyncio.Event().wait()
-        return web.Response(status=200 if self.well else 503)
+        if not self.well:
+            return web.Response(status=503)
+        return web.json_response({"status": "ok"}) if self.bundled else web.Response()
 
     async def _abort(self, request: web.Request) -> web.Response:
         self.aborts.append(await request.json())

@@ -75,3 +75,8 @@ def test_a_process_dies_as_the_action_says(action: str) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert (ended.returncode, ended.stdout) == (ENDINGS[action], "")
+
+
+@pytest.mark.parametrize(("text", "expected"), [("", False), ("0", False), ("1", True), ("true", True)])
+def test_check_mode_is_off_unless_asked_for(text: str, expected: bool) -> None:
+    assert read_environment({"PDPANEL_CHECK_PAGES": text}).check_pages is expected

@@ -137,3 +137,14 @@ def test_two_workers_in_one_process_do_not_meet_and_names_are_escaped() -> None:
     assert value(first, "sglang:num_requests_total", model_name='a"b\nc') == 1
     assert value(second, "sglang:num_requests_total") == 0
     assert not [name for name, _ in scrape(first) if name.startswith(("process_", "python_"))]
+
+
+def test_what_went_wrong_is_counted_from_the_workers_own_totals(metrics: EngineMetrics) -> None:
+    assert value(metrics, "pdpanel_integrity_errors_total") == 0
+    for stale in (2, 2, 5):
+        metrics.set_statistics(EngineStatistics(stale_messages=stale, integrity_errors=1))
+    assert value(metrics, "pdpanel_stale_messages_total") == 5
+    assert value(metrics, "pdpanel_integrity_errors_total") == 1
+    metrics.fence_lifted("lease")
+    assert value(metrics, "pdpanel_fences_lifted_total", why="lease") == 1
+    assert value(metrics, "pdpanel_fences_lifted_total", why="dead") == 0

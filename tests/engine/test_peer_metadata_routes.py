@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import io
 import json
 import socket
 from collections.abc import Awaitable, Callable
@@ -66,7 +67,8 @@ def test_an_engine_registers_and_is_found() -> None:
             assert answer.status == 200
         async with session.post(f"{url}/metadata", params=place, json=value) as answer:
             assert answer.status == 405
-        async with session.put(f"{url}/metadata", params=place, data=b" " * (MOST_VALUE_BYTES + 1)) as answer:
+        large = io.BytesIO(bytes(MOST_VALUE_BYTES + 1))
+        async with session.put(f"{url}/metadata", params=place, data=large) as answer:
             assert answer.status == 413
         async with session.put(f"{url}/route", json={"attn_tp_size": 1}) as answer:
             assert answer.status == 405 and "registers no ranks" in await answer.text()

@@ -192,6 +192,9 @@ def test_the_informing_routes_speak_for_the_workers() -> None:
             _, body = await c.get("/workers")
             assert body["stats"]["prefill_count"] == body["stats"]["decode_count"] == 1
             assert [w["bootstrap_port"] for w in body["workers"]] == [8998, None]
+            status, body = await c.get("/openapi.json")
+            assert status == 200 and {"/generate", "/v1/chat/completions", "/health"} <= set(body["paths"])
+            assert "replayed_ids" not in json.dumps(body) and "bootstrap_room" not in json.dumps(body)
             status, body = await c.get("/nowhere")
             assert (status, body["error"]["code"]) == (404, 404)
             status, body = await c.get("/generate")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from pdpanel.engine.router.config import Role
+from pdpanel.engine.router.config import PolicyName, Role
 
 from .router_stub import (
     FAST_HEALTH,
@@ -17,6 +17,7 @@ from .router_stub import (
     Cluster,
     cluster,
     events_of,
+    eventually,
     hang,
     refuse,
     run,
@@ -24,7 +25,7 @@ from .router_stub import (
 )
 
 TOKENS = [11, 12, 13, 14, 15, 16]
-WATCHFUL = replace(FAST_HEALTH, interval=5.0, busy_interval=0.01, busy_timeout=0.05)
+WATCHFUL = replace(FAST_HEALTH, interval=5.0, busy_interval=0.01, busy_timeout=0.2)
 
 
 def text_event(number: int, *, last: bool = False) -> dict[str, Any]:
@@ -255,6 +256,21 @@ def test_a_sampled_stream_gets_a_seed_that_stays(route: str, body: dict[str, Any
     run(test)
 
 
+def test_other_engines_get_no_seed() -> None:
+    async def test() -> None:
+        async with cluster(ready=False) as c:
+            c.decode.bundled = False
+
+            async def is_known() -> bool:
+                async with c.generate() as response:
+                    await response.read()
+                return c.decode.calls != [] and "sampling_params" not in c.decode.calls[-1].body
+
+            await eventually(is_known)
+
+    run(test)
+
+
 def test_a_client_may_not_say_what_it_has() -> None:
     async def test() -> None:
         async with cluster() as c, c.generate(replayed_ids=[1]) as response:
@@ -285,14 +301,14 @@ def test_a_stopped_worker_is_noticed_and_its_stream_goes_on_elsewhere(role: Role
             if role is Role.PREFILL
             else {"prefill": [prefill], "decode": [stops, stops]}
         )
-        async with cluster(**scripts, health=WATCHFUL) as c:
+        turns = {"prefill_policy": PolicyName.ROUND_ROBIN, "decode_policy": PolicyName.ROUND_ROBIN}
+        async with cluster(**scripts, **turns, health=WATCHFUL) as c:
             made.append(c)
-            for stub in c.of(role)[1:]:
-                stub.script = prefill if role is Role.PREFILL else decode
-            while not any(stub.stopped for stub in c.of(role)):
-                async with streams(c) as response:
-                    assert await events_of(response) == WHOLE
-            stopped = c.of(role)[0]
+            stopped, other = c.of(role)
+            other.script = prefill if role is Role.PREFILL else decode
+            async with streams(c) as response:
+                assert await events_of(response) == WHOLE
+            assert stopped.stopped
             await until(lambda: stopped.calls[0].cancelled)
             states = {w["url"]: w["state"] for w in await c.workers()}
             assert states[stopped.url] == "unhealthy"

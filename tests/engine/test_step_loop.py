@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from pdpanel.engine.actions import Action, Emit, ExportPages
+from pdpanel.engine.actions import Action, Emit, ExportPages, WritePages
 from pdpanel.engine.lifecycle import UNIFIED
-from pdpanel.engine.pages import PagePool
+from pdpanel.engine.pages import Owner, PagePool
 from pdpanel.engine.request import Finish, FinishKind, GenerateRequest, SamplingParams
 from pdpanel.engine.schedule import Schedule
 from pdpanel.engine.sequence import Sequence
@@ -34,7 +34,7 @@ class Listener:
             self.emits += emits
             self.changed.notify_all()
 
-    def export(self, action: ExportPages) -> None:
+    def export(self, action: ExportPages | WritePages) -> None:
         raise AssertionError("a unified worker exports nothing")
 
     def send(self, action: Action) -> None:
@@ -122,3 +122,13 @@ def test_a_failing_step_is_fatal_with_its_reason(running) -> None:
     loop.post(lambda now: core.submit(sequence(1, (6,), max_new_tokens=3), now))
     listener.wait(lambda: listener.reason)
     assert listener.reason == "ValueError: the kernel failed"
+
+
+def test_lost_pages_are_found_when_the_loop_ends(running, caplog: pytest.LogCaptureFixture) -> None:
+    loop, core, listener = running
+    loop.post(lambda now: core.submit(sequence(1, (1,), max_new_tokens=3), now))
+    listener.wait(lambda: listener.finish(1))
+    loop.post(lambda now: core.schedule.slots.alloc(2, Owner.request(99)))
+    loop.stop()
+    assert loop.integrity_errors == 1
+    assert "integrity_error" in caplog.text

@@ -22,7 +22,7 @@ from pd_http import post
 from pdpanel.engine.peer.messages import PROTOCOL, Geometry, Hello, Refused, decode_message, encode_message
 from pdpanel.engine.transfer.api import EndpointInfo
 
-CROWD = 120  # connections to each port that say nothing
+CROWD = 60  # connections to each port that say nothing
 HUGE = 100 << 20
 PROMPT = list(range(200, 240))
 

@@ -31,29 +31,14 @@ def config(folder: Path, name: str, server: str) -> dict[str, str]:
     return {"MOONCAKE_CONFIG_PATH": str(path)}
 
 
-def route(made: Cluster) -> None:
-    """Starts a router before the pair of `made`."""
-    prefill, decode = made.processes["prefill"], made.processes["decode"]
-    arguments = ["--pd-disaggregation", "--prefill", prefill.url, str(prefill.bootstrap), "--decode", decode.url]
-    made.spawn("router", "launch_router", arguments, free_port()).wait_ready("/readiness")
-
-
 def transport(made: Cluster, name: str) -> str:
     return get(made.processes[name].url + "/server_info")["transfer"]["backend"]
 
 
 @pytest.fixture(scope="module")
-def expected(make_cluster, tmp_path_factory: pytest.TempPathFactory) -> list[int]:
-    """What a worker that does both says to PROMPT."""
-    made = Cluster(tmp_path_factory.mktemp("unified"))
-    try:
-        made.worker("unified", "null", ARGUMENTS).wait_ready("/health")
-        body = {"input_ids": PROMPT, "sampling_params": {"temperature": 0, "max_new_tokens": 4}}
-        status, answer = post(made.processes["unified"].url + "/generate", body)
-        assert status == 200, answer
-        return answer["output_ids"]
-    finally:
-        made.stop()
+def expected(pair: Cluster) -> list[int]:
+    """What a pair says to PROMPT whose KV travels over plain sockets."""
+    return pair.generate(PROMPT, temperature=0, max_new_tokens=4)
 
 
 @pytest.fixture
@@ -65,9 +50,11 @@ def made(make_cluster, tmp_path: Path) -> Iterator[Cluster]:
         started.stop()
 
 
-def said(made: Cluster, **changes: Any) -> list[int]:
+def said(made: Cluster, decode: str = "decode") -> list[int]:
     made.wait_idle()
-    return made.generate(PROMPT, temperature=0, max_new_tokens=4, **changes)
+    status, answer = ask_through(made, decode)
+    assert status == 200, answer
+    return answer["output_ids"]
 
 
 def test_prefill_registers_with_its_own_bootstrap_server_and_decode_finds_it_there(
@@ -78,7 +65,6 @@ def test_prefill_registers_with_its_own_bootstrap_server_and_decode_finds_it_the
     made.environ = config(tmp_path, "own", url)
     made.worker("prefill", "prefill", ARGUMENTS, port).wait_ready("/health")
     made.worker("decode", "decode", ARGUMENTS).wait_ready("/health")
-    route(made)
     assert {transport(made, name) for name in ("prefill", "decode")} == {"mooncake"}
     assert said(made) == expected
 
@@ -87,9 +73,6 @@ def test_prefill_registers_with_its_own_bootstrap_server_and_decode_finds_it_the
     prefill = made.worker("prefill", "prefill", ARGUMENTS, port)
     assert prefill.popen.poll() is None
     prefill.wait_ready("/health")
-    router = made.processes.pop("router")
-    router.stop()
-    route(made)
     assert said(made) == expected
     assert "registered_again" in made.processes["decode"].log.read_text()
     stranger = RealHttp(url)
@@ -110,7 +93,6 @@ def test_etcd_as_an_address_alone_and_as_a_list_whose_first_member_is_dead(
         decode = made.worker("decode", "decode", ARGUMENTS)
         prefill.wait_ready("/health")
         decode.wait_ready("/health")
-        route(made)
         assert {transport(made, name) for name in ("prefill", "decode")} == {"mooncake"}
         assert said(made) == expected
 

@@ -54,11 +54,19 @@ def test_ten_minutes(smollm2: object, tmp_path: Path) -> None:
     check_faults(bench(tmp_path, "faults", "--seconds", "600", limit_s=1400))
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_crowd_is_answered_or_told_when_to_come_again(smollm2: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param(("--clients", "64", "--few", "8", "--requests", "16", "--queue", "4"), id="small"),
+        pytest.param(("--clients", "1024"), marks=pytest.mark.slow, id="1024"),
+    ],
+)
+def test_a_crowd_is_answered_or_told_when_to_come_again(
+    smollm2: object, tmp_path: Path, sizes: tuple[str, ...]
+) -> None:
     ended = subprocess.run(
-        [*command(tmp_path, "clients", "--rounds", "1"), "--json"],
+        [*command(tmp_path, "clients", "--rounds", "1", "--transport", "tcp", *sizes), "--json"],
         capture_output=True,
         text=True,
         timeout=1700,
@@ -73,15 +81,15 @@ def test_a_crowd_is_answered_or_told_when_to_come_again(smollm2: object, tmp_pat
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_what_was_started_ends_with_the_benchmark(smollm2: object, tmp_path: Path, number: signal.Signals) -> None:
-    started = subprocess.Popen(command(tmp_path, "faults"), stderr=subprocess.PIPE, text=True)
-    assert started.stderr is not None
-    run_id = started.stderr.readline().removeprefix("started ").strip()
-    assert run_id.startswith("bench-reference-")
-    members = wait_for_members(run_id)
-    started.send_signal(number)
-    assert started.wait(60) == 130
+    with subprocess.Popen(command(tmp_path, "faults"), stderr=subprocess.PIPE, text=True) as started:
+        assert started.stderr is not None
+        run_id = started.stderr.readline().removeprefix("started ").strip()
+        assert run_id.startswith("bench-reference-")
+        members = wait_for_members(run_id)
+        started.send_signal(number)
+        assert started.wait(60) == 130
     assert not [pid for pid in members if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
     assert not members_of(run_id)
 

@@ -127,7 +127,14 @@ def aiperf(url: str, folder: Path, tokenizer: str, prompts: int, tokens: int) ->
     command = [str(python.with_name("aiperf")), "profile", "--model", MODEL, "--url", url, "--endpoint-type", "chat"]
     command += ["--streaming", "--tokenizer", tokenizer, "--input-file", str(folder / "prompts.jsonl"), "--ui", "none"]
     command += ["--custom-dataset-type", "single_turn", "--request-count", str(prompts), "--concurrency", "2"]
-    command += ["--no-gpu-telemetry", "--output-artifact-dir", str(folder), "--extra-inputs", f"max_tokens:{tokens}"]
+    command += [
+        "--no-gpu-telemetry",
+        "--use-server-token-count",
+        "--output-artifact-dir",
+        str(folder),
+        "--extra-inputs",
+        f"max_tokens:{tokens}",
+    ]
     # HF_HUB_OFFLINE would make it take the directory for a name; an address where nobody listens keeps it off the hub.
     _run([*command, "--extra-inputs", "ignore_eos:true"], folder, HF_ENDPOINT="http://127.0.0.1:9")
     said = json.loads((folder / "profile_export_aiperf.json").read_text())
