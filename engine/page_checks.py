@@ -48,7 +48,7 @@ class PageDigests:
 
     def of(self, runs: Iterable[Run]) -> tuple[int, ...]:
         """Returns the CRC-32 of each page of the runs, in order."""
-        return tuple(zlib.crc32(self._bytes[page].numpy()) for page in _pages(runs))
+        return tuple(zlib.crc32(self._bytes[page].numpy().data) for page in _pages(runs))
 
     def written(self, source: Iterable[Run], target: Iterable[Run]) -> dict[int, int]:
         """Returns the checksums of source pages by the page of the peer that each is written to."""

@@ -35,12 +35,18 @@ class StepKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Tokens [start, stop) of one sequence, computed in one step; `sample` when a token is drawn after the last."""
+    """Tokens [start, stop) of one sequence, computed in one step.
+
+    Attributes:
+        sample: a token is drawn after the last.
+        apart: each token attends by itself, as it did when it was made.
+    """
 
     sequence: Sequence
     start: int
     stop: int
     sample: bool
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,16 +143,15 @@ class Schedule:
         spans: list[Span] = []
         for sequence in self.prefilling:
             start = sequence.computed
-            if start < sequence.prompt_tokens:
-                stop = min((start // self.chunk_tokens + 1) * self.chunk_tokens, sequence.prompt_tokens)
-            else:
-                # Output that was made before: token by token, as it was made, so that its KV is the same to the bit
-                # (attention of one token and of many round differently).
-                stop = start + 1
+            # Output that was made before is computed as it was made: attention of one token and of many round
+            # differently, and an answer that is continued must go on as if nothing had happened.
+            apart = start >= sequence.prompt_tokens
+            end = len(sequence.tokens) if apart else sequence.prompt_tokens
+            stop = min((start // self.chunk_tokens + 1) * self.chunk_tokens, end)
             if stop - start > budget:
                 break
             budget -= stop - start
-            spans.append(Span(sequence, start, stop, sample=stop == len(sequence.tokens)))
+            spans.append(Span(sequence, start, stop, sample=stop == len(sequence.tokens), apart=apart))
         return Step(StepKind.PREFILL, tuple(spans)) if spans else None
 
     def decode_step(self) -> Step | None:

@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Many
 from functools import partial
 from itertools import accumulate
@@ -192,11 +192,7 @@ class StepLoop:
     def _compute(self, step: Step) -> list[int]:
         for move in step.moves:
             self._kv.move(move.source, move.target, move.tokens)
-        spans = []
-        for span in step.spans:
-            assert span.sequence.slot is not None
-            place = self._kv.first_token(span.sequence.slot)
-            spans.append(TokenSpan(span.sequence.tokens[span.start : span.stop], span.start, place, span.sample))
+        spans = [part for span in step.spans for part in self._token_spans(span)]
         scored = [(span, rows) for span in step.spans if (rows := prompt_rows(span))]
         states: list[torch.Tensor] = []
         logits = self._model.forward(spans, self._kv, *([states.append] if scored else []))
@@ -207,6 +203,15 @@ class StepLoop:
         self._score_outputs(logits, drawing, tokens)
         self.generated += len(tokens)
         return tokens
+
+    def _token_spans(self, span: Span) -> Iterator[TokenSpan]:
+        assert span.sequence.slot is not None
+        place = self._kv.first_token(span.sequence.slot)
+        size = 1 if span.apart else span.stop - span.start
+        for start in range(span.start, span.stop, size):
+            stop = start + size
+            tokens = span.sequence.tokens[start:stop]
+            yield TokenSpan(tokens, start, place, span.sample and stop == span.stop)
 
     def _score_prompts(self, step: Step, scored: list[tuple[Span, range]], states: torch.Tensor) -> None:
         firsts = dict(zip(step.spans, accumulate((s.stop - s.start for s in step.spans), initial=0), strict=False))

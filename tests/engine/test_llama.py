@@ -101,6 +101,22 @@ def test_a_mixed_batch_gives_each_sequence_its_own_logits(model) -> None:
         torch.testing.assert_close(together[row], expected, atol=2e-4, rtol=2e-4)
 
 
+def test_tokens_of_one_sequence_apart_are_computed_as_they_were_one_after_the_other(model) -> None:
+    """What a continued answer rests on: with KV in 16 bits, a joined span rounds otherwise than single tokens did."""
+    ours, shape, _ = model
+    ids = torch.randint(0, 256, (52,)).tolist()
+    made, apart, joined = (cache(shape, torch.bfloat16) for _ in range(3))
+    for kv in (made, apart, joined):
+        ours.forward([TokenSpan(ids[:20], 0, 0, False)], kv)
+    for at in range(20, 52):
+        last = ours.forward([TokenSpan([ids[at]], at, 0, True)], made)
+    again = ours.forward([TokenSpan([ids[at]], at, 0, at == 51) for at in range(20, 52)], apart)
+    ours.forward([TokenSpan(ids[20:], 20, 0, False)], joined)
+    torch.testing.assert_close(again, last, atol=1e-2, rtol=1e-2)
+    differing = [(kv.slots[:, :, :, :52] != made.slots[:, :, :, :52]).sum().item() for kv in (apart, joined)]
+    assert differing[0] * 4 < differing[1], differing
+
+
 def test_a_neighbours_content_changes_no_bit(model) -> None:
     ours, shape, _ = model
     rows = []
