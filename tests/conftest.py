@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,18 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
+
+
+@pytest.fixture(autouse=True)
+def the_environment_stays() -> Iterator[None]:
+    """A transport opened in a test sets what its library reads (MC_TCP_BIND_ADDRESS): later tests' processes got it."""
+    before = dict(os.environ)
+    yield
+    for name in set(os.environ) - {"PYTEST_CURRENT_TEST"} | before.keys():
+        if name not in before:
+            del os.environ[name]
+        elif os.environ.get(name) != before[name] and name != "PYTEST_CURRENT_TEST":
+            os.environ[name] = before[name]
 
 
 @pytest.fixture(scope="session")

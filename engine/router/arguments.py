@@ -95,6 +95,14 @@ def _build_parser() -> FlagParser:
     add(flag, type=whole(flag, -1), default=-1, metavar="N", help="requests served at once; -1 has no limit [-1]")
     number("--queue-size", router.queue_size, "requests that may wait; more are refused with 503")
     seconds("--queue-timeout-secs", router.queue_timeout, "longest wait in that queue")
+    flag = "--worker-wait-secs"
+    text = (
+        "longest wait for a worker when a role has none: of a request that was tried before, and of up to --queue-size"
+    )
+    text += (
+        f" new ones when a worker was lost in this time; no try is used up, 0 does not wait [{router.worker_wait:g}]"
+    )
+    add(flag, type=real(flag, 0), default=router.worker_wait, metavar="S", help=text)
     number("--max-payload-size", router.max_payload_bytes, "longest request body in bytes", 1)
     number("--retry-max-retries", retry.max_retries, "tries after the first, those behind sent tokens included")
     number("--retry-initial-backoff-ms", retry.initial_backoff_ms, "wait before the first retry")
@@ -132,7 +140,8 @@ def _build_parser() -> FlagParser:
     seconds("--health-check-interval-secs", health.interval, "between polls of a healthy worker without requests")
     seconds("--health-check-timeout-secs", health.timeout, "longest wait for a poll's answer")
     add("--health-check-endpoint", default=health.endpoint, metavar="PATH", help="what is polled [/health]")
-    number("--health-failure-threshold", health.failure_threshold, "failed polls until a worker is unhealthy", 1)
+    text = "failed polls until a worker is unhealthy; one that refuses the connection is at once"
+    number("--health-failure-threshold", health.failure_threshold, text, 1)
     number("--health-success-threshold", health.success_threshold, "good polls until it is healthy again", 1)
     seconds("--worker-startup-timeout-secs", health.startup_timeout, "how long readiness waits for every worker")
     seconds("--worker-startup-check-interval", health.startup_interval, "between polls of a starting worker")
@@ -215,6 +224,7 @@ def parse_router_arguments(argv: Sequence[str]) -> RouterConfig:
         max_concurrent_requests=None if limit < 0 else limit,
         queue_size=given.queue_size,
         queue_timeout=given.queue_timeout_secs,
+        worker_wait=given.worker_wait_secs,
         max_payload_bytes=given.max_payload_size,
         health=HealthConfig(
             interval=given.health_check_interval_secs,

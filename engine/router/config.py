@@ -68,8 +68,8 @@ class HealthConfig:
         startup_interval: between polls while a worker starts or is suspected.
         busy_interval: between polls of a worker that has requests; the two below are for these, too.
         busy_timeout: the longest wait for their answers.
-        busy_misses: polls in a row without any answer after which the worker is taken for dead and its requests go
-            elsewhere. With these defaults a stopped one is given up within 2.1 s.
+        busy_misses: that many times `busy_timeout` without any word, and the worker is taken for dead: its requests go
+            elsewhere.
     """
 
     interval: float = 5.0
@@ -82,6 +82,16 @@ class HealthConfig:
     busy_interval: float = 0.25
     busy_timeout: float = 0.9
     busy_misses: int = 2
+
+    @property
+    def longest_silence(self) -> float:
+        """Seconds without a word, while it is asked, after which a worker that has requests is taken for dead."""
+        return self.busy_misses * self.busy_timeout
+
+    @property
+    def stop_noticed_s(self) -> float:
+        """Seconds within which a worker that has requests is given up after it stopped: 2.05 with the defaults."""
+        return self.busy_interval + self.longest_silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +164,7 @@ class RouterConfig:
         admin_api_key: the same for flush, abort and worker changes; empty falls back to `api_key`.
         allowed_hosts: names beside its address under which the router may be addressed, such as a proxy's.
         max_concurrent_requests: None has no limit.
+        worker_wait: seconds that a request waits for a worker when a role has none; 0 does not wait.
         max_payload_bytes: the longest request body that is read.
         shutdown_grace: seconds that open requests may go on, when the router ends and when a worker is removed.
         prometheus_port: a second port with /metrics alone; 0 has none.
@@ -171,6 +182,7 @@ class RouterConfig:
     max_concurrent_requests: int | None = None
     queue_size: int = 100
     queue_timeout: float = 60.0
+    worker_wait: float = 30.0
     max_payload_bytes: int = 16 << 20
     health: HealthConfig = field(default_factory=HealthConfig)
     retry: RetryConfig = field(default_factory=RetryConfig)

@@ -1,7 +1,7 @@
 """Polls every worker's /health and tells the table: quickly while it starts, is in doubt or has requests.
 
-A worker that has requests and does not answer at all, several times in a row, is given up: what waits for it is ended,
-so that a stopped process holds nobody up. One that answers "not ready" may still finish what it has.
+A worker that has requests and is silent for too long (`silence`), or that refuses connections, is given up: what waits
+for it is ended, so that a stopped process holds nobody up. One that answers "not ready" may still finish what it has.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import os
 from ..log import record
 from .config import HealthConfig
 from .failure import WorkerError
+from .job import cancel
 from .lifeline import Lifelines
+from .silence import Silence
 from .upstream import Upstream
 from .workers import Health, Worker, WorkerTable
 
@@ -77,29 +79,53 @@ class HealthWatch:
     async def _watch(self, worker: Worker) -> None:
         loop = asyncio.get_running_loop()
         startup_ends = loop.time() + self._config.startup_timeout
-        wake, misses, unsure = self._wake[worker.url], 0, 0
+        wake, silence, unsure = self._wake[worker.url], Silence(self._config), 0
         while True:
             wake.clear()
-            before, is_busy, asked = worker.health, worker.active > 0, loop.time()
-            limit_s = min(self._config.timeout, self._config.busy_timeout) if is_busy else self._config.timeout
-            reason, answered = await self._ask(worker, limit_s)
+            before, asked = worker.health, loop.time()
+            reason, answered, stood_still = await self._poll(worker, silence)
             # A worker that sent something meanwhile is slow; and when this process itself stood still, who knows.
-            is_alive = answered or worker.heard_at > asked
-            unsure = unsure + 1 if not is_alive and loop.time() - asked > limit_s + _OWN_DELAY_S else 0
+            unsure = unsure + 1 if stood_still and not answered else 0
+            is_unsure = 0 < unsure <= _MOST_UNSURE
             if not reason:
                 self._table.poll_answered(worker)
-            elif answered or not (worker.heard_at > asked or 0 < unsure <= _MOST_UNSURE):
+            elif answered or not (worker.heard_at > asked or is_unsure):
                 self._table.poll_failed(worker, reason, startup_over=loop.time() > startup_ends)
-            if is_alive or not is_busy:
-                misses = 0
-            elif not 0 < unsure <= _MOST_UNSURE:
-                misses += self._config.busy_misses if reason == _REFUSED else 1
-            if misses >= self._config.busy_misses:
+            if answered or is_unsure or not worker.active:
+                silence.end()
+            is_gone = reason == _REFUSED and worker.heard_at <= asked
+            if is_gone or not silence.left(loop.time()):
                 self._give_up(worker, reason)
-                misses = 0
+                silence.end()
             self._tell(worker, before)
-            if not misses:  # else it is asked again at once
-                await self._pause(worker, wake, asked)
+            await self._pause(worker, wake, asked)
+
+    async def _poll(self, worker: Worker, silence: Silence) -> tuple[str, bool, bool]:
+        """Asks once; returns as `_ask` does, and whether this process itself stood still.
+
+        A worker may get requests while it is asked, and then there is less time.
+        """
+        loop, config = asyncio.get_running_loop(), self._config
+        asked, stood_still = loop.time(), False
+        asking = asyncio.create_task(self._ask(worker, config.timeout))
+        try:
+            while True:
+                now = loop.time()
+                left = asked + config.timeout - now
+                if worker.active > 0:
+                    silence.asked(now)
+                    silence.heard(worker.heard_at)
+                    left = min(left, asked + config.busy_timeout - now, silence.left(now))
+                if left > 0:
+                    wait_s = min(left, config.busy_interval)
+                    await asyncio.wait({asking}, timeout=wait_s)
+                    stood_still = stood_still or loop.time() - now > wait_s + _OWN_DELAY_S
+                if asking.done():
+                    return *asking.result(), stood_still
+                if left <= 0:
+                    return "no answer in time", False, stood_still
+        finally:
+            await cancel(asking)
 
     async def _pause(self, worker: Worker, wake: asyncio.Event, asked: float) -> None:
         """Waits until `worker` is to be asked again; it may get requests meanwhile."""
@@ -120,6 +146,8 @@ class HealthWatch:
     def _give_up(self, worker: Worker, reason: str) -> None:
         self._table.given_up(worker, reason)
         cut = self._lifelines.cut(worker, f"it does not answer {self._config.endpoint} either: {reason}")
+        if not cut:
+            return
         record("worker given up", worker=worker.url, role=worker.role.value, reason=reason, requests=cut)
 
     async def _ask(self, worker: Worker, limit_s: float) -> tuple[str, bool]:

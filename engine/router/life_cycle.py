@@ -10,6 +10,7 @@
     prefill fails after its token, decode has not answered       decode decides for a moment, then replay
     prefill fails, decode streams or has answered                decode decides
     both fail                                                    one failure, that of the first; one more try
+    a role has nobody to ask                                     no try: RETRYING or REPLAYING until somebody is back
     a second failure while the stream goes on elsewhere          another replay, as long as tries and time last
 
 Pure: `relay` and `tries` move a request through it, `stream` when the first bytes leave. Every request ends in exactly
@@ -31,8 +32,8 @@ class State(Enum):
     QUEUED = "waits for a place"
     DISPATCHED = "a try is under way, the client has nothing"
     STREAMING = "a try is under way, the client has events"
-    RETRYING = "between two tries, the client has nothing"
-    REPLAYING = "between two tries, the client has events"
+    RETRYING = "before another try, or until there is a worker; the client has nothing"
+    REPLAYING = "before another try, or until there is a worker; the client has events"
     DONE = "answered in whole, or its stream ended well"
     REFUSED = "answered with an error's status"
     BROKEN = "its stream ended with an error event"
@@ -45,7 +46,7 @@ class Event(Enum):
     PLACE = "it was admitted"
     BEGIN = "the first events go to the client"
     END = "the answer is complete"
-    AGAIN = "the try failed, another one may succeed"
+    AGAIN = "the try failed, another one may succeed; or there is no worker yet"
     WHOLE = "the try failed, but the client has the end of the answer"
     FAIL = "no try is left; or deadline, shutdown, an abort"
     NEXT = "the next try begins"

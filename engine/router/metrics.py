@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -81,6 +81,11 @@ class RouterMetrics:
             buckets=_ADDED_BUCKETS,
             registry=self._registry,
         )
+
+    def watch_waiting(self, count: Callable[[], int]) -> None:
+        """Shows how many requests wait for a worker, as `count` says."""
+        text = "Requests that wait for a worker because a role has none."
+        Gauge("pdpanel_router_waiting_requests", text, registry=self._registry).set_function(count)
 
     def ended(self, route: str, outcome: str) -> None:
         """Counts one request."""

@@ -114,8 +114,9 @@ class Relay:
         return job.stream.response
 
     def drain(self) -> None:
-        """Refuses requests from now on; those that are open go on."""
+        """Refuses requests from now on; those that are open go on, but wait for no worker."""
         self._draining = True
+        self._tries.drain()
 
     @property
     def open_requests(self) -> int:

@@ -1,8 +1,9 @@
 """The tries of one request: which workers are asked, what a failure means, and how long until the next try.
 
 A request that failed before any byte reached the client is tried again with a new room, on other workers if there are
-any. A stream that has begun goes on behind the tokens that the client has. What happens within one try is `attempt`'s;
-what each state and failure leads to is `life_cycle`'s.
+any. A stream that has begun goes on behind the tokens that the client has. A round in which a role has nobody to ask is
+no try: it waits (`vacancy`). What happens within one try is `attempt`'s; what each state and failure leads to is
+`life_cycle`'s.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .life_cycle import Event, verdict
 from .lifeline import Lifelines
 from .metrics import RouterMetrics
 from .upstream import Upstream
+from .vacancy import Vacancies
 from .workers import NoWorkerError, Worker, WorkerTable
 
 __all__ = ["Tries"]
@@ -53,7 +55,9 @@ class Tries:
         self._metrics = metrics
         self._rng = rng
         self._background = Background()
+        self._vacancies = Vacancies(table, config.roles, config.worker_wait, config.queue_size)
         self._waiting = 0
+        metrics.watch_waiting(lambda: self._vacancies.waiting)
 
     @property
     def may_seed(self) -> bool:
@@ -62,6 +66,10 @@ class Tries:
         Other engines' streams cannot be, and old ones refuse a field that they do not know.
         """
         return self._config.retry.replay and self._table.all_bundled
+
+    def drain(self) -> None:
+        """Lets nobody wait for a worker any more."""
+        self._vacancies.end()
 
     async def stop(self) -> None:
         """Ends what still runs behind requests that are over."""
@@ -78,21 +86,23 @@ class Tries:
             NoWorkerError: there was nobody to try it on.
         """
         number, avoid, replayed = 0, set[str](), ()
+        now, until = asyncio.get_running_loop().time, None
         while True:
-            number += 1
             attempt: Attempt | None = None
             try:
+                workers = self._choose(job, avoid)
+                number, is_prompt, until = number + 1, until is None, None
                 attempt = Attempt(
                     self._upstream,
                     self._lifelines,
                     self._background,
                     job,
-                    self._choose(job, avoid),
+                    workers,
                     number,
-                    job.deadline - asyncio.get_running_loop().time(),
+                    job.deadline - now(),
                     replayed,
                 )
-                if number == 1:
+                if number == 1 and is_prompt:
                     self._metrics.added("dispatch", time.perf_counter() - received)
                 answer = await attempt.run()
             except (WorkerError, NoWorkerError) as caught:
@@ -102,14 +112,22 @@ class Tries:
                 return answer
             avoid |= self._blame(attempt, failure)
             continued = self._continued(job)
-            event = self._judge(job, failure, number, avoid, may_replay=continued is not None)
+            if isinstance(failure, NoWorkerError):
+                until = self._vacancies.limit(now()) if until is None else until
+                may_retry = self._vacancies.is_worth(until, is_new=number == 0)
+            else:
+                may_retry = self._may_retry(job, failure, number, avoid)
+            event = self._judge(job, may_retry=may_retry, may_replay=continued is not None)
             self._note(job, attempt, failure, event)
             if event is Event.FAIL:
                 raise failure
             job.life.on(event)
             if event is Event.WHOLE:
                 return None
-            await self._pause(number)
+            if until is None:
+                await self._pause(number)
+            else:
+                await self._vacancies.wait(until, is_new=number == 0)
             job.life.on(Event.NEXT)
             if job.stream is not None:
                 job.stream.begin_attempt()
@@ -151,12 +169,16 @@ class Tries:
             return None
         return job.stream.merge.replayed_ids()
 
-    def _judge(self, job: Job, failure: _Failure, number: int, avoid: set[str], *, may_replay: bool) -> Event:
+    def _may_retry(self, job: Job, failure: WorkerError, number: int, avoid: set[str]) -> bool:
         may_retry = failure.retryable and number <= self._config.retry.max_retries
-        if isinstance(failure, WorkerError) and failure.is_full and not job.life.started:
+        if failure.is_full and not job.life.started:
             # Many who ask a full worker again and again only cost it time: the rest is told when to come back.
             another = self._table.has_another(failure.worker.role, avoid)
             may_retry = may_retry and (another or self._waiting < self._config.queue_size)
+        return may_retry
+
+    @staticmethod
+    def _judge(job: Job, *, may_retry: bool, may_replay: bool) -> Event:
         is_told = is_complete = False
         if job.stream is not None and job.life.started:
             is_told, is_complete = job.stream.merge.ending(with_usage=job.body.wants_usage)
@@ -165,7 +187,7 @@ class Tries:
     def _note(self, job: Job, attempt: Attempt | None, failure: _Failure, event: Event) -> None:
         worker = failure.worker if isinstance(failure, WorkerError) else None
         record(
-            "attempt failed",
+            "attempt failed" if worker is not None else "no worker",
             rid=job.rid,
             attempt=attempt.id if attempt is not None else "",
             seconds=round(asyncio.get_running_loop().time() - attempt.began, 3) if attempt is not None else 0.0,
@@ -176,8 +198,10 @@ class Tries:
             then=event.name.lower(),
             streaming=job.life.started,
         )
-        if event is Event.AGAIN:
-            self._metrics.retried([worker.role.value if worker is not None else "none"])
+        if event is Event.AGAIN and worker is None:
+            return  # It waits, which is no try.
+        if event is Event.AGAIN and worker is not None:
+            self._metrics.retried([worker.role.value])
         if job.life.started:
             outcome = {Event.AGAIN: "begun", Event.WHOLE: "not_needed"}.get(event, "impossible")
             self._metrics.replayed(outcome)

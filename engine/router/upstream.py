@@ -21,6 +21,8 @@ __all__ = ["Upstream"]
 
 _CONNECT_TIMEOUT_S = 5.0
 _ABORT_TIMEOUT_S = 1.0
+# One that is in doubt may not answer at all, and the next try waits for this.
+_DOUBTFUL_ABORT_TIMEOUT_S = 0.1
 _KEEPALIVE_S = 10.0
 _BROKEN = (ClientError, OSError, TimeoutError)
 
@@ -138,11 +140,11 @@ class Upstream:
                 raise failure
 
     async def abort(self, workers: tuple[Worker, ...], rid: str, clients_own: str) -> None:
-        """Asks `workers` to give up request `rid`; waits at most a second and ignores what they say."""
+        """Asks `workers` to give up request `rid`; waits a second at most and ignores what they say."""
         headers = self.authorization(clients_own, admin=True)
-        timeout = ClientTimeout(total=_ABORT_TIMEOUT_S)
 
         async def ask(worker: Worker) -> None:
+            timeout = ClientTimeout(total=_ABORT_TIMEOUT_S if worker.is_healthy else _DOUBTFUL_ABORT_TIMEOUT_S)
             try:
                 url = worker.url + "/abort_request"
                 async with self.session.post(url, json={"rid": rid}, headers=headers, timeout=timeout):

@@ -12,6 +12,7 @@ none. Pure: no sockets, and the clock is passed in; `health`, `tries` and `membe
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ class Worker:
         leaving: whether it is being removed, so that it gets no more requests.
         is_bundled: whether it answers /health as the bundled engine's workers do.
         heard_at: when it last sent anything, on the event loop's clock.
+        lost_at: when it was last healthy and then no more, on the table's clock.
     """
 
     address: WorkerAddress
@@ -67,6 +69,7 @@ class Worker:
     leaving: bool = False
     is_bundled: bool = False
     heard_at: float = 0.0
+    lost_at: float = -math.inf
 
     @property
     def url(self) -> str:
@@ -118,6 +121,7 @@ class WorkerTable:
         self._picks = 0
         self._ids = 0
         self._was_ready = False
+        self._listeners: list[Callable[[], None]] = []
         self._workers: dict[str, Worker] = {}
         for address in addresses:
             self.add(address)
@@ -163,6 +167,38 @@ class WorkerTable:
             if w.health in (Health.HEALTHY, Health.SUSPECTED) and not w.leaving and w.breaker.passes(now)
         ]
 
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Has `listener` called whenever a worker has become healthy."""
+        self._listeners.append(listener)
+
+    def vacant(self, roles: Iterable[Role]) -> tuple[Role, ...]:
+        """Returns those of `roles` that have nobody to ask."""
+        return tuple(role for role in roles if not self._usable(role))
+
+    def closes_in(self, role: Role) -> float:
+        """Returns the seconds until the first open circuit of `role` lets requests pass; inf when none is open."""
+        now = self._clock()
+        waits = (worker.breaker.closes_in(now) for worker in self.of_role(role))
+        return min((wait for wait in waits if wait > 0), default=math.inf)
+
+    def may_return(self, role: Role, within_s: float, *, lately: bool) -> bool:
+        """True when a worker of `role` may take requests again within that many seconds.
+
+        Args:
+            lately: only one that was lost no longer ago than that may.
+        """
+        now = self._clock()
+        for worker in self.of_role(role):
+            if worker.leaving:
+                continue
+            if worker.health in (Health.HEALTHY, Health.SUSPECTED):
+                is_soon = worker.breaker.closes_in(now) <= within_s
+            else:
+                is_soon = not lately or now - worker.lost_at < within_s
+            if is_soon:
+                return True
+        return False
+
     def has_another(self, role: Role, avoid: Collection[str]) -> bool:
         """True when a worker of `role` that is not in `avoid` could take a request."""
         return any(worker.url not in avoid for worker in self._usable(role))
@@ -196,6 +232,11 @@ class WorkerTable:
         waits = [wait for worker in workers if (wait := worker.breaker.closes_in(now)) > 0]
         return NoWorkerError(f"No {role.value} worker is healthy: {listed}.", min(waits, default=1.0))
 
+    def _leave(self, worker: Worker, health: Health, reason: str) -> None:
+        if worker.health is Health.HEALTHY:
+            worker.lost_at = self._clock()
+        worker.health, worker.reason = health, reason
+
     def evict(self) -> None:
         """Cleans up what the policy cache_aware remembers."""
         for cache in self._caches.values():
@@ -208,9 +249,13 @@ class WorkerTable:
         was_down = worker.health is Health.UNHEALTHY
         needed = self._health.success_threshold if was_down and worker.ever_healthy else 1
         if worker.good_polls >= needed:
+            was_healthy = worker.health is Health.HEALTHY
             worker.health, worker.reason, worker.ever_healthy = Health.HEALTHY, "", True
             if was_down:
                 worker.breaker.reset()
+            if not was_healthy:
+                for listener in self._listeners:
+                    listener()
 
     def poll_failed(self, worker: Worker, reason: str, *, startup_over: bool = False) -> None:
         """Notes that `worker` gave no good answer; `startup_over` says that its time to start has passed."""
@@ -221,16 +266,15 @@ class WorkerTable:
             if startup_over:
                 worker.health = Health.UNHEALTHY
             return
-        worker.reason = reason
         if worker.bad_polls >= self._health.failure_threshold:
-            worker.health = Health.UNHEALTHY
-        elif worker.health is Health.HEALTHY:
-            worker.health = Health.SUSPECTED
+            self._leave(worker, Health.UNHEALTHY, reason)
+        else:
+            self._leave(worker, Health.SUSPECTED if worker.health is Health.HEALTHY else worker.health, reason)
 
     def given_up(self, worker: Worker, reason: str) -> None:
         """Notes that `worker` is taken for dead."""
         if worker.health is not Health.STARTING:
-            worker.health, worker.reason = Health.UNHEALTHY, reason
+            self._leave(worker, Health.UNHEALTHY, reason)
             worker.good_polls = 0
 
     def request_failed(self, worker: Worker, reason: str, *, own_fault: bool = True) -> None:
@@ -242,7 +286,7 @@ class WorkerTable:
         if own_fault:
             worker.failures += 1
         if worker.health is Health.HEALTHY:
-            worker.health, worker.reason = Health.SUSPECTED, reason
+            self._leave(worker, Health.SUSPECTED, reason)
             worker.bad_polls = worker.good_polls = 0
             if own_fault:
                 # Requests that break together have one reason: until it says that it is well, it has failed once.

@@ -35,7 +35,7 @@ def test_the_pool_of_a_cpu_worker_has_8192_tokens_by_default() -> None:
         ("--port 99999", "--port", "99999"),
         ("--port http", "--port", "http"),
         ("--dtype int3", "--dtype", "int3"),
-        ("--disaggregation-transfer-backend nixl", "--disaggregation-transfer-backend", "nixl"),
+        ("--disaggregation-transfer-backend ascend", "--disaggregation-transfer-backend", "ascend"),
         ("--disaggregation-mode both", "--disaggregation-mode", "both"),
         ("--mem-fraction-static 2", "--mem-fraction-static", "2"),
         ("--page-size 0", "--page-size", "0"),

@@ -22,7 +22,7 @@ def test_a_full_command_line_becomes_a_configuration() -> None:
         "--prometheus-port 29000 --disable-circuit-breaker --disable-replay --shutdown-grace-period-secs 7 "
         "--cb-failure-threshold 3 --cb-success-threshold 1 --cb-timeout-duration-secs 2 --cb-window-duration-secs 9 "
         "--cache-threshold 0.5 --balance-abs-threshold 8 --balance-rel-threshold 2 --eviction-interval-secs 6 "
-        "--max-tree-size 1000".split()
+        "--max-tree-size 1000 --worker-wait-secs 0".split()
     )
     assert [(w.role, w.url, w.host, w.bootstrap_port) for w in config.workers] == [
         (Role.PREFILL, "http://127.0.0.1:1", "127.0.0.1", 8998),
@@ -38,7 +38,7 @@ def test_a_full_command_line_becomes_a_configuration() -> None:
     assert config.roles == (Role.PREFILL, Role.DECODE)
     assert config.breaker == BreakerConfig(3, 1, 2, 9, enabled=False)
     assert config.cache == CacheConfig(0.5, 8, 2, 6, 1000)
-    assert (config.retry.replay, config.shutdown_grace) == (False, 7)
+    assert (config.retry.replay, config.shutdown_grace, config.worker_wait) == (False, 7, 0)
 
 
 def test_unified_workers_need_no_pairs() -> None:

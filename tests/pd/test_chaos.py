@@ -45,7 +45,7 @@ def check_faults(line: dict[str, Any]) -> None:
 
 @pytest.mark.timeout(400)
 def test_workers_that_die_under_load_cost_no_request_and_no_page(smollm2: object, tmp_path: Path) -> None:
-    check_faults(bench(tmp_path, "faults", "--seconds", "20", "--clients", "6", "--transport", "tcp", limit_s=380))
+    check_faults(bench(tmp_path, "faults", "--seconds", "12", "--clients", "6", "--transport", "tcp", limit_s=380))
 
 
 @pytest.mark.slow

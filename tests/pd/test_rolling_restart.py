@@ -59,7 +59,7 @@ class Client(threading.Thread):
 
 
 def wait_healthy(url: str, count: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline, workers = time.monotonic() + 60, []
     while time.monotonic() < deadline:
         with urllib.request.urlopen(url + "/workers", timeout=10) as response:
             workers = json.load(response)["workers"]
