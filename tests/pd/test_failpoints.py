@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -96,8 +97,8 @@ def plain(make_cluster, tmp_path_factory) -> Iterator[Stage]:
 
 @pytest.fixture(scope="module", params=TRANSPORTS)
 def stage(make_cluster, tmp_path_factory, request) -> Iterator[Stage]:
-    if request.param == "nixl":
-        pytest.importorskip("nixl", reason="the extra nixl is not installed")
+    if request.param == "nixl" and find_spec("nixl_cu12") is None:  # importing it here would end pytest with a crash
+        pytest.skip("the extra nixl is not installed")
     yield from start(make_cluster, tmp_path_factory.mktemp(f"failpoints-{request.param}"), request.param)
 
 
