@@ -229,7 +229,9 @@ class Supervisor:
             self._apply(spec.name, ProcessEvent.EXIT)
             return
         line = last_meaningful_line(self._rundir.logs / spec.log)
-        reason = f"{describe_exit(code)}: {line}" if line else describe_exit(code)
+        # Nobody logs a SIGKILL: what was said before is not why.
+        said = line and code != -signal.SIGKILL
+        reason = f"{describe_exit(code)}: {line}" if said else describe_exit(code)
         if spec.name in self._frozen:
             self._frozen.discard(spec.name)
             reason = f"{_FROZEN}, and killed for that"

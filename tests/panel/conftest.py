@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -71,6 +72,16 @@ http.server.ThreadingHTTPServer(("127.0.0.1", port), Answers).serve_forever()
 """
 
 
+def ports_of_others() -> frozenset[int]:
+    """Returns ports that another process of the tests may be about to bind: free when it planned, like ours."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    number = int(worker.removeprefix("gw")) + 1 if worker else 0  # real runs begin at 30000 themselves
+    return frozenset((*range(30000, 30000 + 8 * number), *range(8000, 8000 + 2 * number)))
+
+
+PORTS_OF_OTHERS = ports_of_others()
+
+
 class FakeRuns:
     """Runs whose planner puts fake workers in place of the engine's.
 
@@ -89,6 +100,7 @@ class FakeRuns:
         self.runs = Runs(self.config, self._plan)
 
     def _plan(self, deployment: Deployment, host: HostFacts, ids: RunIds, nodes: Nodes) -> LaunchPlan:
+        host = replace(host, taken=host.taken | PORTS_OF_OTHERS)
         real = plan(deployment, host, ids, nodes)
         peers = {spec.role: spec.ports["http"] for spec in real.processes}
         processes = []
