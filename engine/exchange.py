@@ -53,6 +53,7 @@ Post = Callable[[Callable[[float], None]], None]
 class _Sent:
     """What one room has sent so far; `seconds` is the time in writes, without the computing between them."""
 
+    peer: str
     seconds: float = 0.0
     size: int = 0
     pages: int = 0
@@ -106,7 +107,7 @@ class PrefillExchange:
             return
         sent = self._sent.get(sequence.room)
         if sent is None:
-            sent = self._sent[sequence.room] = _Sent()
+            sent = self._sent[sequence.room] = _Sent(sequence.peer)
             self._failpoints.hit("prefill.before_first_write")
         if self._digests is not None:
             sent.digests.update(self._digests.written(action.staging, action.target))
@@ -135,7 +136,7 @@ class PrefillExchange:
         """Sends a message to a decode worker."""
         match action:
             case SendCommit(sequence=sequence, first_token=token, again=again):
-                sent = self._sent.setdefault(sequence.room, _Sent())
+                sent = self._sent.setdefault(sequence.room, _Sent(sequence.peer))
                 if again:
                     record("commit_again", peer=sequence.peer, room=sequence.room)
                 else:
@@ -192,7 +193,8 @@ class PrefillExchange:
             case Ack(room=room, known=known):
                 if known:
                     self._failpoints.hit("prefill.after_commit")
-                self._sent.pop(room, None)
+                if (sent := self._sent.get(room)) is not None and sent.peer == peer:
+                    del self._sent[room]
                 self._post(lambda now: self._core.acknowledged(peer, room, known, now))
             case Abort(room=room, reason=reason):
                 self._post(lambda now: self._core.peer_aborted(peer, room, reason, now))

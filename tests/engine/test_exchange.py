@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
-from pdpanel.engine.actions import SendCommit
+from pdpanel.engine.actions import ExportPages, SendCommit
 from pdpanel.engine.decode_core import DecodeCore
 from pdpanel.engine.errors import RemoteProtocolError
 from pdpanel.engine.exchange import DecodeExchange, PrefillExchange
@@ -16,13 +17,14 @@ from pdpanel.engine.lifecycle import DECODE as DECODE_CYCLE
 from pdpanel.engine.lifecycle import PREFILL as PREFILL_CYCLE
 from pdpanel.engine.lifecycle import State
 from pdpanel.engine.metrics import EngineMetrics
-from pdpanel.engine.pages import PagePool
+from pdpanel.engine.pages import PagePool, Run
 from pdpanel.engine.peer.identity import own_process
 from pdpanel.engine.peer.messages import Ack, Commit, Grant
 from pdpanel.engine.prefill_core import PrefillCore
 from pdpanel.engine.request import Bootstrap, GenerateRequest, SamplingParams
 from pdpanel.engine.schedule import Schedule
 from pdpanel.engine.sequence import Sequence
+from pdpanel.engine.transfer.ticket import WriteTicket
 from peer_pair import DECODE, PREFILL
 from prometheus_client import CollectorRegistry
 
@@ -174,6 +176,41 @@ def test_a_commit_that_is_sent_again_is_one_transfer_and_restarted_decode_is_not
         one.state = State.COMMITTING
         exchange.peer_joined(DECODE.address, msgspec.structs.replace(DECODE, epoch=77))
         assert one.state is State.CLOSED, "the process that had the KV is gone"
+        await exchange.stop()
+
+    asyncio.run(play())
+
+
+def test_a_strangers_acknowledgement_takes_nothing_from_what_is_told_of_a_room() -> None:
+    """It dropped what the room had sent: a commit that had to be sent again then told of no pages."""
+
+    async def play() -> None:
+        class Peer:
+            def connect(self, info: Any) -> Any:
+                return self
+
+            def write(self, segments: Any, not_after: float | None = None) -> WriteTicket:
+                ticket = WriteTicket(32)
+                ticket.done()
+                return ticket
+
+            def close(self) -> None: ...
+
+        core = PrefillCore(schedule(), PagePool(32), bootstrap_timeout_s=50, hard_timeout_s=30)
+        metrics = EngineMetrics(CollectorRegistry(), "tiny", "prefill")
+        memory, endpoint, wire = cast("Any", SimpleNamespace(page_bytes=16)), cast("Any", Peer()), cast("Any", Wire())
+        exchange = PrefillExchange(core, lambda call: None, memory, endpoint, metrics, 1 << 20)
+        exchange.server = wire
+        one = sequence(PREFILL_CYCLE)
+        one.peer = DECODE.address
+        exchange.peer_joined(DECODE.address, DECODE)
+        exchange.export(ExportPages(one, 0, (Run(0, 2),), (Run(4, 2),)))
+        exchange.send(SendCommit(one, 5))
+        exchange.peer_said("10.0.0.9:1", Ack(one.room, True))
+        exchange.send(SendCommit(one, 5, again=True))
+        await asyncio.sleep(0)
+        first, second = wire.sent
+        assert first == second and first[1].pages == 2
         await exchange.stop()
 
     asyncio.run(play())
