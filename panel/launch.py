@@ -162,6 +162,7 @@ class LaunchPlan:
         requests: what shows that it works.
         findings: what the plan noticed.
         restart: what becomes of processes that end by themselves.
+        attached: somebody else started the processes: they are watched, never started or ended.
     """
 
     run_name: str
@@ -179,6 +180,7 @@ class LaunchPlan:
     requests: tuple[Request, ...] = ()
     findings: tuple[Finding, ...] = ()
     restart: Restart = Restart.ON_FAILURE
+    attached: bool = False
 
     def process(self, name: str) -> ProcessSpec | None:
         """Returns the process called `name`, None if there is none."""
@@ -209,7 +211,7 @@ def _check(plan: LaunchPlan) -> None:
     for spec in plan.processes:
         if spec.name in started:
             raise ConfigError("processes.name", spec.name, "is there twice", "give each process its own name")
-        if not spec.argv:
+        if not spec.argv and not plan.attached:
             raise ConfigError(f"{spec.name}.argv", (), "is empty", "name a command")
         if not set(spec.after) <= started:
             raise ConfigError(f"{spec.name}.after", spec.after, "names a later process", "put that process first")

@@ -31,13 +31,24 @@ _HOST = "host /proc"
 
 @dataclass(frozen=True, slots=True)
 class SeriesInfo:
-    """What a series is: its key, title, unit, where it comes from and the process it is about, if one."""
+    """What a series is.
+
+    Attributes:
+        source: where it comes from, in a few words.
+        process: the process that it is about, if one.
+        group: the chart that it belongs to; empty for none.
+        total: True for the sum of the group's other series.
+        limit: the most that it can be, in `unit`, such as a NIC's line rate; None where there is none.
+    """
 
     key: str
     title: str
     unit: str
     source: str
     process: str = ""
+    group: str = ""
+    total: bool = False
+    limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from ...nic_probe.finding import Finding
 from ..launch import LaunchPlan, Role
 from .lifecycle import ProcessState, RunState
 
@@ -26,9 +27,12 @@ class ProcessRecord:
         start_ticks: clock ticks from boot to its start; with pid and boot id it names a process for good.
         ports: what it listens on, by purpose.
         stage: what it is doing while it starts, for people.
+        progress: how much of that stage is done, 0 to 1; None when nobody can know it.
         started_at: unix seconds.
         restarts: how often it was started anew.
         reason: why it ended by itself the last time, one line; a process that was started again keeps it.
+        exit_code: of its last end, negative for a signal; None while it runs, and when nobody can know it.
+        findings: what its log says about that end.
     """
 
     name: str
@@ -45,6 +49,9 @@ class ProcessRecord:
     rss_bytes: int | None = None
     restarts: int = 0
     reason: str = ""
+    progress: float | None = None
+    exit_code: int | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,8 @@ class RunRecord:
         notice: what is going on or went wrong, one line, empty when there is nothing to say.
         boot_id: of the boot in which the processes were started.
         runner_pid: None until the runner has taken the run over.
+        ended_at: unix seconds; None while it goes on.
+        attached: somebody else started the processes: they are watched, never started or ended.
     """
 
     id: str
@@ -71,6 +80,8 @@ class RunRecord:
     processes: tuple[ProcessRecord, ...]
     notice: str = ""
     runner_pid: int | None = None
+    ended_at: float | None = None
+    attached: bool = False
 
 
 def initial_record(run_id: str, plan: LaunchPlan, created_at: float, boot_id: str) -> RunRecord:
@@ -85,6 +96,7 @@ def initial_record(run_id: str, plan: LaunchPlan, created_at: float, boot_id: st
         model=plan.model,
         transport=plan.transport,
         boot_id=boot_id,
+        attached=plan.attached,
         processes=tuple(
             ProcessRecord(spec.name, spec.role, dict(spec.ports), spec.log, spec.grace_s) for spec in plan.processes
         ),
