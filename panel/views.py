@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..nic_probe.finding import Finding
 from .launch import Role
 from .runner.lifecycle import WITHOUT_PROCESS, ProcessState, RunState
 from .runner.state import RunRecord
@@ -29,6 +30,9 @@ class ProcessView:
         restarts: how often it was started anew.
         reason: why it ended by itself the last time, one line; a process that was started again keeps it.
         log: its log file, absolute.
+        progress: how much of the stage is done, 0 to 1; None when nobody can know it.
+        exit_code: of its last end, negative for a signal; None while it runs, and when nobody can know it.
+        findings: what its log says about that end.
     """
 
     name: str
@@ -43,6 +47,9 @@ class ProcessView:
     restarts: int
     reason: str
     log: str
+    progress: float | None = None
+    exit_code: int | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,8 @@ class RunView:
         created_at: unix seconds.
         notice: what is going on or went wrong, one line, empty when there is nothing to say.
         supervised: its runner lives, so that it takes commands; a failed run may still have one.
+        ended_at: unix seconds; None while it goes on.
+        attached: somebody else started the processes: they are watched, never started or ended.
     """
 
     id: str
@@ -65,6 +74,8 @@ class RunView:
     notice: str
     processes: tuple[ProcessView, ...]
     supervised: bool
+    ended_at: float | None = None
+    attached: bool = False
 
 
 def to_view(record: RunRecord, logs: Path) -> RunView:
@@ -92,8 +103,13 @@ def to_view(record: RunRecord, logs: Path) -> RunView:
                 restarts=process.restarts,
                 reason=process.reason,
                 log=str(logs / process.log),
+                progress=process.progress,
+                exit_code=process.exit_code,
+                findings=process.findings,
             )
             for process in record.processes
         ),
         supervised=record.runner_pid is not None and record.state is not RunState.STOPPED,
+        ended_at=record.ended_at,
+        attached=record.attached,
     )

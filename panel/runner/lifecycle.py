@@ -54,7 +54,7 @@ class ProcessEvent(StrEnum):
 
     spawn: it was started; ready: its readiness answered 200; exit: its first process ended; stop: its end was
     asked for; gone: its whole group ended and its ports are free; fail: it could not be started or was not
-    ready in time; retry: it will be started again after a pause.
+    ready in time; retry: it will be started again after a pause; reset: it is to be started with the others.
     """
 
     SPAWN = "spawn"
@@ -64,6 +64,7 @@ class ProcessEvent(StrEnum):
     GONE = "gone"
     FAIL = "fail"
     RETRY = "retry"
+    RESET = "reset"
 
 
 _P, _S, _R, _G, _D, _C, _W = ProcessState
@@ -71,14 +72,14 @@ _P, _S, _R, _G, _D, _C, _W = ProcessState
 # fmt: off
 # A column per event, in the order in which ProcessEvent lists them; None cannot happen.
 _TABLE: dict[ProcessState, tuple[ProcessState | None, ...]] = {
-    #    spawn, ready, exit,  stop,  gone,  fail,  retry
-    _P: (_S,    None,  None,  _D,    None,  _C,    None),
-    _S: (None,  _R,    _C,    _G,    None,  _C,    None),
-    _R: (None,  _R,    _C,    _G,    None,  None,  None),
-    _G: (None,  _G,    _G,    _G,    _D,    _G,    _G),
-    _D: (_S,    _D,    _D,    _D,    _D,    _C,    _D),
-    _C: (_S,    _C,    _C,    _C,    _C,    _C,    _W),
-    _W: (_S,    _W,    _W,    _D,    _W,    _C,    _W),
+    #    spawn, ready, exit,  stop,  gone,  fail,  retry, reset
+    _P: (_S,    None,  None,  _D,    None,  _C,    None,  _P),
+    _S: (None,  _R,    _C,    _G,    None,  _C,    None,  None),
+    _R: (None,  _R,    _C,    _G,    None,  None,  None,  None),
+    _G: (None,  _G,    _G,    _G,    _D,    _G,    _G,    None),
+    _D: (_S,    _D,    _D,    _D,    _D,    _C,    _D,    _P),
+    _C: (_S,    _C,    _C,    _C,    _C,    _C,    _W,    _P),
+    _W: (_S,    _W,    _W,    _D,    _W,    _C,    _W,    _P),
 }
 # fmt: on
 TRANSITIONS = MappingProxyType(
@@ -102,7 +103,9 @@ def transition(state: ProcessState, event: ProcessEvent) -> ProcessState:
     return after
 
 
-def run_state(processes: Iterable[ProcessState], *, stop_asked: bool, was_ready: bool, failed: bool) -> RunState:
+def run_state(
+    processes: Iterable[ProcessState], *, stop_asked: bool, was_ready: bool, failed: bool, restart_asked: bool = False
+) -> RunState:
     """Returns the state of a run whose processes are in `processes`.
 
     Args:
@@ -110,6 +113,7 @@ def run_state(processes: Iterable[ProcessState], *, stop_asked: bool, was_ready:
         stop_asked: the run was told to stop.
         was_ready: all of its processes were ready at the same time once.
         failed: something beside the processes went wrong for good, such as fetching the model.
+        restart_asked: all of it is being stopped in order to be started again.
     """
     states = list(processes)
     over = all(state in ENDED or state is ProcessState.PENDING for state in states)
@@ -118,6 +122,8 @@ def run_state(processes: Iterable[ProcessState], *, stop_asked: bool, was_ready:
         if not over:
             return RunState.STOPPING
         return RunState.FAILED if failed or (crashed and not was_ready) else RunState.STOPPED
+    if restart_asked:
+        return RunState.STARTING if over else RunState.STOPPING
     if failed:
         return RunState.FAILED
     if all(state is ProcessState.READY for state in states):

@@ -1,6 +1,6 @@
 """Asks a starting process whether it is ready, often at first so that no start-up time is lost.
 
-Knows HTTP answers and nothing of states; `runner.supervisor` awaits it.
+Knows HTTP answers and logs, and nothing of states; `runner.supervisor` awaits it.
 """
 
 from __future__ import annotations
@@ -12,38 +12,60 @@ from collections.abc import Callable
 import msgspec
 
 from ..launch import Readiness
-from .http import Answer, get
-from .journal import clean_line
+from .http import get
+from .stage import Stage, is_known, stage_of_health
+from .stage_log import StageLog
 
 __all__ = ["startup_phases", "wait_until_ready"]
 
 _FAST_POLL_S = 0.05
 _SLOW_POLL_S = 0.25
 _FAST_FOR_S = 20.0
+_LOG_EVERY_S = 0.25
 _ANSWER_TIMEOUT_S = 5.0
-_WORDS = ("stage", "message", "detail", "reason", "status", "error")
+_LEAST_S = 5.0
+# So many processes may be asked at the full pace; when more of them start at once, each is asked less often.
+_AT_FULL_PACE = 8
 
 
-async def wait_until_ready(ready: Readiness, on_stage: Callable[[str], None]) -> str:
+async def wait_until_ready(
+    ready: Readiness, log: StageLog, on_stage: Callable[[Stage], None], starting: Callable[[], int], waited_s: float = 0
+) -> str:
     """Returns "" once the readiness URL answers 200, at once without one, or what was missing in the end.
 
     Args:
         ready: what to ask and how long.
-        on_stage: takes what the process says it is doing meanwhile.
+        log: where it tells what it does before it answers.
+        on_stage: takes what the process is doing meanwhile.
+        starting: tells how many processes are being waited for now.
+        waited_s: how long it has been starting already.
     """
     if not ready.url:
         return ""
+    timeout_s = max(ready.timeout_s - waited_s, min(ready.timeout_s, _LEAST_S))
     started = time.monotonic()
-    stage = "no answer yet"
-    while (waited := time.monotonic() - started) < ready.timeout_s:
+    last, read_at = "no answer yet", -_LOG_EVERY_S
+    told: Stage | None = None
+    while (waited := time.monotonic() - started) < timeout_s:
         answer = await get(ready.url, min(_ANSWER_TIMEOUT_S, ready.timeout_s))
+        if answer is not None and answer.status == 200:
+            return ""
+        if waited - read_at >= _LOG_EVERY_S:
+            read_at = waited
+            told = log.look()
+        stage = told
         if answer is not None:
-            if answer.status == 200:
-                return ""
-            stage = _stage_of(answer)
+            said = stage_of_health(answer.status, answer.body)
+            last = said.text
+            # Its own words count, unless they are a bare number and the log knows better.
+            stage = said if told is None or is_known(said) or answer.body.strip() else told
+        elif told is not None:
+            last = told.text
+        if stage is not None:
             on_stage(stage)
-        await asyncio.sleep(_FAST_POLL_S if waited < _FAST_FOR_S else _SLOW_POLL_S)
-    return f"Not ready within {ready.timeout_s:g} s (last seen: {stage})."
+        pause_s = _FAST_POLL_S if waited < _FAST_FOR_S else _SLOW_POLL_S
+        await asyncio.sleep(pause_s * max(1.0, starting() / _AT_FULL_PACE))
+    return f"Not ready within {ready.timeout_s:g} s (last seen: {last})."
 
 
 async def startup_phases(url: str) -> dict[str, float]:
@@ -59,18 +81,3 @@ async def startup_phases(url: str) -> dict[str, float]:
 
 class _Info(msgspec.Struct):
     startup: dict[str, float] = {}
-
-
-def _stage_of(answer: Answer) -> str:
-    fallback = f"answers with status {answer.status}"
-    try:
-        said = msgspec.json.decode(answer.body)
-    except msgspec.MsgspecError:
-        return clean_line(answer.body[:120].decode("utf-8", errors="replace")) or fallback
-    if isinstance(said, dict) and isinstance(said.get("error"), dict):
-        said = said["error"]
-    if isinstance(said, dict):
-        for word in _WORDS:
-            if isinstance(said.get(word), str) and said[word]:
-                return clean_line(said[word][:120]) or fallback
-    return fallback

@@ -8,11 +8,23 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Stat", "all_stats", "boot_id", "is_alive", "members_of", "read_stat", "send_signal", "variables"]
+__all__ = [
+    "Stat",
+    "all_stats",
+    "boot_clock_s",
+    "boot_id",
+    "is_alive",
+    "is_still",
+    "members_of",
+    "read_stat",
+    "send_signal",
+    "variables",
+]
 
 _DEAD = frozenset("ZXx")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -32,6 +44,11 @@ class Stat:
     rss_bytes: int
 
     @property
+    def age_s(self) -> float:
+        """Seconds since it was started, on the clock of this boot, which nobody sets."""
+        return max(0.0, boot_clock_s() - self.start_ticks / _TICKS_PER_S)
+
+    @property
     def alive(self) -> bool:
         """False for a zombie: it has ended and only waits for its parent to look."""
         return self.state not in _DEAD
@@ -43,6 +60,11 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
+
+
+def boot_clock_s() -> float:
+    """Returns the seconds since boot, sleep included: the clock of `Stat.start_ticks`."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def read_stat(pid: int) -> Stat | None:
@@ -71,6 +93,17 @@ def is_alive(pid: int, start_ticks: int) -> bool:
     return stat is not None and stat.alive and stat.start_ticks == start_ticks
 
 
+def is_still(pid: int | None, start_ticks: int | None, run_id: str) -> bool:
+    """Returns True if the process that was `pid` since `start_ticks` of this boot runs, and is not another run's.
+
+    What carries no PDPANEL_RUN_ID any more is not held against it: programs that rename themselves write over their
+    environment.
+    """
+    if pid is None or start_ticks is None or not is_alive(pid, start_ticks):
+        return False
+    return variables(pid, ("PDPANEL_RUN_ID",)).get("PDPANEL_RUN_ID", run_id) == run_id
+
+
 def all_stats() -> list[Stat]:
     """Returns all living processes."""
     stats = (read_stat(int(name)) for name in os.listdir("/proc") if name.isdigit())
@@ -89,26 +122,33 @@ def variables(pid: int, names: Iterable[str]) -> dict[str, str]:
     return {name.decode(): value.decode(errors="replace") for name, _, value in pairs if name in wanted}
 
 
-def members_of(run_id: str, name: str, leader: int | None, leader_ticks: int | None) -> list[Stat]:
-    """Returns the living processes that belong to process `name` of the run.
+def members_of(run_id: str, leaders: Mapping[str, tuple[int | None, int | None]]) -> dict[str, list[Stat]]:
+    """Returns the living processes that belong to the run's processes `leaders`, by name, after one look at /proc.
 
     They are those of the leader's group or session, and those that left both but carry PDPANEL_RUN_ID and
     PDPANEL_PROCESS in their environment. A group whose leader is somebody else by now does not count.
+
+    Args:
+        run_id: the run.
+        leaders: pid and start ticks of each first process; None for one that was never known.
     """
-    stats = all_stats()
-    ours = leader is not None
-    if leader is not None:
-        now = read_stat(leader)
-        # A pid is not given out anew while a group still bears it, so no leader at all means the old group.
-        ours = now is None or now.start_ticks == leader_ticks
-    found: list[Stat] = []
-    for stat in stats:
-        if ours and leader in (stat.group, stat.session):
-            found.append(stat)
-            continue
-        marks = variables(stat.pid, ("PDPANEL_RUN_ID", "PDPANEL_PROCESS"))
-        if marks.get("PDPANEL_RUN_ID") == run_id and marks.get("PDPANEL_PROCESS") == name:
-            found.append(stat)
+    by_leader: dict[int, str] = {}
+    for name, (leader, ticks) in leaders.items():
+        if leader is not None:
+            now = read_stat(leader)
+            # A pid is not given out anew while a group still bears it, so no leader at all means the old group.
+            if now is None or now.start_ticks == ticks:
+                by_leader[leader] = name
+    found: dict[str, list[Stat]] = {name: [] for name in leaders}
+    for stat in all_stats():
+        name = by_leader.get(stat.session) or by_leader.get(stat.group)
+        if name is None:
+            marks = variables(stat.pid, ("PDPANEL_RUN_ID", "PDPANEL_PROCESS"))
+            if marks.get("PDPANEL_RUN_ID") != run_id:
+                continue
+            name = marks.get("PDPANEL_PROCESS", "")
+        if name in found:
+            found[name].append(stat)
     return found
 
 

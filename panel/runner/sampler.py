@@ -15,7 +15,7 @@ from ..launch import LaunchPlan
 from .http import get
 from .procfs import Stat, all_stats, read_stat
 from .samples import SampleStore
-from .series import HostUse, Measured, Translator, parse_metrics
+from .rows import HostUse, Scraped, Translator
 
 __all__ = ["Sampler", "Watched"]
 

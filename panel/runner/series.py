@@ -1,207 +1,171 @@
-"""What is sampled: the series, their units and sources, and how an engine's metrics become values.
+"""The catalogue: which series a run can have, what they are called, where they come from and what bounds them.
 
-Pure: text and counters in, values out. `runner.sampler` collects, `runner.samples` keeps.
+Pure: a plan and the links of the host in, `SeriesInfo` out. `runner.rows` fills them, `runner.samples` keeps them.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..launch import LaunchPlan, Role
+from ..launch import LaunchPlan, ProcessSpec, Role
+from ..telemetry.series_info import SeriesInfo
 
-__all__ = ["HostUse", "Measured", "SeriesInfo", "Translator", "known_series", "parse_metrics"]
+__all__ = ["LinkLimit", "SeriesInfo", "engine_source", "known_series", "metrics_url", "pairs"]
 
-_LINE = re.compile(r'^([a-zA-Z_:][\w:]*)(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*")*)\})?\s+(\S+)', re.MULTILINE)
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-_WANTED = frozenset(
-    {
-        "sglang:num_running_reqs",
-        "sglang:num_queue_reqs",
-        "sglang:prompt_tokens_total",
-        "sglang:generation_tokens_total",
-        "pdpanel_pages",
-        "pdpanel_kv_bytes_total",
-    }
-)
-_ENGINE = "engine /metrics"
 _HOST = "host /proc"
+_LOG = "Mooncake's log"
+_WORKERS = frozenset({Role.PREFILL, Role.DECODE, Role.UNIFIED})
+_ROUTERS = frozenset({Role.ROUTER, Role.PROXY})
+
+# part of the key: title, unit, group, limit.
+_Row = tuple[str, str, str, str, float | None]
+_OF_ALL: tuple[_Row, ...] = (
+    ("running", "Running requests", "requests", "queues", None),
+    ("queued", "Queued requests", "requests", "queues", None),
+)
+_OF_PREFILL: tuple[_Row, ...] = (
+    ("bootstrap_queue", "Requests that wait for decode", "requests", "queues", None),
+    ("inflight_queue", "Requests whose KV travels", "requests", "queues", None),
+    ("transfer_latency_p50_s", "Transfer latency, median", "s", "transfer", None),
+    ("transfer_latency_p99_s", "Transfer latency, 99th percentile", "s", "transfer", None),
+)
+_OF_DECODE: tuple[_Row, ...] = (
+    ("prealloc_queue", "Requests that wait for pages", "requests", "queues", None),
+    ("transfer_queue", "Requests whose KV travels", "requests", "queues", None),
+)
+_OF_WORKER: tuple[_Row, ...] = (
+    ("prompt_tokens_per_s", "Prompt tokens", "tokens/s", "tokens", None),
+    ("generated_tokens_per_s", "Generated tokens", "tokens/s", "tokens", None),
+    ("kv_usage_percent", "KV pool in use", "%", "pages", 100.0),
+)
+_OF_BUNDLED: tuple[_Row, ...] = (
+    ("slot_pages_used", "Slot pages in use", "pages", "pages", None),
+    ("staging_pages_used", "Staging pages in use", "pages", "pages", None),
+    ("pages_quarantined", "Pages in quarantine", "pages", "pages", None),
+)
+_OF_STORE: tuple[_Row, ...] = (
+    ("store_bytes", "Store in use", "B", "store", None),
+    ("store_keys", "Objects in the store", "objects", "store", None),
+)
+_OF_LOG: tuple[_Row, ...] = (
+    ("mooncake_bytes_per_s", "Transfer Engine throughput", "B/s", "mooncake", None),
+    ("mooncake_latency_p50_s", "Transfer Engine latency, median", "s", "mooncake", None),
+    ("mooncake_latency_p99_s", "Transfer Engine latency, 99th percentile", "s", "mooncake", None),
+)
+_OF_RUN: tuple[_Row, ...] = (
+    ("transfer_latency_p50_s", "Transfer latency, median", "s", "transfer", None),
+    ("transfer_latency_p99_s", "Transfer latency, 99th percentile", "s", "transfer", None),
+    ("transfer_bytes_per_request", "KV per request", "B", "transfer_size", None),
+    ("running", "Running requests, all workers", "requests", "queues", None),
+    ("prompt_tokens_per_s", "Prompt tokens, all workers", "tokens/s", "tokens", None),
+    ("generated_tokens_per_s", "Generated tokens, all workers", "tokens/s", "tokens", None),
+    ("requests_per_s", "Requests that ended", "requests/s", "requests", None),
+    ("failed_per_s", "Requests that failed", "requests/s", "requests", None),
+    ("ttft_p50_s", "Time to first token, median", "s", "latency", None),
+    ("ttft_p99_s", "Time to first token, 99th percentile", "s", "latency", None),
+    ("itl_p50_s", "Inter-token latency, median", "s", "latency", None),
+    ("itl_p99_s", "Inter-token latency, 99th percentile", "s", "latency", None),
+    ("e2e_p50_s", "Whole request, median", "s", "latency", None),
+    ("e2e_p99_s", "Whole request, 99th percentile", "s", "latency", None),
+)
+_TOTALS = frozenset({"running", "prompt_tokens_per_s", "generated_tokens_per_s"})
 
 
 @dataclass(frozen=True, slots=True)
-class SeriesInfo:
-    """What a series is.
+class LinkLimit:
+    """A link of the host that is sampled.
 
     Attributes:
-        source: where it comes from, in a few words.
-        process: the process that it is about, if one.
-        group: the chart that it belongs to; empty for none.
-        total: True for the sum of the group's other series.
-        limit: the most that it can be, in `unit`, such as a NIC's line rate; None where there is none.
+        key: what begins the keys of its two series, such as `nic/mlx5_0:1` or `netdev/eth0`.
+        limit: line rate in bytes per second; None where the device tells none.
     """
 
     key: str
-    title: str
-    unit: str
-    source: str
-    process: str = ""
-    group: str = ""
-    total: bool = False
-    limit: float | None = None
+    limit: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One line of Prometheus text."""
-
-    name: str
-    labels: Mapping[str, str]
-    value: float
+def metrics_url(spec: ProcessSpec, plan: LaunchPlan) -> str:
+    """Returns where a process' metrics are; empty when it has none."""
+    if not spec.metrics_url and spec.role is Role.ROUTER and plan.dialect == "bundled" and plan.router_url:
+        return f"{plan.router_url.rstrip('/')}/metrics"
+    return spec.metrics_url
 
 
-@dataclass(frozen=True, slots=True)
-class HostUse:
-    """What a process's group has used: CPU seconds in total, and resident bytes now."""
-
-    cpu_s: float
-    rss_bytes: int
-
-
-def parse_metrics(text: str) -> Iterator[Measured]:
-    """Yields the samples of Prometheus `text` that a series is made of; other lines are passed over."""
-    for name, labels, number in _LINE.findall(text):
-        if name not in _WANTED:
-            continue
-        try:
-            value = float(number)
-        except ValueError:
-            continue
-        if value == value and abs(value) != float("inf"):
-            yield Measured(name, dict(_LABEL.findall(labels)), value)
+def engine_source(plan: LaunchPlan) -> str:
+    """Returns the source of what the engine itself says, for people."""
+    for start, name in (("bundled", "pdpanel"), ("sglang", "SGLang"), ("vllm", "vLLM")):
+        if plan.dialect.startswith(start):
+            return f"{name}'s /metrics"
+    return "engine's /metrics"
 
 
-def known_series(plan: LaunchPlan) -> dict[str, SeriesInfo]:
-    """Returns every series that a run of `plan` can have, by key."""
-    series = [
-        SeriesInfo("run/kv_bytes_per_s", "KV transfer, all links", "B/s", _ENGINE),
-        SeriesInfo("run/generated_tokens_per_s", "Generated tokens, all workers", "tokens/s", _ENGINE),
-        SeriesInfo("run/running", "Running requests, all workers", "requests", _ENGINE),
-    ]
-    series += [
-        SeriesInfo(f"link/{link}/kv_bytes_per_s", f"KV {link.replace('>', ' to ')}", "B/s", _ENGINE)
-        for link in (
-            f"{sender.name}>{receiver.name}"
-            for sender in plan.processes
-            if sender.role is Role.PREFILL
-            for receiver in plan.processes
-            if receiver.role is Role.DECODE
-        )
-    ]
+def pairs(plan: LaunchPlan) -> list[tuple[str, str]]:
+    """Returns the names of prefill and decode between which KV may travel."""
+    senders = [spec.name for spec in plan.processes if spec.role is Role.PREFILL and not spec.rank]
+    receivers = [spec.name for spec in plan.processes if spec.role is Role.DECODE and not spec.rank]
+    return [(sender, receiver) for sender in senders for receiver in receivers]
+
+
+def known_series(plan: LaunchPlan, links: Sequence[LinkLimit] = ()) -> dict[str, SeriesInfo]:
+    """Returns every series that a run of `plan` can have, by key.
+
+    Args:
+        plan: of the run.
+        links: NICs and interfaces of this host that are sampled.
+    """
+    found = [*_of_run(plan, links), *_of_processes(plan), *_of_host(plan, links)]
+    return {info.key: info for info in found}
+
+
+def _of_run(plan: LaunchPlan, links: Sequence[LinkLimit]) -> Iterator[SeriesInfo]:
+    source = engine_source(plan)
+    nics = {name for spec in plan.processes for name in spec.nics}
+    rates = [link.limit for link in links if link.key.removeprefix("nic/").rpartition(":")[0] in nics]
+    known = [rate for rate in rates if rate is not None]
+    limit = sum(known) if known and len(known) == len(rates) else None
+    yield SeriesInfo("run/kv_bytes_per_s", "KV transfer, all links", "B/s", source, "", "kv", True, limit)
+    for one, other in pairs(plan):
+        yield SeriesInfo(f"link/{one}>{other}/kv_bytes_per_s", f"KV {one} to {other}", "B/s", source, "", "kv")
+    for part, title, unit, group, bound in _OF_RUN:
+        yield SeriesInfo(f"run/{part}", title, unit, source, "", group, part in _TOTALS, bound)
+
+
+def _of_processes(plan: LaunchPlan) -> Iterator[SeriesInfo]:
+    source = engine_source(plan)
     for spec in plan.processes:
-        name = spec.name
-        series += [
-            SeriesInfo(f"proc/{name}/cpu_percent", f"CPU of {name}", "%", _HOST, name),
-            SeriesInfo(f"proc/{name}/rss_bytes", f"Memory of {name}", "B", _HOST, name),
-        ]
-        if spec.metrics_url:
-            series += [
-                SeriesInfo(f"proc/{name}/{key}", f"{title} of {name}", unit, _ENGINE, name)
-                for key, title, unit in (
-                    ("running", "Running requests", "requests"),
-                    ("queued", "Queued requests", "requests"),
-                    ("prompt_tokens_per_s", "Prompt tokens", "tokens/s"),
-                    ("generated_tokens_per_s", "Generated tokens", "tokens/s"),
-                    ("slot_pages_used", "Slot pages in use", "pages"),
-                    ("staging_pages_used", "Staging pages in use", "pages"),
-                )
-            ]
-    return {info.key: info for info in series}
+        name, rows = spec.name, list[_Row]()
+        if metrics_url(spec, plan):
+            rows += _OF_STORE if spec.role in {Role.METADATA, Role.STORE} else _OF_ALL
+            if spec.role in _WORKERS:
+                rows += _OF_WORKER
+                rows += _OF_PREFILL if spec.role is Role.PREFILL else ()
+                rows += _OF_DECODE if spec.role is Role.DECODE else ()
+                rows += _OF_BUNDLED if plan.dialect == "bundled" else ()
+        said = f"{spec.role.value}'s /metrics" if spec.role in _ROUTERS else source
+        yield from _named(f"proc/{name}", name, rows, said)
+        if spec.role is Role.PREFILL and metrics_url(spec, plan):
+            yield SeriesInfo(f"proc/{name}/kv_bytes_per_s", f"KV sent by {name}", "B/s", source, name, "kv")
+        if spec.role in _WORKERS | {Role.STORE}:
+            yield from _named(f"proc/{name}", name, _OF_LOG, _LOG)
+        yield SeriesInfo(f"proc/{name}/cpu_percent", f"CPU of {name}", "%", _HOST, name, "cpu")
+        yield SeriesInfo(f"proc/{name}/rss_bytes", f"Memory of {name}", "B", _HOST, name, "memory")
 
 
-class Translator:
-    """Turns what was read at one moment into the values of one row; keeps the counters of the row before."""
-
-    def __init__(self, plan: LaunchPlan) -> None:
-        self._plan = plan
-        self._roles = {spec.name: spec.role for spec in plan.processes}
-        self._by_port = {spec.ports["http"]: spec.name for spec in plan.processes if "http" in spec.ports}
-        self._counters: dict[tuple[str, ...], tuple[float, float]] = {}
-
-    def row(self, t: float, metrics: Mapping[str, Iterable[Measured]], host: Mapping[str, HostUse]) -> dict[str, float]:
-        """Returns the values at monotonic time `t`; a series without a value is left out: a gap.
-
-        Args:
-            t: seconds, monotonic.
-            metrics: by process, what its /metrics said; a process that did not answer is left out.
-            host: by process, what its group has used.
-        """
-        values: dict[str, float] = {}
-        for name, use in host.items():
-            values[f"proc/{name}/rss_bytes"] = float(use.rss_bytes)
-            rate = self._rate(("cpu", name), use.cpu_s, t)
-            if rate is not None:
-                values[f"proc/{name}/cpu_percent"] = 100.0 * rate
-        for name, measured in metrics.items():
-            values |= self._of_worker(name, measured, t)
-        for total, part, roles in (
-            ("run/running", "running", (Role.PREFILL, Role.DECODE, Role.UNIFIED)),
-            # Decode's stream begins with the token that prefill sampled: prefill's count would be a second
-            # one.
-            ("run/generated_tokens_per_s", "generated_tokens_per_s", (Role.DECODE, Role.UNIFIED)),
-        ):
-            keys = (f"proc/{name}/{part}" for name, role in self._roles.items() if role in roles)
-            known = [values[key] for key in keys if key in values]
-            if known:
-                values[total] = sum(known)
-        links = [value for key, value in values.items() if key.startswith("link/")]
-        if links:
-            values["run/kv_bytes_per_s"] = sum(links)
-        return values
-
-    def _of_worker(self, name: str, measured: Iterable[Measured], t: float) -> dict[str, float]:
-        sums: dict[str, float] = {}
-        # A counter appears with its first event. A link of a worker that answers has moved nothing until then: without
-        # the zero, the first transfer would have no rate.
-        counters = {f"link/{name}>{peer}/kv_bytes_per_s": 0.0 for peer in self._receivers(name)}
-        for line in measured:
-            match line.name:
-                case "sglang:num_running_reqs":
-                    _add(sums, f"proc/{name}/running", line.value)
-                case "sglang:num_queue_reqs":
-                    _add(sums, f"proc/{name}/queued", line.value)
-                case "sglang:prompt_tokens_total":
-                    _add(counters, f"proc/{name}/prompt_tokens_per_s", line.value)
-                case "sglang:generation_tokens_total":
-                    _add(counters, f"proc/{name}/generated_tokens_per_s", line.value)
-                case "pdpanel_pages":
-                    pool = line.labels.get("pool", "")
-                    if pool in {"slot", "staging"} and line.labels.get("state") in {"held", "quarantined"}:
-                        _add(sums, f"proc/{name}/{pool}_pages_used", line.value)
-                case "pdpanel_kv_bytes_total":
-                    peer = self._peer(line.labels.get("peer", ""))
-                    if peer and self._roles[name] is Role.PREFILL and line.labels.get("direction") == "sent":
-                        _add(counters, f"link/{name}>{peer}/kv_bytes_per_s", line.value)
-        rates = ((key, self._rate((name, key), value, t)) for key, value in counters.items())
-        return sums | {key: rate for key, rate in rates if rate is not None}
-
-    def _receivers(self, name: str) -> list[str]:
-        if self._roles[name] is not Role.PREFILL:
-            return []
-        return [other for other, role in self._roles.items() if role is Role.DECODE]
-
-    def _peer(self, address: str) -> str:
-        port = address.rpartition(":")[2]
-        return self._by_port.get(int(port), "") if port.isascii() and port.isdigit() and len(port) <= 5 else ""
-
-    def _rate(self, key: tuple[str, ...], value: float, t: float) -> float | None:
-        before = self._counters.get(key)
-        self._counters[key] = (t, value)
-        # A counter that went down was started anew: what happened in between is unknown.
-        if before is None or value < before[1] or t <= before[0]:
-            return None
-        return (value - before[1]) / (t - before[0])
+def _of_host(plan: LaunchPlan, links: Iterable[LinkLimit]) -> Iterator[SeriesInfo]:
+    for link in links:
+        kind, _, name = link.key.partition("/")
+        source = "RDMA port counters" if kind == "nic" else "counters of the interface"
+        for way, title in (("tx", "sent"), ("rx", "received")):
+            key = f"{link.key}/{way}_bytes_per_s"
+            yield SeriesInfo(key, f"{name} {title}", "B/s", source, "", kind, False, link.limit)
+    for gpu in dict.fromkeys(gpu for spec in plan.processes for gpu in spec.gpus):
+        yield SeriesInfo(f"gpu/{gpu}/util_percent", f"GPU {gpu} busy", "%", "GPU library", "", "gpu", False, 100.0)
+        yield SeriesInfo(f"gpu/{gpu}/memory_bytes", f"Memory of GPU {gpu}", "B", "GPU library", "", "gpu")
+    yield SeriesInfo("host/cpu_percent", "CPU of the host", "%", _HOST, "", "cpu", False, 100.0)
+    yield SeriesInfo("host/memory_bytes", "Memory of the host in use", "B", _HOST, "", "memory")
 
 
-def _add(values: dict[str, float], key: str, value: float) -> None:
-    values[key] = values.get(key, 0.0) + value
+def _named(place: str, name: str, rows: Iterable[_Row], source: str) -> Iterator[SeriesInfo]:
+    for part, title, unit, group, bound in rows:
+        yield SeriesInfo(f"{place}/{part}", f"{title} of {name}", unit, source, name, group, False, bound)

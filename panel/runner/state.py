@@ -6,7 +6,7 @@ Plain frozen values and their JSON; knows nothing of how they come about. `panel
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -15,7 +15,19 @@ from ...nic_probe.finding import Finding
 from ..launch import LaunchPlan, Role
 from .lifecycle import ProcessState, RunState
 
-__all__ = ["ProcessRecord", "RunRecord", "decode_record", "encode_record", "initial_record", "read_record"]
+__all__ = [
+    "MODEL_STEP",
+    "ProcessRecord",
+    "RunRecord",
+    "decode_record",
+    "encode_record",
+    "initial_record",
+    "read_record",
+    "resumed_record",
+]
+
+MODEL_STEP = "model"
+"""The name that the model's preparation has beside the processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +45,11 @@ class ProcessRecord:
         reason: why it ended by itself the last time, one line; a process that was started again keeps it.
         exit_code: of its last end, negative for a signal; None while it runs, and when nobody can know it.
         findings: what its log says about that end.
+        gpus: ids of its GPUs, none on a CPU.
+        log_offset: where its log stood when it was started the last time, bytes.
+        was_ready: it was ready once, so that it is started again when it ends by itself.
+        failures: how often in a row it ended by itself.
+        again: it is being ended in order to be started again.
     """
 
     name: str
@@ -52,6 +69,11 @@ class ProcessRecord:
     progress: float | None = None
     exit_code: int | None = None
     findings: tuple[Finding, ...] = ()
+    gpus: tuple[str, ...] = ()
+    log_offset: int = 0
+    was_ready: bool = False
+    failures: int = 0
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +88,12 @@ class RunRecord:
         runner_pid: None until the runner has taken the run over.
         ended_at: unix seconds; None while it goes on.
         attached: somebody else started the processes: they are watched, never started or ended.
+        resumed_at: when it was started again after its end, unix seconds; None for a run that never ended.
+        stop_asked: it was told to stop; a runner that takes it over goes on with that.
+        restart_asked: likewise, all of it is being stopped in order to be started again.
+        was_ready: all of its processes were ready at the same time once.
+        failed: something beside the processes went wrong for good, such as fetching the model.
+        step_pid: of the model's preparation while that runs, with `step_ticks` as for a process.
     """
 
     id: str
@@ -82,6 +110,20 @@ class RunRecord:
     runner_pid: int | None = None
     ended_at: float | None = None
     attached: bool = False
+    resumed_at: float | None = None
+    stop_asked: bool = False
+    restart_asked: bool = False
+    was_ready: bool = False
+    failed: bool = False
+    step_pid: int | None = None
+    step_ticks: int | None = None
+
+    @property
+    def step(self) -> ProcessRecord:
+        """The model's preparation as if it were a process, for whoever has to end it."""
+        return ProcessRecord(
+            MODEL_STEP, Role.SUBMIT, {}, f"{MODEL_STEP}.log", 1.0, pid=self.step_pid, start_ticks=self.step_ticks
+        )
 
 
 def initial_record(run_id: str, plan: LaunchPlan, created_at: float, boot_id: str) -> RunRecord:
@@ -98,9 +140,16 @@ def initial_record(run_id: str, plan: LaunchPlan, created_at: float, boot_id: st
         boot_id=boot_id,
         attached=plan.attached,
         processes=tuple(
-            ProcessRecord(spec.name, spec.role, dict(spec.ports), spec.log, spec.grace_s) for spec in plan.processes
+            ProcessRecord(spec.name, spec.role, dict(spec.ports), spec.log, spec.grace_s, gpus=spec.gpus)
+            for spec in plan.processes
         ),
     )
+
+
+def resumed_record(record: RunRecord, plan: LaunchPlan, now: float, boot_id: str) -> RunRecord:
+    """Returns the record of a run that has ended and is about to start again, as the same run."""
+    fresh = initial_record(record.id, plan, record.created_at, boot_id)
+    return replace(fresh, resumed_at=now)
 
 
 def encode_record(record: RunRecord) -> bytes:

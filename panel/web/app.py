@@ -17,11 +17,14 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from ..logs.marks import Marks
 from .api import add_error_answers, api_routes
 from .guard import Access, Guard
 from .hardware_routes import hardware_routes
 from .hub import Hub
 from .live import live_routes
+from .log_live import log_live_routes
+from .log_routes import log_routes
 from .plan_actions import action_routes
 from .plan_routes import plan_routes
 from .port import Source
@@ -73,7 +76,10 @@ def build_api(source: Source, *, poll_s: float = 0.5, config_dir: Path | None = 
     app.include_router(hardware_routes(source))
     app.include_router(plan_routes(source, config_dir))
     app.include_router(action_routes(source, hub.wake))
-    app.include_router(live_routes(source, hub))
+    app.include_router(live_routes(hub))
+    marks = Marks()
+    app.include_router(log_routes(source, marks))
+    app.include_router(log_live_routes(source, marks))
     app.mount("/static-pdpanel", _StaticFiles(directory=_STATIC), name="static-pdpanel")
     return app
 

@@ -12,13 +12,15 @@ from .port import Choices
 
 __all__ = ["HEAD", "build_blocks"]
 
-_STATIC = "/static-pdpanel"
+# Relative to the page, which may live below a prefix.
+_STATIC = "./static-pdpanel"
 
 HEAD = "\n".join(
     [
         f'<link rel="icon" href="{_STATIC}/mark.svg" type="image/svg+xml">',
         f'<link rel="stylesheet" href="{_STATIC}/uPlot.min.css">',
         f'<link rel="stylesheet" href="{_STATIC}/pdpanel.css">',
+        f'<link rel="stylesheet" href="{_STATIC}/shell.css">',
         f'<link rel="stylesheet" href="{_STATIC}/hardware.css">',
         f'<link rel="stylesheet" href="{_STATIC}/plan.css">',
         f'<script src="{_STATIC}/uPlot.iife.min.js"></script>',

@@ -1,25 +1,21 @@
-"""The two WebSockets: /api/live (runs and samples) and /api/log (one process's log).
+"""The WebSocket /api/live: runs and samples.
 
-Thin: decisions lie in `hub` and `log_tail`. The guard has already let the connection through. What the
-browser may say on /api/live is {"select": run id or null}; on /api/log nothing.
+Thin: decisions lie in `hub` and `subscriber`. The guard has already let the connection through. What the browser may
+say `subscriber.read_wish` tells.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
-from ...engine.errors import PdpanelError
-from .hub import Hub, Subscriber
-from .log_tail import LogTail
-from .port import Source
+from .hub import Hub
+from .subscriber import Subscriber, read_wish
 
 __all__ = ["live_routes"]
 
-_LOG_POLL_S = 0.25
 _TRY_AGAIN_LATER = 1013
 _BAD_DATA = 1003
 
@@ -43,18 +39,17 @@ async def _first_of(*jobs: Coroutine[object, object, None]) -> None:
 async def _listen(socket: WebSocket, subscriber: Subscriber, hub: Hub) -> None:
     while True:
         try:
-            said = await socket.receive_json()
-            run_id = said["select"]
+            wish = read_wish(await socket.receive_json())
         except (ValueError, KeyError, TypeError):
             await socket.close(_BAD_DATA)
             return
-        subscriber.select(run_id if isinstance(run_id, str) else None)
+        subscriber.select(wish)
         hub.wake()
 
 
 async def _tell(socket: WebSocket, subscriber: Subscriber) -> None:
     while True:
-        await socket.send_json(await subscriber.get())
+        await socket.send_text(await subscriber.get())
 
 
 async def _close_when_dropped(socket: WebSocket, subscriber: Subscriber) -> None:
@@ -62,30 +57,8 @@ async def _close_when_dropped(socket: WebSocket, subscriber: Subscriber) -> None
     await socket.close(_TRY_AGAIN_LATER, "The browser did not keep up.")
 
 
-async def _until_gone(socket: WebSocket) -> None:
-    while True:
-        await socket.receive()
-
-
-async def _follow(socket: WebSocket, tail: LogTail) -> None:
-    await socket.send_json({"type": "open"})
-    while True:
-        chunk = await asyncio.to_thread(tail.read)
-        if chunk is None:
-            await asyncio.sleep(_LOG_POLL_S)
-            continue
-        await socket.send_json(
-            {
-                "type": "log",
-                "text": chunk.text,
-                "restarted": chunk.restarted,
-                "skipped": chunk.skipped_bytes,
-            }
-        )
-
-
-def live_routes(source: Source, hub: Hub) -> APIRouter:
-    """Returns the WebSocket routes."""
+def live_routes(hub: Hub) -> APIRouter:
+    """Returns the WebSocket route."""
     routes = APIRouter()
 
     @routes.websocket("/api/live")
@@ -97,17 +70,5 @@ def live_routes(source: Source, hub: Hub) -> APIRouter:
                 _tell(socket, subscriber),
                 _close_when_dropped(socket, subscriber),
             )
-
-    @routes.websocket("/api/log")
-    async def log(socket: WebSocket, run: str, process: str) -> None:
-        await socket.accept()
-        try:
-            path = await asyncio.to_thread(source.log_path, run, process)
-        except PdpanelError as error:
-            await socket.send_json({"type": "error", "reason": str(error)})
-            with contextlib.suppress(RuntimeError):
-                await socket.close()
-            return
-        await _first_of(_until_gone(socket), _follow(socket, LogTail(path)))
 
     return routes

@@ -1,20 +1,22 @@
-"""One log file followed as it grows: the last 64 KB first, then what is added.
+"""One log file followed as it grows: its last rows first, then what is added.
 
-Reads in bounded steps and notices when the file was replaced or cut (log rotation, a restarted process).
-Blocking; the log socket calls `read` in a worker thread. Knows nothing of runs or sockets.
+Reads in bounded steps and notices when the file was replaced or cut (log rotation, a cap on its size). Blocking; the
+log socket calls `read` in a worker thread. Knows nothing of runs or sockets.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from .log_text import LogText
+from ..logs.log_file import LogFile, LogId, open_log
+from ..logs.marks import Mark, Marks
+from ..logs.rows import Row, Window, rows_after, rows_before
 
 __all__ = ["LogChunk", "LogTail"]
 
-_LIMIT = 64 * 1024
+# Who is further behind sees the end again, instead of everything in between.
+_MOST_BEHIND = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,50 +24,56 @@ class LogChunk:
     """What one read found.
 
     Attributes:
-        text: new text, at most 64 KB of the file.
-        restarted: True when the text begins a new file, so that what was shown before is void.
-        skipped_bytes: bytes of the file before the text that are not shown.
+        window: the rows; the first one takes the place of an unfinished one at the same offset.
+        marks: the explained lines among them.
+        log: the file's own name.
+        restarted: True when the rows begin a new file, so that what was shown before is void.
     """
 
-    text: str
+    window: Window
+    marks: tuple[Mark, ...]
+    log: LogId
     restarted: bool = False
-    skipped_bytes: int = 0
 
 
 class LogTail:
-    """The reading end of one log file."""
+    """The reading end of one log file.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the log, which need not exist yet.
+        marks: what is explained, shared by all who read logs.
+    """
+
+    def __init__(self, path: Path, marks: Marks) -> None:
         self._path = path
-        self._identity: tuple[int, int] | None = None
-        self._offset = 0
-        self._text = LogText()
+        self._marks = marks
+        self._log: LogId | None = None
+        self._end = 0
+        self._size = 0
+        self._before = b""
 
     def read(self) -> LogChunk | None:
-        """Returns what is new, or None when nothing is (also while the file does not exist)."""
-        try:
-            with self._path.open("rb") as file:
-                return self._read(file.fileno())
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        """Returns what is new, None when nothing is.
 
-    def _read(self, descriptor: int) -> LogChunk | None:
-        status = os.fstat(descriptor)
-        identity = (status.st_dev, status.st_ino)
-        restarted = identity != self._identity or status.st_size < self._offset
-        skipped = 0
-        if restarted:
-            self._identity = identity
-            self._text = LogText()
-            skipped = self._offset = max(0, status.st_size - _LIMIT)
-        data = os.pread(descriptor, _LIMIT, self._offset)
-        self._offset += len(data)
-        if skipped:
-            # The first line is most likely cut: begin after it.
-            _, newline, rest = data.partition(b"\n")
-            if newline:
-                skipped += len(data) - len(rest)
-                data = rest
-        if not data and not restarted:
-            return None
-        return LogChunk(self._text.feed(data), restarted, skipped)
+        Raises:
+            NotFoundError: there is no such file (yet).
+            ConfigError: it cannot be read.
+        """
+        with open_log(self._path) as file:
+            size = file.size
+            restarted = file.id != self._log or size < self._size or self._was_rewritten(file)
+            if size == self._size and not restarted:
+                return None
+            restarted = restarted or size - self._end > _MOST_BEHIND
+            window = rows_before(file, size) if restarted else rows_after(file, self._end)
+            self._log = file.id
+            self._end = window.end
+            last: Row | None = window.rows[-1] if window.rows else None
+            self._size = last.end if last else size
+            self._before = file.read(max(0, self._end - 64), self._end)
+            marks = self._marks.between(file, window.start, window.end) if window.rows else []
+            return LogChunk(window, tuple(marks), file.id, restarted)
+
+    def _was_rewritten(self, file: LogFile) -> bool:
+        """Returns True for a file that was cut and has grown beyond the old place since."""
+        return file.read(max(0, self._end - 64), self._end) != self._before

@@ -24,7 +24,16 @@ __all__ = [
     "SampleBatch",
     "SeriesView",
     "Source",
+    "StageView",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class StageView:
+    """One stage of a start and when it began."""
+
+    name: str
+    began_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,11 @@ class ProcessView:
         started_s: when it was started; None when it does not run.
         cpu_percent: of one core.
         message: why it ended by itself the last time, in one sentence.
+        progress: how much of the stage is done, 0 to 1; None when nobody can know it.
+        exit_code: of its last end, negative for a signal; None when it has not ended, or nobody can know it.
+        findings: what the doctor says of that end, as plain JSON.
+        after: the processes that must be ready before this one is started.
+        stages: what was seen of its start, oldest first.
     """
 
     name: str
@@ -50,6 +64,11 @@ class ProcessView:
     rss_bytes: int | None = None
     restarts: int = 0
     message: str = ""
+    progress: float | None = None
+    exit_code: int | None = None
+    findings: tuple[Mapping[str, object], ...] = ()
+    after: tuple[str, ...] = ()
+    stages: tuple[StageView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +83,9 @@ class RunView:
         notice: one sentence on what goes on, such as a model download.
         progress: share of that work which is done, 0 to 1; None when nobody can know it.
         can_stop: something of it can still be stopped.
+        name: of its deployment.
+        ended_s: when it ended; None while it goes on, and when nobody knows it.
+        attached: somebody else started its processes: they are watched, never started or ended.
     """
 
     id: str
@@ -79,6 +101,9 @@ class RunView:
     notice: str = ""
     progress: float | None = None
     can_stop: bool = True
+    name: str = ""
+    ended_s: float | None = None
+    attached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +111,24 @@ class SeriesView:
     """What one series of samples means.
 
     Attributes:
-        group: the chart it belongs to: kv, requests or tokens.
-        unit: what the charts show, after multiplication by `scale`.
+        label: whom it is about, in a word or two.
+        group: what it belongs to: kv, transfer, transfer_size, queues, pages, tokens, latency, requests, nic, netdev,
+            gpu, cpu or memory.
+        unit: of the values: B/s, B, s, tokens/s, requests, pages or %.
         source: where the numbers come from, in a few words.
-        total: True for the sum of the group's other series.
+        total: True for the sum of the other series of the same quantity.
+        limit: the most that it can be, such as a line rate; None where there is none.
+        process: the process that it is about; empty for none.
     """
 
     key: str
     label: str
     group: str
     unit: str
-    scale: float = 1.0
     source: str = ""
     total: bool = False
+    limit: float | None = None
+    process: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +230,13 @@ class Source(Protocol):
     """The runs of this host, for the web part; each method may block and raises only PdpanelError.
 
     All of them are called from worker threads, several at a time.
+
+    Attributes:
+        simulated: nothing of what it tells is measured on this host; every view says so.
     """
 
     choices: Choices
+    simulated: bool
 
     def runs(self) -> Sequence[RunView]:
         """Returns the runs, newest first."""

@@ -7,41 +7,29 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ...engine.errors import ConfigError
+from ...engine.errors import ConfigError, PdpanelError
 from ..config import inherited_environment
 from ..deployment import parse_deployment, parse_deployment_text
+from ..doctor_text import finding_json
 from ..launch import ProcessSpec, Role
-from ..runner.series import SeriesInfo
 from ..runs import ProcessView as RunProcess
 from ..runs import Runs
 from ..runs import RunView as RealRun
 from ..start.consent import ConsentError, consent_id, needs_consent
 from .hardware import describe_file, describe_this_host
 from .host_series import HostSampler
-from .port import Choices, DeployForm, HostTraffic, Offer, OfferedProcess, ProcessView, RunView, SampleBatch, SeriesView
+from .port import Choices, DeployForm, HostTraffic, Offer, OfferedProcess, ProcessView, RunView, SampleBatch
+from .series_views import SeriesCache
+from .stages import StageLog
 
-__all__ = ["RunsSource", "to_series"]
+__all__ = ["RunsSource"]
 
-_GROUPS = {"kv_bytes_per_s": "kv", "running": "requests", "generated_tokens_per_s": "tokens"}
-_SCALES = {"kv": ("MB/s", 1e-6), "requests": ("", 1.0), "tokens": ("tokens/s", 1.0)}
 _ROLES = tuple(role.value for role in Role)
 _SHARE = re.compile(r"\b(\d+(?:\.\d+)?) of (\d+(?:\.\d+)?) [kMG]?B\b")
-
-
-def to_series(info: SeriesInfo) -> SeriesView | None:
-    """Returns what the charts need to know of a series, or None for one that no chart shows."""
-    where, _, rest = info.key.partition("/")
-    subject, _, quantity = rest.rpartition("/")
-    group = _GROUPS.get(quantity)
-    if group is None or (group == "tokens" and subject.startswith("prefill-")):
-        return None
-    unit, scale = _SCALES[group]
-    total = where == "run"
-    label = "total" if total else subject.replace(">", " → ")
-    return SeriesView(info.key, label, group, unit, scale, info.source, total)
 
 
 def _share(notice: str) -> float | None:
@@ -52,7 +40,7 @@ def _share(notice: str) -> float | None:
     return min(1.0, float(match[1]) / float(match[2]))
 
 
-def _to_process(process: RunProcess) -> ProcessView:
+def _to_process(process: RunProcess, after: tuple[str, ...]) -> ProcessView:
     return ProcessView(
         name=process.name,
         role=str(process.role),
@@ -65,10 +53,14 @@ def _to_process(process: RunProcess) -> ProcessView:
         rss_bytes=process.rss_bytes,
         restarts=process.restarts,
         message=process.reason,
+        progress=process.progress,
+        exit_code=process.exit_code,
+        findings=tuple(finding_json(finding) for finding in process.findings),
+        after=after,
     )
 
 
-def _to_run(run: RealRun) -> RunView:
+def _to_run(run: RealRun, after: Mapping[str, tuple[str, ...]]) -> RunView:
     ordered = sorted(run.processes, key=lambda process: _ROLES.index(str(process.role)))
     of_role = {
         role: [process.name for process in run.processes if str(process.role) == role] for role in ("prefill", "decode")
@@ -81,12 +73,15 @@ def _to_run(run: RealRun) -> RunView:
         transport=run.transport,
         router_url=run.router_url.rstrip("/"),
         created_s=run.created_at,
-        processes=tuple(_to_process(process) for process in ordered),
+        processes=tuple(_to_process(process, after.get(process.name, ())) for process in ordered),
         links=tuple((one, two) for one in of_role["prefill"] for two in of_role["decode"]),
         other_logs=("model", "runner"),
         notice=run.notice,
         progress=_share(run.notice),
         can_stop=run.supervised or str(run.state) == "unsupervised",
+        name=run.name,
+        ended_s=run.ended_at,
+        attached=run.attached,
     )
 
 
@@ -103,15 +98,31 @@ class RunsSource:
         choices: what the Deploy form offers.
     """
 
+    simulated = False
+
     def __init__(self, runs: Runs, choices: Choices | None = None) -> None:
         self.choices = choices or Choices()
         self._runs = runs
         self._sampler: HostSampler | None = None
+        self._translated = SeriesCache()
         self._lock = threading.Lock()
+        self._stages = StageLog(time.time)
+        self._orders: dict[str, Mapping[str, tuple[str, ...]]] = {}
 
     def runs(self) -> Sequence[RunView]:
         """Returns the runs, newest first."""
-        return [_to_run(run) for run in self._runs.list()]
+        return self._stages.seen([_to_run(run, self._after(run)) for run in self._runs.list()])
+
+    def _after(self, run: RealRun) -> Mapping[str, tuple[str, ...]]:
+        """Returns what each process of a run waits for; asked of the plan only while one waits."""
+        if not any(str(process.state) == "pending" for process in run.processes):
+            return {}
+        if run.id not in self._orders:
+            try:
+                self._orders[run.id] = {spec.name: spec.after for spec in self._runs.plan(run.id).processes}
+            except PdpanelError:
+                return {}
+        return self._orders[run.id]
 
     def start(self, form: DeployForm) -> str:
         """Starts what the form asks for; raises ConfigError for a field that is wrong."""
@@ -161,7 +172,7 @@ class RunsSource:
     def samples(self, run_id: str, since: int) -> SampleBatch:
         """Returns the samples after number `since`, of the series that the charts show."""
         batch = self._runs.samples(run_id, since)
-        series = tuple(view for info in batch.series.values() if (view := to_series(info)) is not None)
+        series = self._translated.of(run_id, batch.series)
         keys = {view.key for view in series}
         rows = tuple((row.t, {key: value for key, value in row.values.items() if key in keys}) for row in batch.rows)
         return SampleBatch(batch.last_seq, series, rows)

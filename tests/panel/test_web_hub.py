@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from pdpanel.engine.errors import PeerError
-from pdpanel.panel.web.hub import Hub, Subscriber
+from pdpanel.panel.web.hub import Hub
 from pdpanel.panel.web.port import DeployForm
+from pdpanel.panel.web.subscriber import Subscriber, Wish
 from simulated_source import SimulatedSource
 
 FORM = DeployForm("pd", "m", 1, 1, "mooncake")
@@ -28,9 +30,14 @@ def run_with_hub(source: SimulatedSource, test: Callable[[Hub], Awaitable[None]]
 
 async def packet(subscriber: Subscriber, kind: str) -> Any:
     while True:
-        found = await subscriber.get()
-        if found["type"] == kind:
-            return found
+        for found in json.loads(await subscriber.get()):
+            if found["type"] == kind:
+                return found
+
+
+def times_of(history: Any) -> list[float]:
+    at = history["t0"]
+    return [(at := at + apart) / 1000 for apart in history["apart"]]
 
 
 def test_snapshot_then_history_then_deltas(tmp_path: Path) -> None:
@@ -40,18 +47,21 @@ def test_snapshot_then_history_then_deltas(tmp_path: Path) -> None:
 
     async def test(hub: Hub) -> None:
         async with hub.subscribe() as one:
-            first = await one.get()
+            (first,) = json.loads(await one.get())
             assert first["type"] == "snapshot"
-            assert [run["id"] for run in first["runs"]] == [run_id]  # type: ignore[index]
+            assert [run["id"] for run in first["runs"]] == [run_id]
             now[0] += 10
-            one.select(run_id)
+            one.select(Wish(run_id, frozenset({"kv"})))
             history = await packet(one, "history")
-            assert len(history["rows"]) == 20
-            assert "link/prefill-0>decode-0/kv_bytes_per_s" in [series["key"] for series in history["series"]]
+            assert len(times_of(history)) == 20
+            assert {series["group"] for series in history["series"]} == {"kv"}
+            assert len(history["columns"]) == len(history["base"]) == len(history["series"])
             now[0] += 1
-            times = [row[0] for row in history["rows"]]
+            times = times_of(history)
             while len(times) < 22:
-                times += [row[0] for row in (await packet(one, "samples"))["rows"]]
+                rows = await packet(one, "rows")
+                assert rows["version"] == history["version"]
+                times += [row[0] for row in rows["rows"]]
             assert times == sorted(set(times))
 
     run_with_hub(source, test)
@@ -64,12 +74,14 @@ def test_second_subscriber_gets_its_own_history(tmp_path: Path) -> None:
 
     async def test(hub: Hub) -> None:
         async with hub.subscribe() as one, hub.subscribe() as two:
-            one.select(run_id)
+            one.select(Wish(run_id))
             long = await packet(one, "history")
-            two.select(run_id)
+            two.select(Wish(run_id, window_s=60))
             again = await packet(two, "history")
-            assert len(long["rows"]) >= 799
-            assert len(again["rows"]) >= len(long["rows"])
+            # Means of 600 stretches for the whole past, but the last minute comes as it is.
+            assert 590 <= len(times_of(long)) <= 602
+            assert 0.6 < long["step_s"] < 0.7
+            assert (len(times_of(again)), again["step_s"]) == (121, 0)
 
     run_with_hub(source, test)
 
@@ -87,11 +99,14 @@ def test_changes_alone_are_sent(tmp_path: Path) -> None:
             source.stop_process(run_id, "decode-0")
             hub.wake()
             changed = await packet(one, "runs")
-            while not changed["runs"]:
+            while not changed["patches"]:
                 changed = await packet(one, "runs")
-            states = {each["name"]: each["state"] for each in changed["runs"][0]["processes"]}
-            assert states["decode-0"] == "stopped"
-            assert states["prefill-0"] != "stopped"
+            assert changed["runs"] == []
+            (patch,) = changed["patches"]
+            assert patch["id"] == run_id
+            assert [place for place, _ in patch["processes"]] == [1]
+            assert patch["processes"][0][1]["state"] == "stopped"
+            assert "name" not in patch["processes"][0][1]
 
     run_with_hub(source, test)
 

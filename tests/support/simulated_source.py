@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pdpanel.engine.errors import ConfigError, NotFoundError
+from pdpanel.panel.bench.panel_load import MadeUpLoad
 from pdpanel.panel.deployment import parse_deployment_text
 from pdpanel.panel.host_facts import HostFacts
 from pdpanel.panel.plan import RunIds, plan
@@ -30,7 +31,10 @@ from pdpanel.panel.web.port import (
     SampleBatch,
     SeriesView,
 )
+from pdpanel.panel.web.series_views import to_series_list
+from pdpanel.panel.web.stages import StageLog
 from sample_hosts import HOSTS, findings_of
+from simulated_start import crash, crashes, stage_at
 from simulated_traffic import simulated_traffic
 
 __all__ = ["SimulatedSource"]
@@ -84,7 +88,10 @@ class SimulatedSource:
     Attributes:
         calls: every action that was asked for, oldest first.
         gaps: intervals (from, to) in which no samples exist.
+        missing: first parts of keys, such as `gpu`, that this host does not have.
     """
+
+    simulated = False
 
     def __init__(
         self,
@@ -96,11 +103,13 @@ class SimulatedSource:
         self.choices = Choices()
         self.calls: list[tuple[object, ...]] = []
         self.gaps: list[tuple[float, float]] = []
+        self.missing: set[str] = set()
         self._folder = folder
         self._router_url = router_url
         self._ready_after_s = ready_after_s
         self._clock = clock
         self._runs: dict[str, _SimulatedRun] = {}
+        self._stages = StageLog(clock)
         self._lock = threading.RLock()
 
     def runs(self) -> Sequence[RunView]:
@@ -108,7 +117,7 @@ class SimulatedSource:
         with self._lock:
             for run in self._runs.values():
                 self._advance(run)
-            return [run.view for run in reversed(self._runs.values())]
+            return self._stages.seen([run.view for run in reversed(self._runs.values())])
 
     def offer(self, text: str) -> Offer:
         deployment = parse_deployment_text(text, "the text")
@@ -147,6 +156,7 @@ class SimulatedSource:
                 processes=tuple(replace(process, state="starting", started_s=now) for process in processes),
                 links=tuple((prefill, decode) for prefill in prefills for decode in decodes),
                 other_logs=("model",),
+                name="pd",
             )
             self._runs[view.id] = _SimulatedRun(view, number)
             return view.id
@@ -246,17 +256,22 @@ class SimulatedSource:
             if process.state in ("starting", "ready") and process.started_s is not None:
                 age = now - process.started_s
                 ready = age >= self._ready_after_s
+                if age >= self._ready_after_s * 0.6 and crashes(run.view.model, process.name):
+                    self._set(run, process.name, **crash(run.view.model))
+                    continue
+                stage, progress = ("", None) if ready else stage_at(age / self._ready_after_s)
                 self._set(
                     run,
                     process.name,
                     state="ready" if ready else "starting",
-                    stage="" if ready else "loading the model",
+                    stage=stage,
+                    progress=progress,
                     cpu_percent=round(30 + 20 * math.sin(now / 3 + place), 1),
                     rss_bytes=int(6e8 + place * 1e8 + 2e7 * math.sin(now / 5)),
                 )
         states = [process.state for process in run.view.processes]
         state = "ready" if all(one == "ready" for one in states) else "starting"
-        if "stopped" in states:
+        if "stopped" in states or "crashed" in states:
             state = "degraded"
         run.view = replace(run.view, state=state)
         self._sample(run, now)
@@ -271,45 +286,16 @@ class SimulatedSource:
         run.seq = max(run.seq, latest)
         del run.samples[:-_KEPT]
 
+    def _load(self, run: _SimulatedRun) -> MadeUpLoad:
+        return MadeUpLoad([(one.name, one.role) for one in run.view.processes], run.view.links)
+
     def _values(self, run: _SimulatedRun, moment: float) -> dict[str, float]:
-        values: dict[str, float] = {}
-        total = 0.0
-        for place, (prefill, decode) in enumerate(run.view.links):
-            wave = math.sin(moment / 4 + place * 1.3) + 0.6 * math.sin(moment / 1.7 + place)
-            rate = max(0.0, wave) * 1.9e8
-            values[f"link/{prefill}>{decode}/kv_bytes_per_s"] = rate
-            total += rate
-        if run.view.links:
-            values["run/kv_bytes_per_s"] = total
-        workers = [process for process in run.view.processes if process.role != "router"]
-        running = tokens = 0.0
-        for place, process in enumerate(workers):
-            count = float(max(0, round(3 + 3 * math.sin(moment / 6 + place))))
-            rate = 0.0 if process.role == "prefill" else count * 11.5
-            values[f"proc/{process.name}/running"] = count
-            values[f"proc/{process.name}/generated_tokens_per_s"] = rate
-            running += count
-            tokens += rate
-        return {**values, "run/running": running, "run/generated_tokens_per_s": tokens}
+        values = self._load(run).values(moment)
+        return {key: value for key, value in values.items() if key.partition("/")[0] not in self.missing}
 
     def _series(self, run: _SimulatedRun) -> tuple[SeriesView, ...]:
-        found = [
-            SeriesView(f"link/{one}>{two}/kv_bytes_per_s", f"{one} → {two}", "kv", "MB/s", 1e-6, "simulated")
-            for one, two in run.view.links
-        ]
-        found.append(SeriesView("run/kv_bytes_per_s", "total", "kv", "MB/s", 1e-6, "simulated", True))
-        for process in run.view.processes:
-            if process.role == "router":
-                continue
-            key = f"proc/{process.name}"
-            found.append(SeriesView(f"{key}/running", process.name, "requests", "", 1.0, "simulated"))
-            if process.role != "prefill":
-                found.append(
-                    SeriesView(f"{key}/generated_tokens_per_s", process.name, "tokens", "tokens/s", 1.0, "simulated")
-                )
-        found.append(SeriesView("run/running", "total", "requests", "", 1.0, "simulated", True))
-        found.append(SeriesView("run/generated_tokens_per_s", "total", "tokens", "tokens/s", 1.0, "simulated", True))
-        return tuple(found)
+        found = to_series_list(self._load(run).series())
+        return tuple(one for one in found if one.key.partition("/")[0] not in self.missing)
 
     def _log(self, run: _SimulatedRun, now: float) -> None:
         wanted = int((now - run.view.created_s) * 4)

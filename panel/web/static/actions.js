@@ -1,13 +1,28 @@
 // What the page asks the panel to do: named actions in JSON. A failure is an Error with one sentence.
 
-async function post(path, body = {}) {
+import { url } from "./base.js";
+
+async function post(path, body = {}, signal = undefined) {
   let response;
   try {
-    response = await fetch(path, {
+    response = await fetch(url(path), {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(body),
+      signal,
     });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The panel does not answer; is it still running?");
+  }
+  if (!response.ok) throw new Error(await sentence(response));
+  return response;
+}
+
+async function get(path) {
+  let response;
+  try {
+    response = await fetch(url(path), { cache: "no-store" });
   } catch {
     throw new Error("The panel does not answer; is it still running?");
   }
@@ -35,13 +50,37 @@ export async function stopRun(run) {
   await post(`/api/runs/${part(run)}/stop`);
 }
 
+/** Restarts, resumes, adopts or detaches a whole run; returns the id of the run that goes on. */
+export async function actOnRun(run, action) {
+  return (await (await post(`/api/runs/${part(run)}/${action}`)).json()).run;
+}
+
+/** The YAML of the deployment that a run was started from. */
+export async function deploymentOf(run) {
+  return (await (await get(`/api/runs/${part(run)}/deployment`)).json()).text;
+}
+
+/** What a deployment would meet on this host, before it is started: the form's values, or a YAML text. */
+export async function checkDeployment(body, signal) {
+  return (await post("/api/deploy/check", body, signal)).json();
+}
+
+/** The facts of every run that is on disk. */
+export async function history() {
+  return (await (await get("/api/history")).json()).runs;
+}
+
+export async function removeRun(run) {
+  await post("/api/history/remove", { run });
+}
+
 export async function actOnProcess(run, process, action) {
   await post(`/api/runs/${part(run)}/processes/${part(process)}/${action}`);
 }
 
 /** Yields the events of one try; `signal` stops it. */
 export async function* tryPrompt(run, body, signal) {
-  const response = await fetch(`/api/runs/${part(run)}/try`, {
+  const response = await fetch(url(`/api/runs/${part(run)}/try`), {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),

@@ -17,6 +17,21 @@ export function duration(seconds) {
   return `${Math.floor(whole / 86400)} d ${Math.floor(whole / 3600) % 24} h`;
 }
 
+/** The same with a tenth of a second where that matters. */
+export function shortDuration(seconds) {
+  if (seconds === null || seconds === undefined || seconds < 0) return "–";
+  return seconds < 10 ? `${seconds.toFixed(1)} s` : duration(seconds);
+}
+
+/** A date and time of day, the date only where it is not today's. */
+export function moment(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  const date = new Date(seconds * 1000);
+  const time = clock(seconds).slice(0, 5);
+  if (date.toDateString() === new Date().toDateString()) return time;
+  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${time}`;
+}
+
 /** Decimal units, as everywhere in the panel. */
 export function bytes(count) {
   if (count === null || count === undefined) return "–";
@@ -65,10 +80,20 @@ const PROCESS_LABELS = {
   restarting: "Restarting",
   degraded: "Degraded",
   failed: "Failed",
+  unsupervised: "Unsupervised",
 };
 
 export function stateLabel(state) {
   return PROCESS_LABELS[state] ?? state;
+}
+
+const SIGNALS = { 1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 15: "SIGTERM" };
+
+/** How a process ended, from its exit code; negative is a signal. */
+export function exitText(code) {
+  if (code === null || code === undefined) return "";
+  if (code >= 0) return `exit code ${code}`;
+  return `signal ${-code}${SIGNALS[-code] ? ` (${SIGNALS[-code]})` : ""}`;
 }
 
 export function modeLabel(mode) {

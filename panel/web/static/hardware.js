@@ -1,6 +1,7 @@
 // The Hardware tab: which GPUs and NICs are here, which NIC each GPU should use, what is broken, what flows where.
 
 import { sentence } from "./actions.js";
+import { url } from "./base.js";
 import { copyButton, saveButton } from "./clipboard.js";
 import { el, isVisible, setAttribute, setText } from "./dom.js";
 import { bytes, clock } from "./format.js";
@@ -187,7 +188,7 @@ export function hardware(island) {
 
   /** Looks at the host in the file `source`, or at this host when it is null. */
   function look(source) {
-    if (source === null) return read(null, "Looking at the host …", (signal) => fetch("/api/hardware", { cache: "no-store", signal }));
+    if (source === null) return read(null, "Looking at the host …", (signal) => fetch(url("/api/hardware"), { cache: "no-store", signal }));
     const { name, size } = source;
     const post = async (signal) => {
       if (size > MOST_BYTES) throw new Error(`${name} has ${bytes(size)}, more than the ${bytes(MOST_BYTES)} that the panel takes; read it with pdpanel probe --root.`);
@@ -196,7 +197,7 @@ export function hardware(island) {
       } catch {
         throw new Error(`${name} changed or is gone since it was chosen; choose it again.`);
       }
-      return fetch(`/api/hardware/inspect?name=${encodeURIComponent(name)}`, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: source, signal });
+      return fetch(url(`/api/hardware/inspect?name=${encodeURIComponent(name)}`), { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: source, signal });
     };
     return read(source, `Reading ${name} (${bytes(size)}) …`, post);
   }

@@ -6,9 +6,11 @@ import { hardware } from "./hardware.js";
 import { header } from "./header.js";
 import { logs } from "./logs.js";
 import { observe } from "./observe.js";
+import { keepPlace } from "./place.js";
 import { planTab } from "./plan.js";
 import { runs } from "./runs.js";
 import { store } from "./store.js";
+import { toast } from "./toast.js";
 import { tryIt } from "./tryit.js";
 
 const VIEWS = { header, deploy, runs, tryit: tryIt, observe, logs, hardware, plan: planTab, export: exportTab };
@@ -45,9 +47,11 @@ window.pdpanel = {
   /** The newest value of a series in its own unit (bytes/s for KV), or null. */
   lastValue: (key) => store.lastValue(key),
   select: (id) => store.choose(id),
+  toast,
   charts: {},
 };
 
 new MutationObserver(mountAll).observe(document.documentElement, { childList: true, subtree: true });
 mountAll();
+keepPlace();
 store.connect();

@@ -1,6 +1,7 @@
 // The deployment that is being planned: its text is the truth, the form sends edits, the panel answers with the plan.
 
 import { sentence } from "./actions.js";
+import { url } from "./base.js";
 
 const KEY = "pdpanel.plan";
 const WAIT_MS = 100;
@@ -12,7 +13,7 @@ export async function ask(path, body = null, signal = undefined) {
   const options = body === null ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   let response;
   try {
-    response = await fetch(`/api/plan/${path}`, { cache: "no-store", signal, ...options });
+    response = await fetch(url(`/api/plan/${path}`), { cache: "no-store", signal, ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new TypeError(NO_ANSWER);

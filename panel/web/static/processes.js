@@ -2,7 +2,9 @@
 
 import * as actions from "./actions.js";
 import { el, keyed, setAttribute, setText } from "./dom.js";
-import { bytes, duration, percent, stateLabel } from "./format.js";
+import { rowFilter } from "./filter.js";
+import { bytes, duration, exitText, percent, stateLabel } from "./format.js";
+import { findingList } from "./plan-paste.js";
 import { store } from "./store.js";
 
 const COLUMNS = ["Process", "State", "PID", "Port", "Uptime", "CPU", "Memory", "Actions"];
@@ -21,6 +23,26 @@ async function act(row, run, name, action, tell) {
   }
 }
 
+/** What the doctor says of an end, folded; empty while there is nothing to say. */
+function crashBox() {
+  return el("details", { class: "pd-crash", hidden: true, "data-testid": "crash" }, el("summary"), el("div"));
+}
+
+function updateCrash(box, process) {
+  const ended = process.state === "crashed" || process.state === "restarting" || process.restarts > 0;
+  box.hidden = !ended || (process.findings.length === 0 && process.exit_code === null);
+  if (box.hidden) return;
+  const how = exitText(process.exit_code);
+  const count = process.findings.length;
+  setText(box.firstChild, [how, count > 0 ? `explained (${count})` : ""].filter(Boolean).join(" · ") || "how it ended");
+  const key = JSON.stringify(process.findings);
+  if (box.dataset.shown === key) return;
+  box.dataset.shown = key;
+  box.lastChild.replaceChildren(
+    count > 0 ? findingList(process.findings) : el("p", { class: "pd-hint" }, "The log says nothing that the doctor knows. Open it in Logs."),
+  );
+}
+
 function makeRow(run, process, tell) {
   const cell = (label, ...inner) => el("td", { data: { label } }, ...inner);
   const name = process.name;
@@ -33,7 +55,7 @@ function makeRow(run, process, tell) {
       el("span", { class: "pd-role", data: { role: process.role } }, process.role),
       el("span", { class: "pd-name" }, name),
     ),
-    cell("State", el("span", { class: "pd-state" }), el("span", { class: "pd-stage" })),
+    cell("State", el("span", { class: "pd-state" }), el("span", { class: "pd-stage" }), crashBox()),
     cell("PID"),
     cell("Port"),
     cell("Uptime"),
@@ -65,7 +87,8 @@ function updateRow(row, process) {
   const why = process.message && again ? `${again}; last: ${process.message}` : again;
   let about = process.stage || (process.state === "ready" ? why : process.message || again);
   if (process.state === "restarting") about = [process.message, process.stage].filter(Boolean).join("; ");
-  setText(state.lastChild, about);
+  setText(state.children[1], about);
+  updateCrash(state.children[2], process);
   setText(pid, process.pid ?? "–");
   setText(port, process.port ?? "–");
   setText(cpu, percent(process.cpu_percent));
@@ -88,13 +111,18 @@ export function processTable(run, tell) {
   const head = el("tr", {}, ...COLUMNS.map((column) => el("th", { scope: "col" }, column)));
   const table = el("table", { class: "pd-table pd-processes" }, el("thead", {}, head), body);
   table.prepend(el("caption", { class: "pd-unseen" }, `Processes of run ${run.id}`));
-  const node = el("div", { class: "pd-scroll" }, table);
-  return {
+  let latest = run;
+  const filter = rowFilter("processes", () => view.update(latest));
+  const scroll = el("div", { class: "pd-scroll pd-tall", tabindex: 0, role: "group", "aria-label": "Processes" }, table);
+  const node = el("div", {}, filter.node, scroll);
+  const view = {
     node,
     update(now) {
+      latest = now;
+      const shown = filter.keep(now.processes, ({ name, role, state, message }) => `${name} ${role} ${stateLabel(state)} ${message}`);
       keyed(
         body,
-        now.processes,
+        shown,
         (process) => process.name,
         (process) => makeRow(now, process, tell),
         updateRow,
@@ -107,4 +135,5 @@ export function processTable(run, tell) {
       }
     },
   };
+  return view;
 }

@@ -1,92 +1,14 @@
-// The Deploy tab's right side: a card for each run with its picture, its processes and what to do next.
+// The Deploy tab's right side: a card for each run that goes on, and for the chosen one when it has ended.
 
-import * as actions from "./actions.js";
-import { el, isVisible, keyed, openTab, setAttribute, setText } from "./dom.js";
-import { duration, modeLabel, shortModel, stateLabel } from "./format.js";
-import { processTable } from "./processes.js";
+import { el, isVisible, keyed, setText } from "./dom.js";
+import { flowCard, makeCard, tickCard, updateCard } from "./run-card.js";
 import { store } from "./store.js";
-import { topology } from "./topology.js";
 
-const KEPT_ENDED = 5;
-const cards = new WeakMap();
-
-function makeCard(run) {
-  const title = el("h3");
-  const state = el("span", { class: "pd-state", "data-testid": "run-state" });
-  const facts = el("p", { class: "pd-facts" });
-  const outcome = el("p", { class: "pd-outcome", role: "status" });
-  const tell = (text, tone) => {
-    setText(outcome, text);
-    outcome.dataset.tone = tone;
-  };
-  const stopAll = el("button", { type: "button", class: "pd-button pd-danger", "data-testid": "stop-all" }, "Stop all");
-  stopAll.addEventListener("click", async () => {
-    stopAll.disabled = true;
-    tell("Stopping all processes …", "idle");
-    try {
-      await actions.stopRun(run.id);
-      tell("", "idle");
-    } catch (error) {
-      tell(error.message, "bad");
-    } finally {
-      stopAll.disabled = false;
-    }
-  });
-  const noticeText = el("span");
-  const bar = el("progress", { max: 1, "aria-label": "Progress" });
-  const notice = el("p", { class: "pd-notice", role: "status", "data-testid": "run-notice" }, noticeText, bar);
-  const next = el(
-    "div",
-    { class: "pd-next", "data-testid": "next-step" },
-    el("span", {}, "Ready. Send it a prompt, then watch the KV cache travel."),
-    el("div", { class: "pd-actions" },
-      el("button", { type: "button", class: "pd-button pd-primary", on: { click: () => openTab("tryit") } }, "Try it"),
-      el("button", { type: "button", class: "pd-button", on: { click: () => openTab("observe") } }, "Observe"),
-    ),
-  );
-  const picture = topology();
-  const table = processTable(run, tell);
-  const card = el(
-    "article",
-    { class: "pd-card", data: { run: run.id } },
-    el("div", { class: "pd-cardhead" }, el("div", { class: "pd-cardtitle" }, title, state), stopAll),
-    facts,
-    notice,
-    next,
-    picture.node,
-    table.node,
-    outcome,
-  );
-  cards.set(card, { title, state, facts, stopAll, notice, noticeText, bar, next, picture, table, run });
-  return card;
-}
-
-function setFacts(view, run) {
-  const age = duration(store.now() - run.created_s);
-  const parts = [modeLabel(run.mode)];
-  if (run.mode !== "unified") parts.push(`KV over ${run.transport}`);
-  parts.push(`API ${run.router_url}`, `run ${run.id}`, `started ${age} ago`);
-  setText(view.facts, parts.join("  ·  "));
-}
-
-function updateCard(card, run) {
-  const view = cards.get(card);
-  view.run = run;
-  card.dataset.state = run.state;
-  setText(view.title, shortModel(run.model));
-  setText(view.state, stateLabel(run.state));
-  view.state.dataset.state = run.state;
-  setFacts(view, run);
-  setText(view.noticeText, run.notice);
-  view.notice.hidden = run.notice === "";
-  view.notice.dataset.tone = run.state === "failed" ? "bad" : "idle";
-  view.bar.hidden = run.progress === null;
-  if (run.progress !== null) setAttribute(view.bar, "value", run.progress);
-  view.next.hidden = run.state !== "ready";
-  view.picture.node.hidden = !store.isActive(run);
-  view.picture.update(run);
-  view.table.update(run);
-  setAttribute(view.stopAll, "hidden", !run.can_stop);
+/** The runs that have a card: those that go on; the chosen one; and the newest, whose reason matters when it ended. */
+export function cardRuns(all, selected) {
+  const shown = all.filter((run) => store.isActive(run) || run.can_stop || run.id === selected);
+  if (shown.length === 0 && all.length > 0) shown.push(all[0]);
+  return shown;
 }
 
 export function runs(island) {
@@ -104,38 +26,24 @@ export function runs(island) {
       el("li", {}, el("b", {}, "Observe"), " shows the KV cache travel between the workers."),
     ),
   );
-  const active = el("div", { class: "pd-cards" });
-  const ended = el("div", { class: "pd-cards" });
-  const endedTitle = el("summary");
-  const endedBox = el("details", { class: "pd-ended" }, endedTitle, ended);
-  island.append(trouble, empty, active, endedBox);
+  const cards = el("div", { class: "pd-cards" });
+  island.append(trouble, empty, cards);
 
-  store.on(["runs"], () => {
+  store.on(["runs", "selected"], () => {
     const all = store.list();
-    const now = all.filter((run) => store.isActive(run) || run.can_stop);
-    const past = all.filter((run) => !now.includes(run)).slice(0, KEPT_ENDED);
-    // The newest run stays in sight when it failed or ended: its reason matters.
-    if (now.length === 0 && past.length > 0) now.push(past.shift());
     setText(trouble, store.trouble);
     empty.hidden = all.length > 0 || store.live.state !== "live";
-    keyed(active, now, (run) => run.id, makeCard, updateCard);
-    keyed(ended, past, (run) => run.id, makeCard, updateCard);
-    endedBox.hidden = past.length === 0;
-    setText(endedTitle, `Earlier runs (${past.length})`);
+    keyed(cards, cardRuns(all, store.selected), (run) => run.id, makeCard, updateCard);
   });
   store.on(["live"], () => {
     empty.hidden = store.runs.size > 0 || store.live.state !== "live";
   });
   store.on(["samples"], () => {
     if (!isVisible(island)) return;
-    for (const card of island.querySelectorAll(".pd-card")) cards.get(card).picture.flow();
+    for (const card of cards.children) flowCard(card);
   });
   setInterval(() => {
     if (!isVisible(island) || store.live.state !== "live") return;
-    for (const card of island.querySelectorAll(".pd-card")) {
-      const view = cards.get(card);
-      view.table.tick(view.run);
-      setFacts(view, view.run);
-    }
+    for (const card of cards.children) tickCard(card);
   }, 1000);
 }

@@ -1,5 +1,7 @@
 // A WebSocket that comes back: waits 0.5 s, then doubles to 8 s. Used for the live data and for logs.
 
+import { socketUrl, url } from "./base.js";
+
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 8000;
 const SILENCE_MS = 10000;
@@ -15,19 +17,26 @@ export class Channel {
     this.beats = beats;
     this.waitMs = FIRST_WAIT_MS;
     this.closed = false;
+    this.heardMs = Date.now();
+    // A machine that slept wakes with a connection that looks open and is dead.
+    if (beats) {
+      document.addEventListener("visibilitychange", () => {
+        if (!document.hidden && this.socket && Date.now() - this.heardMs > SILENCE_MS) this.drop();
+      });
+    }
     this.connect();
   }
 
   connect() {
     if (this.closed) return;
     this.hooks.onState("connecting");
-    const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const socket = new WebSocket(`${scheme}://${location.host}${this.path}`);
+    const socket = new WebSocket(socketUrl(this.path));
     this.socket = socket;
     socket.onopen = () => this.hooks.onOpen(this);
     socket.onmessage = (event) => {
       if (this.socket !== socket) return;
       this.waitMs = FIRST_WAIT_MS;
+      this.heardMs = Date.now();
       this.hooks.onState("live");
       this.watch();
       this.hooks.onMessage(JSON.parse(event.data));
@@ -62,7 +71,7 @@ export class Channel {
   async knock() {
     let status = 0;
     try {
-      status = (await fetch("/api/runs", { cache: "no-store" })).status;
+      status = (await fetch(url("/api/runs"), { cache: "no-store" })).status;
     } catch {
       status = 0;
     }
@@ -74,8 +83,11 @@ export class Channel {
     else this.connect();
   }
 
+  /** Sends a value; false when there is no connection. */
   say(value) {
-    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(value));
+    if (this.socket?.readyState !== WebSocket.OPEN) return false;
+    this.socket.send(JSON.stringify(value));
+    return true;
   }
 
   close() {

@@ -1,8 +1,13 @@
 // What the page knows: runs, samples of the selected run, and the connection. Views listen, nobody else writes.
 
+import { Frame } from "./frame.js";
 import { Channel } from "./socket.js";
 
-const KEPT_S = 3700;
+// Rows of a window that are kept as they come; beyond, older ones become means.
+const POINTS = 600;
+const LONGEST_S = 3600;
+// How many of the last packets tell the difference of the clocks: the one that travelled shortest.
+const SKEWS = 20;
 const ACTIVE = new Set(["starting", "ready", "degraded", "stopping"]);
 
 class Store extends EventTarget {
@@ -10,10 +15,15 @@ class Store extends EventTarget {
   selected = null;
   chosen = false;
   series = [];
-  rows = [];
+  frame = new Frame();
+  version = "";
+  windowS = 300;
+  /** Who wants which groups of series, by name. */
+  needs = new Map([["page", ["kv"]]]);
+  told = "";
   ticks = 0;
   live = { state: "connecting", waitMs: 0 };
-  skewS = 0;
+  skews = [];
   trouble = "";
   /** The newest sample of the host's links; `at` is null before there is one. */
   host = { at: null, rateHz: 0, links: new Map() };
@@ -21,8 +31,15 @@ class Store extends EventTarget {
   connect() {
     this.channel = new Channel("/api/live", {
       beats: true,
-      onMessage: (packet) => this.take(packet),
-      onOpen: () => this.tellSelection(),
+      onMessage: (packets) => {
+        for (const packet of packets) this.take(packet);
+      },
+      onOpen: () => {
+        // The clocks may have moved while there was no connection, and the server knows nothing of what was told before.
+        this.skews = [];
+        this.told = "";
+        this.tellSelection();
+      },
       onState: (state, waitMs = 0) => {
         if (state === this.live.state) return;
         // A retry is not news: the chip keeps saying that there is no connection until there is one.
@@ -42,8 +59,16 @@ class Store extends EventTarget {
     listener();
   }
 
+  /** The server's time; of the last differences the largest, since a packet that waited tells an old time. */
   now() {
-    return Date.now() / 1000 + this.skewS;
+    return Date.now() / 1000 + (this.skews.length > 0 ? Math.max(...this.skews) : 0);
+  }
+
+  /** Where a chart ends: now, or where the samples of a run end that has ended. */
+  edge() {
+    const run = this.run();
+    const last = this.frame.times.at(-1);
+    return run && !this.isActive(run) && last !== undefined ? last : this.now();
   }
 
   /** Newest first. */
@@ -67,20 +92,44 @@ class Store extends EventTarget {
   select(id) {
     if (id === this.selected) return;
     this.selected = id;
-    this.series = [];
-    this.rows = [];
+    this.clear();
     this.tellSelection();
     this.emit("selected");
     this.emit("samples");
   }
 
+  clear() {
+    this.series = [];
+    this.frame = new Frame();
+    this.version = "";
+  }
+
+  /** Says which groups of series a part of the page shows; none takes its wish back. */
+  want(name, groups) {
+    if (groups.length > 0) this.needs.set(name, groups);
+    else this.needs.delete(name);
+    this.tellSelection();
+  }
+
+  /** How many seconds of the past the page shows. */
+  setWindow(seconds) {
+    this.windowS = Math.min(LONGEST_S, seconds);
+    this.tellSelection();
+  }
+
   tellSelection() {
-    this.channel?.say({ select: this.selected });
+    const wish = { select: this.selected, groups: [...new Set([...this.needs.values()].flat())].sort(), window_s: this.windowS };
+    const text = JSON.stringify(wish);
+    if (text === this.told || !this.channel?.say(wish)) return;
+    this.told = text;
   }
 
   take(packet) {
     // A sample of the host was taken before it was sent, so it does not tell the server's time.
-    if (packet.at && packet.type !== "host") this.skewS = packet.at - Date.now() / 1000;
+    if (packet.at && packet.type !== "host") {
+      this.skews.push(packet.at - Date.now() / 1000);
+      if (this.skews.length > SKEWS) this.skews.shift();
+    }
     if (packet.type === "snapshot") {
       this.runs = new Map(packet.runs.map((run) => [run.id, run]));
       this.tookRuns();
@@ -88,8 +137,9 @@ class Store extends EventTarget {
       const had = this.trouble;
       this.trouble = "";
       for (const run of packet.runs) this.runs.set(run.id, run);
+      for (const patch of packet.patches) this.patch(patch);
       for (const id of packet.gone) this.runs.delete(id);
-      if (had || packet.runs.length > 0 || packet.gone.length > 0) this.tookRuns();
+      if (had || packet.runs.length + packet.patches.length + packet.gone.length > 0) this.tookRuns();
     } else if (packet.type === "trouble") {
       this.trouble = packet.reason;
       this.emit("runs");
@@ -110,17 +160,24 @@ class Store extends EventTarget {
     this.emit("runs");
   }
 
+  /** Puts what changed of a run into a new value of it, so that whoever holds the old one sees the difference. */
+  patch({ id, set, processes }) {
+    const run = this.runs.get(id);
+    if (!run) return;
+    const next = { ...run, ...set, processes: [...run.processes] };
+    for (const [place, fields] of processes) next.processes[place] = { ...next.processes[place], ...fields };
+    this.runs.set(id, next);
+  }
+
   takeSamples(packet) {
-    this.series = packet.series;
-    if (packet.type === "history") this.rows = packet.rows;
-    else {
-      const last = this.rows.at(-1)?.[0] ?? 0;
-      for (const row of packet.rows) if (row[0] > last) this.rows.push(row);
-    }
-    const oldest = this.now() - KEPT_S;
-    let drop = 0;
-    while (drop < this.rows.length && this.rows[drop][0] < oldest) drop += 1;
-    if (drop > 0) this.rows.splice(0, drop);
+    if (packet.type === "history") {
+      this.version = packet.version;
+      this.series = packet.series;
+      this.frame = Frame.of(packet);
+    } else if (packet.version !== this.version) return;
+    else for (const row of packet.rows) this.frame.apply(row);
+    const step = this.windowS > POINTS / 2 ? this.windowS / POINTS : 0;
+    this.frame.keep(this.edge() - this.windowS * 1.1, step, POINTS);
     this.ticks += 1;
     this.emit("samples");
   }
@@ -128,23 +185,27 @@ class Store extends EventTarget {
   takeHost(packet) {
     const links = packet.whole ? new Map() : this.host.links;
     for (const key of packet.gone) links.delete(key);
-    for (const [key, link] of Object.entries(packet.links)) links.set(key, link);
+    for (const [key, [tx, rx, source, reason]] of Object.entries(packet.links)) {
+      const before = links.get(key) ?? { source: "", reason: "" };
+      links.set(key, { tx_bytes_per_s: tx, rx_bytes_per_s: rx, source: source ?? before.source, reason: reason ?? before.reason });
+    }
     this.host = { at: packet.at, rateHz: packet.rate_hz, links };
     this.emit("host");
   }
 
+  /** Rows as [time, {key: value}]: for tests and consoles, views draw `frame`. */
+  get rows() {
+    return this.frame.rows();
+  }
+
   /** The newest value of a series, or null. */
   lastValue(key) {
-    for (let index = this.rows.length - 1; index >= 0; index -= 1) {
-      const value = this.rows[index][1][key];
-      if (value !== undefined) return value;
-    }
-    return null;
+    return this.frame.latest(key);
   }
 
   /** The value of the newest row, or null when that row lacks it: what a "now" display may show. */
   nowValue(key) {
-    return this.rows.at(-1)?.[1][key] ?? null;
+    return this.frame.newest(key);
   }
 }
 

@@ -1,0 +1,24 @@
+"""Common English words, for prompts where the model's tokens are not known: most are one token in any vocabulary."""
+
+from __future__ import annotations
+
+__all__ = ["WORDS"]
+
+WORDS = tuple(
+    (
+        "time year people way day man thing woman life child world school state family student group country problem "
+        "hand part place case week company system program question work government number night point home water room "
+        "mother area money story fact month lot right study book eye job word business issue side kind head house "
+        "service friend father power hour game line end member law car city community name president team minute idea "
+        "body information back parent face others level office door health person art war history party result change "
+        "morning reason research girl guy moment air teacher force education foot boy age policy music market sense "
+        "nation plan college interest death experience effect use class control field development role effort rate "
+        "heart drug show leader light voice wife police mind price report decision view town road arm difference value "
+        "building action season society tax director position player record paper space ground form event official "
+        "matter center couple site project activity star table need court american oil situation cost industry figure "
+        "street image phone data picture practice piece land product doctor wall patient worker news test movie north "
+        "love support technology step baby computer type attention film tree source organization hair look window "
+        "culture chance brother energy period course summer plant opportunity term letter condition choice rule south "
+        "floor campaign material population call economy hospital church risk fire future bank century color goal bed"
+    ).split()
+)

@@ -1,0 +1,87 @@
+"""How grave a line of a log is, as the line says it itself: in glog's, Python's, vLLM's, Rust's and JSON's shapes.
+
+Pure. A line that says no level is of the line above it: a traceback belongs to its error. Called by `rows` and `scan`.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+
+from ..doctor.log_line import looks_like_error
+
+__all__ = ["Level", "level_of", "may_have_level"]
+
+_BEGIN = 256
+
+
+class Level(IntEnum):
+    """The gravity of a line; NONE is a line that says nothing about it."""
+
+    NONE = 0
+    DEBUG = 1
+    INFO = 2
+    WARNING = 3
+    ERROR = 4
+
+
+_WORDS = {
+    "trace": Level.DEBUG,
+    "debug": Level.DEBUG,
+    "notset": Level.DEBUG,
+    "info": Level.INFO,
+    "notice": Level.INFO,
+    "warn": Level.WARNING,
+    "warning": Level.WARNING,
+    "error": Level.ERROR,
+    "err": Level.ERROR,
+    "critical": Level.ERROR,
+    "fatal": Level.ERROR,
+    "panic": Level.ERROR,
+}
+_LETTERS = {"I": Level.INFO, "W": Level.WARNING, "E": Level.ERROR, "F": Level.ERROR, "D": Level.DEBUG}
+
+# What engines, compose and ranks put before a line: (EngineCore pid=12), [rank0]:, router-1 |.
+_PREFIX = r"(?:\([^()\n]{1,40}\) |\[rank\d{1,5}\]:? ?|[\w.-]{1,40} +\| ){0,3}"
+_GLOG = re.compile(_PREFIX + r"([IWEFD])(?:\d{4})?\d{4} \d\d:\d\d:\d\d")
+# A time in any of the usual shapes, within brackets or not.
+_TIME = r"(?:\[?\d[\d\-/:., TZ+]{4,40}\]?[ \t:,-]{0,4})?"
+_NAME = r"(?:[A-Za-z_][\w.]{0,60} ?[:-] ?)?"
+_SHOUTED = (
+    _PREFIX + _TIME + r"[\[(<]?(TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|ERR|CRITICAL|FATAL)"
+    r"(?:[\])>]|:|[ \t]|\Z)"
+)
+_WORD = re.compile(_SHOUTED)
+# Python's `time - name - LEVEL - message`, uvicorn's `time LEVEL: ...` and the like after a name.
+_AFTER_NAME = re.compile(
+    _PREFIX + _TIME + r"[^\s\"]{1,80}(?: - |: ?| )\[?(TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b"
+    r"(?! (?:rate|count))"
+)
+_JSON = re.compile(r'"(?:level|levelname|severity|lvl)": ?"([A-Za-z]{3,8})"')
+# SGLang: [2026-11-21 05:05:38 TP0] text without a level.
+_SGLANG = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d+)?(?: [^\]\n]{1,40})?\] \S")
+_TELLS = re.compile(
+    rb"[EF]\d{4}|ERR|FATAL|CRITICAL|WARN|W\d{4}|rror|xception|Interrupt|Fault|atal|arning|anic|crit|\"warn"
+)
+
+
+def level_of(text: str) -> Level:
+    """Returns how grave a cleaned line is, NONE when it does not say."""
+    start = text[:_BEGIN]
+    if start.lstrip().startswith("{"):
+        match = _JSON.search(start)
+        return _WORDS.get(match[1].lower(), Level.NONE) if match else Level.NONE
+    if match := _GLOG.match(start):
+        return _LETTERS[match[1]]
+    if match := _WORD.match(start) or _AFTER_NAME.match(start):
+        return _WORDS[match[1].lower()]
+    if looks_like_error(start):
+        return Level.ERROR
+    if _SGLANG.match(start):
+        return Level.WARNING if "Warning" in start[:120] else Level.INFO
+    return Level.NONE
+
+
+def may_have_level(data: bytes) -> bool:
+    """Returns False for bytes in which no line of warning or error can be: most of a healthy log."""
+    return _TELLS.search(data) is not None

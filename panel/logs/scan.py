@@ -1,0 +1,146 @@
+"""The search through a log, block by block, forwards or backwards, for as long as a request may take.
+
+A scan that has not come to the end says where the next one goes on, so that a file of any size is searched by requests
+that are all short. Knows no socket; the log routes call it, for an expression through `regex_child`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from .level import Level, may_have_level
+from .log_file import LogFile
+from .pieces import Piece, pieces_in
+from .query import Query, RowTest
+from .rows import Row, begin_of, pieces_between, row_of
+
+__all__ = ["Bounds", "Scan", "scan"]
+
+_STEP = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much one scan may do.
+
+    Attributes:
+        hits: after that many it ends.
+        seconds: no further block is begun after that time.
+        bytes: nor after that much of the file.
+        text_bytes: nor after that much text of hits.
+    """
+
+    hits: int = 1000
+    seconds: float = 0.25
+    bytes: int = 64 << 20
+    text_bytes: int = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a scan found.
+
+    Attributes:
+        rows: in the order of the file, also of a backward scan.
+        at: where the next scan goes on: everything between its begin and here has been looked at.
+        done: the end of the file, or its begin, was reached.
+        size: of the file.
+    """
+
+    rows: tuple[Row, ...]
+    at: int
+    done: bool
+    size: int
+
+
+def scan(file: LogFile, query: Query, at: int, *, backward: bool = False, bounds: Bounds | None = None) -> Scan:
+    """Looks for `query` from place `at` on, or from there back.
+
+    Args:
+        file: the log.
+        query: what to look for.
+        at: a place at which a row begins; a backward scan ends before it.
+        backward: look at what stands before `at`.
+        bounds: how much may be done; there are defaults.
+
+    Raises:
+        RequestError: the query is too long or no expression.
+    """
+    bounds = bounds or Bounds()
+    wanted = _Wanted(query)
+    size = file.size
+    place = min(at, size)
+    deadline = time.monotonic() + bounds.seconds
+    found: list[Row] = []
+    text_bytes = 0
+    step = min(_STEP, bounds.bytes)
+    seen = 0
+    while True:
+        if backward:
+            begin, end = begin_of(file, max(0, place - step)), place
+            pieces = list(pieces_in(file.read(begin, end), begin))
+        else:
+            begin, end = place, min(size, place + step)
+            pieces = pieces_between(file, begin, end)
+        hits = wanted.among(pieces, backward)
+        fitting = _fitting(hits, bounds, len(found), text_bytes, backward)
+        found = [*fitting, *found] if backward else [*found, *fitting]
+        text_bytes += sum(row.end - row.at for row in fitting)
+        full = len(fitting) < len(hits)
+        if full and fitting:
+            place = fitting[0].at if backward else fitting[-1].end
+        elif full:
+            place = hits[-1].end if backward else hits[0].at
+        elif backward:
+            place = begin
+        else:
+            place = pieces[-1].end if pieces else size
+        seen += end - begin
+        done = not full and (place <= 0 if backward else place >= size)
+        enough = full or len(found) >= bounds.hits or seen >= bounds.bytes or time.monotonic() >= deadline
+        if done or enough:
+            if done and pieces and not backward and not pieces[-1].whole:
+                place = pieces[-1].at  # the line may go on
+            return Scan(tuple(found), place, done, size)
+
+
+def _fitting(hits: Sequence[Row], bounds: Bounds, count: int, text_bytes: int, backward: bool) -> list[Row]:
+    """Returns those of the hits, from the near end on, that one answer has room for: one at least."""
+    kept: list[Row] = []
+    for row in reversed(hits) if backward else hits:
+        text_bytes += row.end - row.at
+        if count + len(kept) >= bounds.hits or (text_bytes > bounds.text_bytes and count + len(kept) > 0):
+            break
+        kept.append(row)
+    return kept[::-1] if backward else kept
+
+
+class _Wanted:
+    """Picks the rows; a forward scan knows the level of the line above from the block before."""
+
+    def __init__(self, query: Query) -> None:
+        self._test = RowTest(query)
+        self._least = query.level
+        self._above = Level.NONE
+
+    def among(self, pieces: Sequence[Piece], backward: bool) -> list[Row]:
+        above = Level.NONE if backward else self._above
+        rows: list[Row] = []
+        gated = self._least >= Level.WARNING
+        for piece in pieces:
+            if gated and above < self._least and not may_have_level(piece.data):
+                continue
+            # Without a level to look for nobody needs to read the lines that cannot hold the text.
+            if self._least is Level.NONE and not self._test.may_hold(piece.data):
+                continue
+            row = row_of(piece)
+            if row.says_level:
+                above = row.level
+            else:
+                row = replace(row, level=above)
+            if self._test.holds(row):
+                rows.append(row)
+        self._above = above
+        return rows

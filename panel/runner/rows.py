@@ -1,0 +1,205 @@
+"""Turns what was read at one moment into the values of one row, and sums the processes up to the run's values.
+
+Pure but for what it remembers of the look before. Knows quantities, never an engine's names for them; the sampler
+calls it twice a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ..launch import LaunchPlan, Role
+from ..telemetry.histogram import Histogram, merged
+from ..telemetry.rates import Rates, Windows
+from ..telemetry.recognise import Reading
+from .series import pairs
+
+__all__ = ["HostUse", "Scraped", "Translator"]
+
+_WINDOW_S: Final = 5.0
+_WORKERS: Final = frozenset({Role.PREFILL, Role.DECODE, Role.UNIFIED})
+# Decode's stream begins with the token that prefill sampled: prefill's count would be a second one.
+_GENERATE: Final = frozenset({Role.DECODE, Role.UNIFIED})
+_TAKE_PROMPTS: Final = frozenset({Role.PREFILL, Role.UNIFIED})
+_ROUTERS: Final = frozenset({Role.ROUTER, Role.PROXY})
+_RATES: Final = ("prompt_tokens", "generated_tokens")
+# Who sends the client its first token, and so knows how long that took; prefill where no other is named.
+_FIRST_TOKEN: Final = {"SGLang": _GENERATE}
+_SHARES: Final = (("p50", 0.5), ("p99", 0.99))
+
+
+@dataclass(frozen=True, slots=True)
+class HostUse:
+    """What a process's group has used: CPU seconds in total, and resident bytes now."""
+
+    cpu_s: float
+    rss_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scraped:
+    """What a process' /metrics said at `at`, seconds of the monotonic clock."""
+
+    at: float
+    reading: Reading
+
+
+class Translator:
+    """Makes rows; keeps the counters and histograms of the looks before."""
+
+    def __init__(self, plan: LaunchPlan) -> None:
+        self._roles = {spec.name: spec.role for spec in plan.processes}
+        self._by_port = {spec.ports["http"]: spec.name for spec in plan.processes if "http" in spec.ports}
+        self._receivers: dict[str, list[str]] = {}
+        for sender, receiver in pairs(plan):
+            self._receivers.setdefault(sender, []).append(receiver)
+        self._rates = Rates()
+        self._windows = Windows(_WINDOW_S)
+
+    def row(self, t: float, pages: Mapping[str, Scraped], use: Mapping[str, HostUse]) -> dict[str, float]:
+        """Returns the values at monotonic time `t`; a series without a value is left out: a gap.
+
+        Args:
+            t: seconds, monotonic.
+            pages: by process, what its /metrics said; a process that did not answer is left out.
+            use: by process, what its group has used.
+        """
+        values: dict[str, float] = {}
+        for name, used in use.items():
+            values[f"proc/{name}/rss_bytes"] = float(used.rss_bytes)
+            rate = self._rates.rate(("cpu", name), used.cpu_s, t)
+            if rate is not None:
+                values[f"proc/{name}/cpu_percent"] = 100.0 * rate
+        observed: dict[str, dict[str, Histogram]] = {}
+        counted: dict[str, dict[str, float]] = {}
+        for name, page in pages.items():
+            values |= self._of_process(name, page)
+            counted[name] = self._events(name, page)
+            observed[name] = self._observed(name, page)
+            values |= _quantiles(f"proc/{name}", "transfer_latency", observed[name].get("transfer_latency"))
+        values |= self._sums(values)
+        values |= self._of_requests(counted)
+        values |= self._of_latency(observed, {name: page.reading.engine for name, page in pages.items()})
+        return values
+
+    def _of_process(self, name: str, page: Scraped) -> dict[str, float]:
+        said = page.reading.measurement
+        values = {f"proc/{name}/{quantity}": value for (quantity, split), value in said.gauges.items() if not split}
+        for quantity in _RATES:
+            total = said.counters.get((quantity, ""))
+            if total is not None:
+                self._add_rate(values, f"proc/{name}/{quantity}_per_s", name, total, page.at)
+        if self._roles.get(name) is Role.PREFILL:
+            self._add_links(values, name, page)
+        return values
+
+    def _add_links(self, values: dict[str, float], name: str, page: Scraped) -> None:
+        receivers = self._receivers.get(name, [])
+        said = page.reading.measurement.counters
+        by_peer = {split: value for (quantity, split), value in said.items() if quantity == "kv_bytes"}
+        whole = said.get(("kv_sent_bytes", ""))
+        if by_peer or page.reading.engine == "pdpanel":
+            # A counter appears with its first event. A link of a worker that answers has moved nothing until then:
+            # without the zero, the first transfer would have no rate.
+            totals = dict.fromkeys(receivers, 0.0)
+            for peer, value in by_peer.items():
+                receiver = self._peer(peer)
+                if receiver in totals:
+                    totals[receiver] += value
+            for receiver, total in totals.items():
+                self._add_rate(values, f"link/{name}>{receiver}/kv_bytes_per_s", name, total, page.at)
+        elif whole is not None:
+            # Who received it is not said; with one receiver there is no question.
+            key = f"link/{name}>{receivers[0]}" if len(receivers) == 1 else f"proc/{name}"
+            self._add_rate(values, f"{key}/kv_bytes_per_s", name, whole, page.at)
+
+    def _add_rate(self, values: dict[str, float], key: str, name: str, total: float, at: float) -> None:
+        rate = self._rates.rate((name, key), total, at)
+        if rate is not None:
+            values[key] = rate
+
+    def _events(self, name: str, page: Scraped) -> dict[str, float]:
+        rates: dict[str, float] = {}
+        for quantity in ("requests", "failed"):
+            total = page.reading.measurement.counters.get((quantity, ""))
+            rate = None if total is None else self._rates.rate((name, quantity), total, page.at)
+            if rate is not None:
+                rates[quantity] = rate
+        return rates
+
+    def _observed(self, name: str, page: Scraped) -> dict[str, Histogram]:
+        found: dict[str, Histogram] = {}
+        for quantity, histogram in page.reading.measurement.histograms.items():
+            new = self._windows.observed((name, quantity), histogram, page.at)
+            if new is not None:
+                found[quantity] = new
+        return found
+
+    def _sums(self, values: Mapping[str, float]) -> dict[str, float]:
+        sums: dict[str, float] = {}
+        for part, roles in (
+            ("running", _WORKERS),
+            ("prompt_tokens_per_s", _TAKE_PROMPTS),
+            ("generated_tokens_per_s", _GENERATE),
+        ):
+            known = [values[key] for name in self._of(roles) if (key := f"proc/{name}/{part}") in values]
+            if known:
+                sums[f"run/{part}"] = sum(known)
+        kv = [value for key, value in values.items() if key.endswith("/kv_bytes_per_s")]
+        if kv:
+            sums["run/kv_bytes_per_s"] = sum(kv)
+        return sums
+
+    def _of_requests(self, counted: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        values: dict[str, float] = {}
+        for quantity in ("requests", "failed"):
+            # A router sees each request once; without one, the workers that end it do.
+            for roles in (_ROUTERS, _GENERATE):
+                known = [counted[name][quantity] for name in self._of(roles) if quantity in counted.get(name, {})]
+                if known:
+                    values[f"run/{quantity}_per_s"] = sum(known)
+                    break
+        return values
+
+    def _of_latency(
+        self, observed: Mapping[str, Mapping[str, Histogram]], engines: Mapping[str, str]
+    ) -> dict[str, float]:
+        first = next((_FIRST_TOKEN[engine] for engine in engines.values() if engine in _FIRST_TOKEN), _TAKE_PROMPTS)
+        values: dict[str, float] = {}
+        for quantity, ways in (
+            ("ttft", (_ROUTERS, first)),
+            ("itl", (_GENERATE,)),
+            ("e2e", (_ROUTERS, _GENERATE)),
+            ("transfer_latency", (frozenset({Role.PREFILL}),)),
+        ):
+            values |= _quantiles("run", quantity, self._merged(observed, quantity, ways))
+        size = self._merged(observed, "transfer_size", (frozenset({Role.PREFILL}),))
+        mean = size.mean() if size is not None else None
+        if mean is not None:
+            values["run/transfer_bytes_per_request"] = mean
+        return values
+
+    def _merged(
+        self, observed: Mapping[str, Mapping[str, Histogram]], quantity: str, ways: Iterable[frozenset[Role]]
+    ) -> Histogram | None:
+        for roles in ways:
+            found = merged(observed[name][quantity] for name in self._of(roles) if quantity in observed.get(name, {}))
+            if found is not None:
+                return found
+        return None
+
+    def _of(self, roles: frozenset[Role]) -> list[str]:
+        return [name for name, role in self._roles.items() if role in roles]
+
+    def _peer(self, address: str) -> str:
+        port = address.rpartition(":")[2]
+        return self._by_port.get(int(port), "") if port.isascii() and port.isdigit() and len(port) <= 5 else ""
+
+
+def _quantiles(place: str, quantity: str, histogram: Histogram | None) -> dict[str, float]:
+    if histogram is None:
+        return {}
+    found = {f"{place}/{quantity}_{word}_s": histogram.quantile(share) for word, share in _SHARES}
+    return {key: value for key, value in found.items() if value is not None}

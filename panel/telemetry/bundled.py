@@ -1,0 +1,56 @@
+"""The bundled engine's metrics: SGLang's names for what SGLang has, `pdpanel_` for links, pages and the router."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .sglang import SGLANG_TERMS
+from .vocabulary import Fold, Kind, Term
+
+__all__ = ["BundledRouter", "BundledWorker"]
+
+_USED = frozenset({"held", "quarantined"})
+
+
+def _pages(quantity: str, states: frozenset[str], *pools: str) -> Term:
+    where = {"state": states} | ({"pool": frozenset(pools)} if pools else {})
+    return Term(quantity, Kind.GAUGE, ("pdpanel_pages",), Fold.ALL, where=where)
+
+
+@dataclass(frozen=True, slots=True)
+class BundledWorker:
+    """The bundled prefill, decode or unified worker."""
+
+    name: str = "pdpanel"
+    families: frozenset[str] = frozenset({"pdpanel"})
+    zero: frozenset[str] = frozenset()
+    terms: Sequence[Term] = (
+        *SGLANG_TERMS,
+        Term(
+            "kv_bytes",
+            Kind.COUNTER,
+            ("pdpanel_kv_bytes",),
+            Fold.ALL,
+            where={"direction": frozenset({"sent"})},
+            by="peer",
+        ),
+        _pages("slot_pages_used", _USED, "slot"),
+        _pages("staging_pages_used", _USED, "staging"),
+        _pages("pages_quarantined", frozenset({"quarantined"})),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BundledRouter:
+    """The bundled router."""
+
+    name: str = "pdpanel's router"
+    families: frozenset[str] = frozenset({"pdpanel_router"})
+    zero: frozenset[str] = frozenset({"requests", "failed"})
+    terms: Sequence[Term] = (
+        Term("running", Kind.GAUGE, ("pdpanel_router_open_requests",), Fold.ALL),
+        Term("queued", Kind.GAUGE, ("pdpanel_router_queued_requests",), Fold.ALL),
+        Term("requests", Kind.COUNTER, ("pdpanel_router_requests",), Fold.ALL),
+        Term("failed", Kind.COUNTER, ("pdpanel_router_requests",), Fold.ALL, unless={"outcome": frozenset({"ok"})}),
+    )

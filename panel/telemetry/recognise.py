@@ -1,0 +1,68 @@
+"""Which engine a page of metrics comes from, by the page alone, and what it says.
+
+Pure; the one entry for whoever has the bytes of a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from .bundled import BundledRouter, BundledWorker
+from .mooncake_master import MooncakeMaster
+from .prometheus import Page, read_page
+from .sglang import Sglang
+from .smg import Smg
+from .vllm import Vllm
+from .vocabulary import Measurement, Vocabulary, measure
+
+__all__ = ["VOCABULARIES", "Reading", "read_metrics"]
+
+VOCABULARIES: Final[Sequence[Vocabulary]] = (
+    BundledRouter(),
+    BundledWorker(),
+    Sglang(),
+    Vllm(),
+    Smg(),
+    MooncakeMaster(),
+)
+"""The vocabularies; the first one whose words are on a page counts, so those with more of them come first."""
+
+_WANTED: Final = frozenset(name for one in VOCABULARIES for term in one.terms for name in term.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a page says.
+
+    Attributes:
+        engine: whose page it is; empty when nobody knows it.
+        problem: why nothing can be read from it, in a few words; empty when something can.
+    """
+
+    engine: str
+    measurement: Measurement
+    problem: str = ""
+
+
+def read_metrics(text: bytes) -> Reading:
+    """Returns what the bytes of a page say; never raises."""
+    nothing = Measurement({}, {}, {})
+    page = read_page(text, _WANTED)
+    if not page.is_metrics:
+        start = text[:200].lstrip().lower()
+        html = start.startswith((b"<!doctype", b"<html", b"<?xml"))
+        return Reading("", nothing, "is HTML" if html else "is empty" if not start else "holds no metrics")
+    for vocabulary in VOCABULARIES:
+        if _speaks(page, vocabulary):
+            return Reading(vocabulary.name, measure(page, vocabulary))
+    return Reading(
+        "",
+        nothing,
+        f"holds metrics of no known engine ({', '.join(sorted(word for word in page.prefixes if '_' not in word)[:3])})",
+    )
+
+
+def _speaks(page: Page, vocabulary: Vocabulary) -> bool:
+    return not vocabulary.families.isdisjoint(page.prefixes)

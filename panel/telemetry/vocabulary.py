@@ -1,0 +1,189 @@
+"""How the metrics of an engine become quantities: the terms that the vocabularies beside this file are made of.
+
+A quantity has one name in all engines (`running`, `ttft`, ...); a term says under which names an engine has it, the
+newest first, and how the samples of several ranks become one number. Pure; knows no engine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from .histogram import Histogram, merged
+from .prometheus import Page, Sample
+
+__all__ = ["Fold", "Kind", "Measurement", "Term", "Vocabulary", "measure"]
+
+# Ranks of one model instance, which all see the same requests.
+_REPLICAS = ("tp_rank", "pp_rank", "moe_ep_rank")
+
+
+class Kind(Enum):
+    """What a term's value is: as it stands, a rate of change, a histogram, or the rate of a histogram's sum."""
+
+    GAUGE = "gauge"
+    COUNTER = "counter"
+    HISTOGRAM = "histogram"
+    SUM = "sum"
+
+
+class Fold(Enum):
+    """How several samples become one: all added, one of each instance's ranks added, or the largest."""
+
+    ALL = "all"
+    INSTANCES = "instances"
+    LARGEST = "largest"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One quantity of an engine.
+
+    Attributes:
+        names: families by `family_name`, the first one on the page counts.
+        scale: what a value is multiplied by to get the quantity's unit: seconds, bytes, tokens, requests, percent.
+        where: labels that a sample must have, each with the values that it may have.
+        by: the label that splits the quantity; empty for none.
+        unless: labels with the values that a sample must not have.
+    """
+
+    quantity: str
+    kind: Kind
+    names: tuple[str, ...]
+    fold: Fold = Fold.INSTANCES
+    scale: float = 1.0
+    where: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    by: str = ""
+    unless: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a page says; keys are (quantity, value of the label that splits it, or "").
+
+    Attributes:
+        counters: totals since the start of the program.
+    """
+
+    gauges: Mapping[tuple[str, str], float]
+    counters: Mapping[tuple[str, str], float]
+    histograms: Mapping[str, Histogram]
+
+
+class Vocabulary(Protocol):
+    """The metrics of one engine.
+
+    Attributes:
+        name: the engine, for people.
+        families: words that the names of its families begin with; a page with one of them speaks this vocabulary.
+        terms: its quantities.
+        zero: counters that are 0 on a page which does not have them yet.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def families(self) -> frozenset[str]: ...
+
+    @property
+    def terms(self) -> Sequence[Term]: ...
+
+    @property
+    def zero(self) -> frozenset[str]: ...
+
+
+def measure(page: Page, vocabulary: Vocabulary) -> Measurement:
+    """Returns the quantities of `page`; one that the page does not have is left out."""
+    gauges: dict[tuple[str, str], float] = {}
+    counters: dict[tuple[str, str], float] = {}
+    histograms: dict[str, Histogram] = {}
+    for term in vocabulary.terms:
+        samples = next((page.families[name] for name in term.names if page.families.get(name)), ())
+        chosen = [sample for sample in samples if _fits(sample, term)]
+        if not chosen:
+            if term.quantity in vocabulary.zero and term.kind in (Kind.COUNTER, Kind.SUM):
+                counters[term.quantity, ""] = 0.0
+            continue
+        if term.kind is Kind.HISTOGRAM:
+            if (histogram := _histogram(chosen, term.fold)) is not None:
+                histograms[term.quantity] = histogram.scaled(term.scale)
+            continue
+        part = "sum" if term.kind is Kind.SUM else ""
+        target = gauges if term.kind is Kind.GAUGE else counters
+        for split, group in _split([one for one in chosen if one.part == part], term.by).items():
+            value = _folded(group, term.fold) * term.scale
+            if math.isfinite(value) and value >= 0:
+                target.setdefault((term.quantity, split), value)
+    return Measurement(gauges, counters, histograms)
+
+
+def _fits(sample: Sample, term: Term) -> bool:
+    wanted = all(sample.labels.get(label, "") in values for label, values in term.where.items())
+    return wanted and not any(sample.labels.get(label, "") in values for label, values in term.unless.items())
+
+
+def _split(samples: Iterable[Sample], by: str) -> dict[str, list[Sample]]:
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(sample.labels.get(by, "") if by else "", []).append(sample)
+    return groups
+
+
+def _folded(samples: Sequence[Sample], fold: Fold) -> float:
+    if len(samples) == 1:
+        return samples[0].value
+    if fold is Fold.LARGEST:
+        return max(sample.value for sample in samples)
+    if fold is Fold.ALL:
+        return sum(sample.value for sample in samples)
+    return sum(max(sample.value for sample in group) for group in _instances(samples))
+
+
+def _instances(samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Returns the samples by everything but their rank; those by priority only where there is no sum of them."""
+    if any("priority" in sample.labels for sample in samples):
+        whole = [sample for sample in samples if not sample.labels.get("priority")]
+        samples = whole or samples
+    groups: dict[tuple[tuple[str, str], ...], list[Sample]] = {}
+    for sample in samples:
+        key = tuple(sorted(item for item in sample.labels.items() if item[0] not in _REPLICAS))
+        groups.setdefault(key, []).append(sample)
+    return list(groups.values())
+
+
+def _histogram(samples: Sequence[Sample], fold: Fold) -> Histogram | None:
+    """Returns the histogram of all series, or of one rank of each instance."""
+    series: dict[tuple[tuple[str, str], ...], dict[str, list[tuple[float, float]]]] = {}
+    for sample in samples:
+        key = tuple(sorted(item for item in sample.labels.items() if item[0] != "le"))
+        parts = series.setdefault(key, {"bucket": [], "sum": []})
+        if sample.part == "bucket" and (bound := _bound(sample.labels.get("le", ""))) is not None:
+            parts["bucket"].append((bound, sample.value))
+        elif sample.part == "sum":
+            parts["sum"].append((0.0, sample.value))
+    if fold is Fold.INSTANCES:
+        leading: dict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = {}
+        for key in sorted(series):
+            leading.setdefault(tuple(item for item in key if item[0] not in _REPLICAS), key)
+        series = {key: series[key] for key in leading.values()}
+    return merged(one for parts in series.values() if (one := _of_parts(parts)) is not None)
+
+
+def _of_parts(parts: Mapping[str, Sequence[tuple[float, float]]]) -> Histogram | None:
+    buckets = sorted(dict(parts["bucket"]).items())
+    if not buckets or not math.isinf(buckets[-1][0]):
+        return None
+    total = parts["sum"][0][1] if parts["sum"] else 0.0
+    return Histogram(tuple(bound for bound, _ in buckets), tuple(count for _, count in buckets), total)
+
+
+def _bound(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return None if math.isnan(value) or value == -math.inf else value
