@@ -9,9 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +16,7 @@ from typing import Any, Final
 
 from .counters import LinkRate
 from .gpus.address import pci_address
+from .line_child import LineChild
 from .reading import Reading
 
 __all__ = ["GpuTraffic", "NvmlTraffic"]
@@ -29,7 +27,6 @@ _PCIE: Final = (197, 198)
 _KIB: Final = 1024
 _NVML: Final = "NVML"
 _MOST_LINKS: Final = 18
-_MOST_LINE: Final = 1 << 20
 # nvmlDeviceGetPcieThroughput measures for 20 ms and holds its caller meanwhile, for each GPU and direction.
 _THROUGHPUT_S: Final = 1.0
 _NO_NVML: Final = "NVML cannot be asked"
@@ -183,42 +180,19 @@ class GpuTraffic:
     """
 
     def __init__(self, environ: Mapping[str, str], beat_s: float = 0.5) -> None:
-        command = [sys.executable, "-P", "-W", "ignore", "-m", f"{__package__}.gpu_traffic", str(beat_s)]
-        null = subprocess.DEVNULL
-        self._text = b""
-        self._process = subprocess.Popen(
-            command, stdin=null, stdout=subprocess.PIPE, stderr=null, env=dict(environ), start_new_session=True
-        )
+        self._child = LineChild(f"{__package__}.gpu_traffic", (str(beat_s),), environ)
 
     def read(self, within_s: float) -> dict[str, LinkRate] | None:
         """Returns what it said last, waiting if it has said nothing since the call before.
 
         None when it says nothing in time. Raises EOFError when it has ended: there is no GPU that it can ask.
         """
-        pipe = self._process.stdout
-        if pipe is None or pipe.closed:
-            raise EOFError
-        poll = select.poll()
-        poll.register(pipe, select.POLLIN)
-        deadline = time.monotonic() + within_s
-        while poll.poll(0 if b"\n" in self._text else max(0.0, deadline - time.monotonic()) * 1e3):
-            part = os.read(pipe.fileno(), 1 << 16)
-            self._text += part
-            if not part or len(self._text) > _MOST_LINE:
-                raise EOFError
-        *lines, self._text = self._text.split(b"\n")
-        return _links_of(lines[-1]) if lines else None
+        line = self._child.newest(within_s)
+        return None if line is None else _links_of(line)
 
     def close(self) -> None:
         """Ends the process; one that hangs in a driver is left behind."""
-        with contextlib.suppress(OSError):
-            self._process.send_signal(signal.SIGKILL)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        try:
-            self._process.wait(0.5)
-        except subprocess.TimeoutExpired:
-            self._process.returncode = -signal.SIGKILL  # Nobody can wait for it.
+        self._child.close()
 
 
 def _links_of(line: bytes) -> dict[str, LinkRate]:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ..engine.errors import ConfigError, PdpanelError, RequestError
-from . import cli_bench, cli_planning
+from . import cli_access, cli_bench, cli_load, cli_planning
+from .cli_audited import AuditedGroup
 from .config import PanelConfig, read_config
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 app = typer.Typer(
+    cls=AuditedGroup,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -83,6 +85,15 @@ def panel(
     state_dir: Annotated[Path | None, typer.Option(help="Where runs are kept.")] = None,
     cache_dir: Annotated[Path | None, typer.Option(help="Where models are kept.")] = None,
     config_dir: Annotated[Path | None, typer.Option(help="Where your presets are.")] = None,
+    auth: cli_access.AuthOption = None,
+    tls_cert: cli_access.TlsCertOption = None,
+    tls_key: cli_access.TlsKeyOption = None,
+    behind_proxy: cli_access.BehindProxyOption = False,
+    trusted_proxy: cli_access.TrustedProxyOption = None,
+    allowed_hosts: cli_access.AllowedHostsOption = None,
+    origin: cli_access.OriginOption = None,
+    root_path: cli_access.RootPathOption = "",
+    token_file: cli_access.TokenFileOption = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Serve LLMs with prefill and decode on separate workers. Without a command: start the web panel."""
@@ -96,7 +107,9 @@ def panel(
         return
     from .web.serve import serve
 
-    serve(_config(context), host, _number("--port", port), not no_browser)
+    proxy, names = (behind_proxy, trusted_proxy), (allowed_hosts, origin)
+    door = cli_access.open_door(host, auth, (tls_cert, tls_key), proxy, names, root_path, token_file)
+    serve(_config(context), host, _number("--port", port), not no_browser, door=door)
 
 
 @app.command()
@@ -325,8 +338,10 @@ def metadata(
     raise typer.Exit(code)
 
 
+cli_access.register(app)
 cli_planning.register(app)
 cli_bench.register(app)
+cli_load.register(app)
 
 
 def main() -> NoReturn:

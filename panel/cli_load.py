@@ -58,9 +58,7 @@ def load(
     until_eos: Annotated[bool, typer.Option("--until-eos", help="Let answers end by themselves.")] = False,
     slo_ttft: Annotated[float | None, typer.Option(metavar="MS", help="Most time to the first token.")] = None,
     slo_itl: Annotated[float | None, typer.Option(metavar="MS", help="Most mean time between tokens.")] = None,
-    timeout: Annotated[
-        float, typer.Option(metavar="S", help="A request without an end after this has failed.")
-    ] = 600.0,
+    timeout: Annotated[float, typer.Option(metavar="S", help="Who has no end after this has failed.")] = 600.0,
     api_key: Annotated[str, typer.Option(metavar="KEY", help="The server's key; it is kept nowhere.")] = "",
     name: Annotated[str, typer.Option(help="What the saved result is called.")] = "",
     save: Annotated[bool, typer.Option("--save", help="Keep the result, for the panel's Benchmark tab.")] = False,
@@ -76,9 +74,8 @@ def load(
     if route not in list(Route):
         raise ConfigError("--route", route, "is no route", f"choose of: {', '.join(Route)}")
     if (burst and (rate is not None or constant)) or (constant and rate is None):
-        raise ConfigError(
-            "--burst" if burst else "--constant", True, "does not fit --rate", "choose one kind of arrival"
-        )
+        field, problem = ("--burst", "does not go with a rate") if burst else ("--constant", "has no --rate")
+        raise ConfigError(field, True, problem, "choose one kind of arrival")
     arrival = Arrival.BURST if burst else Arrival.CONCURRENCY
     if rate is not None:
         arrival = Arrival.CONSTANT if constant else Arrival.POISSON

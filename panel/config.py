@@ -1,11 +1,12 @@
 """Where the panel keeps its things: state, cache and a person's own presets.
 
 The only file of the panel that reads the environment. Options win over PDPANEL_STATE_DIR, PDPANEL_CACHE_DIR
-and PDPANEL_CONFIG_DIR, which win over platformdirs' folders of this user.
+and PDPANEL_CONFIG_DIR, which win over platformdirs' folders of this user. PDPANEL_LOG_MB says how long a log may be.
 """
 
 from __future__ import annotations
 
+import getpass
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +14,13 @@ from pathlib import Path
 
 from platformdirs import user_cache_path, user_config_path, user_state_path
 
-__all__ = ["PanelConfig", "inherited_environment", "read_config"]
+from ..engine.errors import ConfigError
+
+__all__ = ["PanelConfig", "Person", "inherited_environment", "read_config", "this_person"]
 
 _APP = "pdpanel"
+_LOG_MB = 256
+_MOST_LOG_MB = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +31,13 @@ class PanelConfig:
         state_dir: runs and what must survive the panel.
         cache_dir: models and converted weights, shared with the engine.
         config_dir: a person's own presets.
+        log_bytes: a process's log is cut when it is longer than this.
     """
 
     state_dir: Path
     cache_dir: Path
     config_dir: Path
+    log_bytes: int = _LOG_MB << 20
 
     @property
     def runs_dir(self) -> Path:
@@ -52,6 +59,9 @@ def read_config(
         state_dir: an option given by the person, which wins over the environment.
         cache_dir: the same for the cache.
         config_dir: the same for the person's presets.
+
+    Raises:
+        ConfigError: PDPANEL_LOG_MB is no number of MiB.
     """
     env = os.environ if environ is None else environ
 
@@ -63,7 +73,39 @@ def read_config(
         state_dir=choose(state_dir, "PDPANEL_STATE_DIR", user_state_path(_APP)),
         cache_dir=choose(cache_dir, "PDPANEL_CACHE_DIR", user_cache_path(_APP)),
         config_dir=choose(config_dir, "PDPANEL_CONFIG_DIR", user_config_path(_APP)),
+        log_bytes=_log_bytes(env.get("PDPANEL_LOG_MB", "")),
     )
+
+
+def _log_bytes(text: str) -> int:
+    if not text:
+        return _LOG_MB << 20
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MOST_LOG_MB and len(text) < 9):
+        problem = f"is not a whole number from 1 to {_MOST_LOG_MB}"
+        raise ConfigError("PDPANEL_LOG_MB", text, problem, "say how many MiB a process's log may have")
+    return int(text) << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who uses the panel.
+
+    Attributes:
+        home: their home directory.
+        user: their name on this host; empty when it has none.
+    """
+
+    home: str
+    user: str
+
+
+def this_person() -> Person:
+    """Returns who runs this process."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        user = ""
+    return Person(os.path.expanduser("~"), user)
 
 
 def inherited_environment() -> dict[str, str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 __all__ = ["RunDir", "new_run_id"]
 
 _SOCKET_PATH_BYTES = 107
+_LOCK_TIMEOUT_S = 0.5
 
 
 def new_run_id(name: str, now: float) -> str:
@@ -112,3 +113,45 @@ class RunDir:
             os.close(descriptor)
             return None
         return descriptor
+
+    def take_lock(self) -> int | None:
+        """Returns `try_lock`'s descriptor, waiting for those that only look; None if a runner holds the lock."""
+        deadline = time.monotonic() + _LOCK_TIMEOUT_S
+        while (lock := self.try_lock()) is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return lock
+
+    def is_supervised(self) -> bool:
+        """Returns True while a runner, or whoever starts one, holds the lock."""
+        try:
+            descriptor = os.open(self.path / "runner.lock", os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            # Shared: those who only look are not in each other's way.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def last_sign(self) -> float | None:
+        """Returns when something of the run was last written, unix seconds; None if nothing is there."""
+        files = (self.state, self.samples, self.samples.with_name(f"{self.samples.name}-wal"), self.runner_log)
+        times: list[float] = []
+        for path in (*files, *(self.logs.iterdir() if self.logs.is_dir() else ())):
+            try:
+                times.append(path.stat().st_mtime)
+            except OSError:
+                continue
+        return max(times, default=None)
+
+    def is_lock(self, descriptor: int) -> bool:
+        """Returns True if `descriptor` is the runner's lock, taken by whoever handed it over."""
+        try:
+            there, ours = os.stat(self.path / "runner.lock"), os.fstat(descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)

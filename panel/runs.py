@@ -9,34 +9,34 @@ from __future__ import annotations
 import builtins
 import os
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from ..engine.errors import ConflictError, NotFoundError, PdpanelError, PeerError
+from ..engine.errors import NotFoundError, PdpanelError, PeerError
 from . import ports
 from .config import PanelConfig, inherited_environment
 from .deployment import Deployment, dump_deployment
 from .dialects.registry import dialect_of
 from .file_lock import locked
 from .host_facts import HostFacts, this_host
-from .launch import LaunchPlan, decode_plan, encode_plan
+from .launch import LaunchPlan, decode_plan
 from .plan import RunIds, plan
 from .planning.host_needs import needs_this_host
 from .planning.node_facts import Nodes
 from .planning.probed_ports import probed_ports
+from .run_start import adopt_run, create_run, held_lock, resume_run
+from .run_store import RunStore
 from .rundir import RunDir, new_run_id
 from .runner import protocol
 from .runner.client import ask
-from .runner.journal import tail_lines
-from .runner.lifecycle import FINAL, RunState
-from .runner.prepare import MODEL_STEP
-from .runner.procfs import boot_id
-from .runner.samples import SampleBatch, read_samples
-from .runner.spawn import spawn_runner
-from .runner.state import RunRecord, encode_record, initial_record, read_record
+from .runner.lifecycle import FINAL
+from .runner.sample_range import SampleRange
+from .runner.samples import SampleBatch, read_range, read_samples
+from .runner.state import MODEL_STEP, RunRecord, encode_record, read_record
 from .start.consent import Consents
 from .start.preflight import check_startable, local_addresses
+from .state_dir import claim_state_dir
 from .unsupervised import end_unsupervised, without_runner
 from .views import ProcessView, RunView, to_view
 
@@ -44,7 +44,6 @@ __all__ = ["Planner", "ProcessView", "RunView", "Runs"]
 
 Planner = Callable[[Deployment, HostFacts, RunIds, Nodes], LaunchPlan]
 
-_START_TIMEOUT_S = 20.0
 _STOP_SILENCE_S = 120.0
 _EXIT_TIMEOUT_S = 10.0
 _POLL_S = 0.01
@@ -60,7 +59,13 @@ class Runs:
 
     def __init__(self, config: PanelConfig, planner: Planner = plan) -> None:
         self._config = config
+        self._store = RunStore(config)
         self._planner = planner
+
+    @property
+    def loads_dir(self) -> Path:
+        """The folder of the benchmarks and their results."""
+        return self._config.state_dir / "loads"
 
     @property
     def consents(self) -> Consents:
@@ -69,9 +74,9 @@ class Runs:
 
     def list(self) -> builtins.list[RunView]:
         """Returns every run, the newest first."""
-        records = [record for rundir in self._rundirs() if (record := self._look(rundir)) is not None]
+        records = [record for rundir in self._store.list() if (record := self._store.look(rundir)) is not None]
         records.sort(key=lambda record: (record.created_at, record.id), reverse=True)
-        return [to_view(record, self._rundir(record.id).logs) for record in records]
+        return [to_view(record, self._store.new(record.id).logs) for record in records]
 
     def get(self, run_id: str) -> RunView:
         """Returns one run.
@@ -79,8 +84,8 @@ class Runs:
         Raises:
             NotFoundError: there is no such run.
         """
-        rundir = self._known(run_id)
-        record = self._look(rundir)
+        rundir = self._store.known(run_id)
+        record = self._store.look(rundir)
         if record is None:
             raise NotFoundError("run", run_id, "has no readable state", "start it anew")
         return to_view(record, rundir.logs)
@@ -95,7 +100,7 @@ class Runs:
         Raises:
             ConfigError: the wished router port is taken.
         """
-        return self._plan(deployment, self._rundir(f"{deployment.name}-preview"))
+        return self._plan(deployment, self._store.new(f"{deployment.name}-preview"))
 
     def check(self, launch: LaunchPlan, *, agreed: bool = True) -> None:
         """Raises ConfigError when a process of the plan cannot be started on this host; see `check_startable`."""
@@ -110,34 +115,77 @@ class Runs:
             PeerError: the runner did not come up.
         """
         now = time.time()
-        self._config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # One start at a time: between choosing a port and its use another start could choose the same one.
-        with locked(self._config.state_dir / "start.lock"):
-            rundir = self._rundir(new_run_id(deployment.name, now))
+        with self._one_start():
+            rundir = self._store.new(new_run_id(deployment.name, now))
             launch = self._plan(deployment, rundir)
             self.check(launch)
-            rundir.create()
-            rundir.write(rundir.deployment, dump_deployment(deployment).encode())
-            rundir.write(rundir.plan, encode_plan(launch))
-            for file in launch.files:
-                target = rundir.path / file.path
-                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                rundir.write(target, file.text.encode())
-            record = initial_record(rundir.run_id, launch, now, boot_id())
-            rundir.write(rundir.state, encode_record(record))
-            runner = spawn_runner(rundir)
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while True:
+            record = create_run(rundir, launch, dump_deployment(deployment), now)
+        return to_view(record, rundir.logs)
+
+    def adopt(self, run_id: str) -> RunView:
+        """Gives a run that has lost its runner a new one, which goes on where that one was.
+
+        A run of which nothing lives is shown as ended from then on; one that has a runner is returned as it is.
+
+        Raises:
+            NotFoundError: there is no such run.
+            ConflictError: it has ended.
+            PeerError: the runner did not come up.
+        """
+        rundir = self._store.known(run_id)
+        return to_view(adopt_run(self._store, rundir), rundir.logs)
+
+    def adopt_all(self, tell: Callable[[str], None] = lambda line: None) -> builtins.list[RunView]:
+        """Adopts every run that has lost its runner, and returns those runs; one that fails stops no other.
+
+        Args:
+            tell: takes one sentence for each of them.
+        """
+        adopted: builtins.list[RunView] = []
+        for rundir in self._store.list():
+            record = read_record(rundir.state)
+            if record is None or record.state in FINAL or rundir.is_supervised():
+                continue
             try:
-                reply = ask(rundir, protocol.GetStatus())
-                break
-            except PeerError:
-                if runner.poll() is None and time.monotonic() < deadline:
-                    time.sleep(_POLL_S)
-                    continue
-                said = " ".join(tail_lines(rundir.runner_log, 1))
-                raise PeerError(f"The runner of {rundir.run_id} did not come up: {said or 'it is silent'}.") from None
-        return to_view(reply.run or record, rundir.logs)
+                view = self.adopt(rundir.run_id)
+            except (PdpanelError, OSError) as error:
+                tell(f"{rundir.run_id} could not be taken over: {error}")
+                continue
+            adopted.append(view)
+            tell(f"{view.id} is {view.state}: {view.notice or 'it has a runner again'}")
+        return adopted
+
+    def resume(self, run_id: str) -> RunView:
+        """Starts an ended run again in its directory, by its own plan; its logs and samples go on.
+
+        Raises:
+            NotFoundError: there is no such run.
+            ConflictError: it has not ended.
+            ConfigError: one of its ports is taken, or this host cannot start one of its processes.
+            PeerError: the runner did not come up.
+        """
+        rundir = self._store.known(run_id)
+        with self._one_start():
+            record = resume_run(self._store, rundir, self.check)
+        return to_view(record, rundir.logs)
+
+    def restart(self, run_id: str, progress: Callable[[str], None] | None = None) -> RunView:
+        """Stops all processes of a run and starts them anew; returns while they start.
+
+        One that has lost its runner is adopted first, one that has ended is resumed.
+
+        Raises:
+            NotFoundError: there is no such run.
+            ConflictError: it is stopping, or prepares its model, or a process does not end.
+            ConfigError, PeerError: see `resume`.
+        """
+        rundir = self._store.known(run_id)
+        if not rundir.is_supervised():
+            if without_runner(self._store.record(rundir), rundir).state in FINAL:
+                return self.resume(run_id)
+            self.adopt(run_id)
+        reply = ask(rundir, protocol.RestartRun(), _STOP_SILENCE_S, progress or (lambda text: None))
+        return self.get(run_id) if reply.run is None else to_view(reply.run, rundir.logs)
 
     def stop(self, run_id: str, progress: Callable[[str], None] | None = None) -> RunView:
         """Ends a run: returns when its processes and its runner have ended and the ports are free.
@@ -148,7 +196,7 @@ class Runs:
             NotFoundError: there is no such run.
             PeerError: its runner lives but does not answer.
         """
-        rundir = self._known(run_id)
+        rundir = self._store.known(run_id)
         tell = progress or (lambda text: None)
         deadline = time.monotonic() + _EXIT_TIMEOUT_S
         while True:
@@ -189,16 +237,35 @@ class Runs:
 
     def samples(self, run_id: str, since: int = 0) -> SampleBatch:
         """Returns up to 1800 rows after row `since`, from the runner or, without one, from the run's file."""
-        rundir = self._known(run_id)
+        rundir = self._store.known(run_id)
         try:
             batch = ask(rundir, protocol.GetSamples(since)).samples
         except PeerError:
             batch = None
         return read_samples(rundir.samples, since) if batch is None else batch
 
+    def range(
+        self, run_id: str, from_s: float, to_s: float, most_rows: int = 1000, keys: tuple[str, ...] = ()
+    ) -> SampleRange:
+        """Returns the samples of a stretch of time, unix seconds, at a resolution that fits about `most_rows`.
+
+        Args:
+            run_id: the run.
+            from_s: where it begins.
+            to_s: where it ends.
+            most_rows: rows that the caller can use.
+            keys: the series wanted; none means all.
+        """
+        rundir = self._store.known(run_id)
+        try:
+            found = ask(rundir, protocol.GetRange(from_s, to_s, most_rows, keys)).range
+        except PeerError:
+            found = None
+        return read_range(rundir.samples, from_s, to_s, most_rows, keys) if found is None else found
+
     def plan(self, run_id: str) -> LaunchPlan:
         """Returns the plan that a run was started from."""
-        rundir = self._known(run_id)
+        rundir = self._store.known(run_id)
         try:
             return decode_plan(rundir.plan.read_bytes())
         except OSError as error:
@@ -206,7 +273,7 @@ class Runs:
 
     def deployment_text(self, run_id: str) -> str:
         """Returns the YAML of the Deployment that a run was started from."""
-        rundir = self._known(run_id)
+        rundir = self._store.known(run_id)
         try:
             return rundir.deployment.read_text(encoding="utf-8")
         except OSError as error:
@@ -218,7 +285,7 @@ class Runs:
         Raises:
             NotFoundError: there is no such run, or nothing of that name in it.
         """
-        rundir = self._known(run_id)
+        rundir = self._store.known(run_id)
         logs = {spec.name: rundir.logs / spec.log for spec in self.plan(run_id).processes}
         logs |= {"runner": rundir.runner_log, MODEL_STEP: rundir.logs / f"{MODEL_STEP}.log"}
         if name not in logs:
@@ -228,7 +295,7 @@ class Runs:
     def _plan(self, deployment: Deployment, rundir: RunDir) -> LaunchPlan:
         host = this_host(
             ports.taken_ports(deployment.host, probed_ports(deployment, dialect_of(deployment)))
-            | self._promised_ports()
+            | self._store.promised_ports().keys()
         )
         # A path means what it means where the person stands, not in the run's directory.
         local = os.path.expanduser(deployment.model)
@@ -241,20 +308,8 @@ class Runs:
             nodes = {"": probe_this_host(inherited_environment())}
         return self._planner(found, host, ids, nodes)
 
-    def _promised_ports(self) -> frozenset[int]:
-        """Returns the ports of runs that may not have bound them yet."""
-        promised: set[int] = set()
-        for rundir in self._rundirs():
-            record = read_record(rundir.state)
-            if record is not None and record.state not in FINAL and record.boot_id == boot_id():
-                if not _expects_runner(record) and (lock := rundir.try_lock()) is not None:
-                    os.close(lock)
-                    continue
-                promised.update(port for process in record.processes for port in process.ports.values())
-        return frozenset(promised)
-
     def _command(self, run_id: str, name: str, request: protocol.Request) -> RunView:
-        rundir = self._known(run_id)
+        rundir = self._store.known(run_id)
         if self.plan(run_id).process(name) is None:
             known = ", ".join(spec.name for spec in self.plan(run_id).processes)
             raise NotFoundError("process", name, "is not a process of this run", f"name one of {known}")
@@ -263,69 +318,25 @@ class Runs:
 
     def _stop_without_runner(self, rundir: RunDir, tell: Callable[[str], None]) -> RunRecord | None:
         """Ends what is left of a run; None if there is a runner after all, or will be in a moment."""
-        lock = rundir.try_lock()
-        if lock is None:
-            return None
-        try:
-            record = read_record(rundir.state)
-            if record is None:
-                raise NotFoundError("run", rundir.run_id, "has no readable state", "remove its folder")
-            if _expects_runner(record):
+        with held_lock(rundir) as lock:
+            if lock is None:
                 return None
-            ended = end_unsupervised(record, tell)
+            record = self._store.record(rundir)
+            ended = end_unsupervised(record, rundir, tell)
             if ended != record:
                 rundir.write(rundir.state, encode_record(ended))
-        finally:
-            os.close(lock)
         return ended
+
+    @contextmanager
+    def _one_start(self) -> Iterator[None]:
+        # One start at a time: between choosing a port and its use another start could choose the same one.
+        claim_state_dir(self._config.state_dir)
+        with locked(self._config.state_dir / "start.lock"):
+            yield
 
     def _await_exit(self, rundir: RunDir) -> None:
         deadline = time.monotonic() + _EXIT_TIMEOUT_S
         while time.monotonic() < deadline:
-            if (lock := rundir.try_lock()) is not None:
-                os.close(lock)
+            if not rundir.is_supervised():
                 return
             time.sleep(_POLL_S)
-
-    def _look(self, rundir: RunDir) -> RunRecord | None:
-        record = read_record(rundir.state)
-        if record is None or record.state is RunState.STOPPED:
-            return record
-        try:
-            return ask(rundir, protocol.GetStatus()).run
-        except (PeerError, ConflictError):
-            pass
-        if record.state in FINAL:
-            return replace(record, runner_pid=None)
-        if _expects_runner(record):
-            return record
-        lock = rundir.try_lock()
-        if lock is None:
-            return replace(record, notice=record.notice or "its runner does not answer")
-        os.close(lock)
-        # It may have ended properly between the two looks.
-        record = read_record(rundir.state) or record
-        return record if record.state in FINAL else without_runner(record)
-
-    def _rundirs(self) -> builtins.list[RunDir]:
-        try:
-            return [RunDir(path) for path in sorted(self._config.runs_dir.iterdir()) if (path / "state.json").exists()]
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise PdpanelError(f"The runs in {self._config.runs_dir} cannot be read: {error.strerror}.") from None
-
-    def _rundir(self, run_id: str) -> RunDir:
-        return RunDir(self._config.runs_dir / run_id)
-
-    def _known(self, run_id: str) -> RunDir:
-        for rundir in self._rundirs():
-            if rundir.run_id == run_id:
-                return rundir
-        raise NotFoundError("run", run_id, "is not a run of this user", "name one that `pdpanel status` lists")
-
-
-def _expects_runner(record: RunRecord) -> bool:
-    """Returns True for a run so young that its runner may not have taken it over yet."""
-    untouched = record.state is RunState.STARTING and record.runner_pid is None
-    return untouched and 0 <= time.time() - record.created_at < _START_TIMEOUT_S

@@ -1,62 +1,79 @@
 """A run whose runner is gone: what is still alive of it, and how to end that.
 
 Works from the last record alone. A process counts as alive only if boot id, pid and start ticks are still the
-same.
+same. What a reboot has ended is shown as ended by it.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from .rundir import RunDir
 from .runner.lifecycle import ENDED, FINAL, ProcessState, RunState
-from .runner.prepare import MODEL_STEP
-from .runner.procfs import boot_id, is_alive
+from .runner.procfs import boot_id, is_still
 from .runner.reaper import end_processes
 from .runner.state import ProcessRecord, RunRecord
 
-__all__ = ["end_unsupervised", "without_runner"]
+__all__ = ["REBOOTED", "end_unsupervised", "without_runner"]
 
+REBOOTED = "ended by a restart of this host"
 _LOST = "its runner ended without stopping the run"
 
 
-def without_runner(record: RunRecord) -> RunRecord:
-    """Returns `record` as it is without a runner: unsupervised, or stopped if nothing of it is alive."""
-    same_boot = record.boot_id == boot_id()
-    processes = tuple(
-        process if same_boot and _alive(process) else _gone(process) if process.state not in ENDED else process
+def without_runner(record: RunRecord, rundir: RunDir) -> RunRecord:
+    """Returns `record` as it is without a runner: unsupervised, or ended if nothing of it is alive."""
+    if record.state in FINAL:
+        return replace(record, runner_pid=None)
+    if record.boot_id != boot_id():
+        return _over(record, rundir, REBOOTED)
+    step = record.step_pid is not None and is_still(record.step_pid, record.step_ticks, record.id)
+    processes = tuple(process if _stays(process, record.id) else _gone(process) for process in record.processes)
+    if not step and all(process.state in ENDED for process in processes):
+        return _over(record, rundir, record.notice if record.stop_asked else _LOST)
+    # With a part of it alive the others stay as they were: whoever takes it over starts those that wait for that.
+    shown = tuple(
+        process if process.state not in _LIVING or _stays(process, record.id) else _gone(process)
         for process in record.processes
     )
-    alive = any(process.state not in ENDED for process in processes)
-    state = RunState.UNSUPERVISED if alive else RunState.STOPPED
-    return replace(record, state=state, notice=_LOST, processes=processes, runner_pid=None)
+    return replace(record, state=RunState.UNSUPERVISED, notice=_LOST, processes=shown, runner_pid=None)
 
 
-def end_unsupervised(record: RunRecord, progress: Callable[[str], None]) -> RunRecord:
+def end_unsupervised(record: RunRecord, rundir: RunDir, progress: Callable[[str], None]) -> RunRecord:
     """Ends what is left of a run and returns its record; one that has ended properly comes back as it is."""
     if record.state in FINAL:
         return record
-    processes = record.processes
-    notice = _LOST
-    if record.boot_id == boot_id():
-        step = ProcessRecord(MODEL_STEP, processes[0].role, {}, f"{MODEL_STEP}.log", 1.0)
-        started = [process for process in processes if process.pid is not None]
-        ending = end_processes(record.id, record.host, [*started, step], progress)
-        notice = ending.notice or notice
-        processes = tuple(process if process.name in ending.stuck else _gone(process) for process in processes)
-    else:
-        processes = tuple(_gone(process) for process in processes)
+    if record.boot_id != boot_id():
+        return _over(record, rundir, REBOOTED)
+    started = [process for process in record.processes if process.pid is not None]
+    ending = end_processes(record.id, record.host, [*started, record.step], progress)
+    notice = ending.notice or (record.notice if record.stop_asked else _LOST)
+    processes = tuple(
+        process if process.name in ending.stuck or process.state in ENDED else _gone(process)
+        for process in record.processes
+    )
     over = all(process.state in ENDED for process in processes)
     state = RunState.STOPPED if over else RunState.UNSUPERVISED
-    return replace(record, state=state, notice=notice, processes=processes, runner_pid=None)
+    ended_at = max(time.time(), record.created_at) if over else None
+    return replace(record, state=state, notice=notice, processes=processes, runner_pid=None, ended_at=ended_at)
 
 
-def _alive(process: ProcessRecord) -> bool:
-    if process.state in ENDED or process.pid is None or process.start_ticks is None:
-        return False
-    return is_alive(process.pid, process.start_ticks)
+_LIVING = frozenset({ProcessState.STARTING, ProcessState.READY, ProcessState.STOPPING})
+
+
+def _over(record: RunRecord, rundir: RunDir, notice: str) -> RunRecord:
+    processes = tuple(process if process.state in ENDED else _gone(process) for process in record.processes)
+    ended_at = max(rundir.last_sign() or record.created_at, record.created_at)
+    return replace(
+        record, state=RunState.STOPPED, notice=notice, processes=processes, runner_pid=None, ended_at=ended_at
+    )
+
+
+def _stays(process: ProcessRecord, run_id: str) -> bool:
+    return process.state not in ENDED and is_still(process.pid, process.start_ticks, run_id)
 
 
 def _gone(process: ProcessRecord) -> ProcessRecord:
     state = process.state if process.state is ProcessState.CRASHED else ProcessState.STOPPED
-    return replace(process, state=state, stage="", cpu_percent=None, rss_bytes=None)
+    return replace(process, state=state, stage="", progress=None, cpu_percent=None, rss_bytes=None)

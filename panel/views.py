@@ -61,6 +61,7 @@ class RunView:
         notice: what is going on or went wrong, one line, empty when there is nothing to say.
         supervised: its runner lives, so that it takes commands; a failed run may still have one.
         ended_at: unix seconds; None while it goes on.
+        resumed_at: when it was started again after its end, unix seconds; None for a run that never ended.
         attached: somebody else started the processes: they are watched, never started or ended.
     """
 
@@ -75,6 +76,7 @@ class RunView:
     processes: tuple[ProcessView, ...]
     supervised: bool
     ended_at: float | None = None
+    resumed_at: float | None = None
     attached: bool = False
 
 
@@ -111,5 +113,6 @@ def to_view(record: RunRecord, logs: Path) -> RunView:
         ),
         supervised=record.runner_pid is not None and record.state is not RunState.STOPPED,
         ended_at=record.ended_at,
+        resumed_at=record.resumed_at,
         attached=record.attached,
     )

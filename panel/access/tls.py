@@ -11,6 +11,7 @@ import ssl
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...engine.errors import ConfigError
 
@@ -96,11 +97,10 @@ def _names(server: ssl.SSLContext, cert: Path) -> tuple[str, ...]:
     except ssl.SSLError as error:
         problem = f"does not work in a handshake: {error.reason}"
         raise ConfigError("--tls-cert", str(cert), problem, "name a certificate for a server") from None
-    entries = [entry for entry in found.get("subjectAltName", ()) if isinstance(entry, tuple) and len(entry) == 2]
-    return tuple(str(name).lower() for kind, name in entries if kind in ("DNS", "IP Address") and "*" not in str(name))
+    return tuple(name.lower() for kind, name in found if kind in ("DNS", "IP Address") and "*" not in name)
 
 
-def _handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> dict[str, object]:
+def _handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> list[tuple[str, str]]:
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = [client.wrap_bio(down, up), server.wrap_bio(up, down, server_side=True)]
     waiting = list(sides)
@@ -111,4 +111,5 @@ def _handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> dict[str, obje
             except ssl.SSLWantReadError:
                 continue
             waiting.remove(side)
-    return dict(sides[0].getpeercert() or {})
+    entries: Any = (sides[0].getpeercert() or {}).get("subjectAltName", ())
+    return [(str(kind), str(name)) for kind, name in entries]

@@ -13,6 +13,8 @@ from ..lint import rules as lint
 from ..metadata import rules as metadata
 from ..recipes import catalog as recipes
 from ..results import findings as results
+from ..start import start_check
+from ..telemetry import findings as telemetry
 from . import deployment, exit_code, log, log_load
 from .agreement import AGREEMENT_CHECKS
 from .signatures.catalog import SIGNATURES
@@ -22,6 +24,7 @@ __all__ = ["ALL_RULES", "RULE_GROUPS", "SEVERITIES"]
 RULE_GROUPS: Mapping[str, tuple[Rule, ...]] = {
     "The host": tuple(check.rule for check in HOST_CHECKS),
     "Deployments and launch commands": (*(check.rule for check in AGREEMENT_CHECKS), *deployment.RULES),
+    "Starting": start_check.RULES,
     "Plans": (*bundled.RULES, *sglang_rules.RULES, *vllm_findings.RULES, *flags.RULES),
     "Commands and configs from elsewhere": lint.RULES,
     "Logs": (*(signature.rule for signature in SIGNATURES), *log.RULES, *log_load.RULES),
@@ -29,6 +32,7 @@ RULE_GROUPS: Mapping[str, tuple[Rule, ...]] = {
     "Benchmark results": results.RULES,
     "Metadata servers": metadata.RULES,
     "Recipes": recipes.RULES,
+    "Telemetry": telemetry.RULES,
 }
 ALL_RULES: tuple[Rule, ...] = tuple(rule for rules in RULE_GROUPS.values() for rule in rules)
 

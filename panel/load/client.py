@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import resource
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,9 +22,10 @@ from .prompts import Prompt
 from .reading import AnswerReader, BadAnswerError
 from .spec import LoadSpec, Route
 
-__all__ = ["Failure", "Outcome", "ask", "body_of", "open_session", "refusal"]
+__all__ = ["Failure", "Outcome", "allow_connections", "ask", "body_of", "connect_problem", "open_session", "refusal"]
 
 _CONNECT_S = 30.0
+_SPARE_FILES = 256
 _MOST_REFUSAL_BYTES = 1 << 16
 
 
@@ -46,6 +49,15 @@ class Outcome:
     reader: AnswerReader
     ended_s: float
     failure: Failure | None = None
+
+
+def allow_connections(wanted: int) -> None:
+    """Raises this process's limit of open files as far as it may, for so many connections at once."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = wanted + _SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < enough:
+        most = enough if hard == resource.RLIM_INFINITY else min(enough, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def open_session(api_key: str = "") -> ClientSession:
@@ -103,7 +115,7 @@ def refusal(status: int, body: bytes) -> str:
         if isinstance(value, dict) and key in value:
             value = value[key]
     text = value if isinstance(value, str) else json.dumps(value)
-    return clean_line(text) or f"the server gave no reason for status {status}"
+    return clean_line(text).rstrip(".") or f"the server gave no reason for status {status}"
 
 
 async def ask(
@@ -141,10 +153,16 @@ async def ask(
     except BadAnswerError as error:
         return _failed(reader, error.kind, clean_line(str(error)))
     except ClientConnectorError as error:
-        return _failed(reader, "connect", clean_line(f"the server cannot be reached ({error.os_error.strerror})"))
+        return _failed(reader, "connect", f"the server cannot be reached: {connect_problem(error)}")
     except (ClientError, OSError, ValueError) as error:
         return _failed(reader, "broken", clean_line(f"the connection broke ({error or type(error).__name__})"))
     return Outcome(reader, time.perf_counter())
+
+
+def connect_problem(error: ClientConnectorError) -> str:
+    """Returns why there is no connection, in the words of the system."""
+    number = error.os_error.errno
+    return os.strerror(number).lower() if number and number > 0 else clean_line(error.os_error.strerror or str(error))
 
 
 def _failed(reader: AnswerReader, kind: str, text: str) -> Outcome:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from array import array
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from .client import Outcome, ask, body_of
 from .plan import Planned, planned_requests
 from .result import LoadResult, Progress
 from .server import Served
-from .spec import Arrival, LoadSpec
+from .spec import Arrival, LoadSpec, Route
 from .tally import Tally
 
 __all__ = ["TICK_S", "measure"]
@@ -51,7 +51,7 @@ async def measure(
     Raises:
         PeerError: no request of the warm-up succeeded.
     """
-    load = _Load(session, replace(spec, ignore_eos=served.ignores_eos), served, stop)
+    load = _Load(session, spec, served, stop)
     await load.warm_up()
     return await load.run(tell)
 
@@ -59,7 +59,8 @@ async def measure(
 class _Load:
     def __init__(self, session: ClientSession, spec: LoadSpec, served: Served, stop: asyncio.Event) -> None:
         self._session = session
-        self._spec = spec
+        self._asked = spec
+        self._spec = replace(spec, ignore_eos=spec.ignore_eos and served.ignores_eos)
         self._served = served
         self._stop = stop
         self._hopeless = asyncio.Event()
@@ -76,20 +77,16 @@ class _Load:
         """Sends the requests that are not counted."""
         spec = replace(self._spec, requests=self._spec.warmup, duration_s=None, seed=self._spec.seed - 1)
         waiting = iter(planned_requests(replace(spec, arrival=Arrival.BURST)))
-        outcomes: list[Outcome] = []
+        outcomes: dict[int, Outcome] = {}
 
         async def client() -> None:
             for planned in waiting:
-                outcomes.append(await self._ask(replace(planned, number=_WARM_UP_FROM + planned.number), None))
+                outcome = await self._ask(replace(planned, number=_WARM_UP_FROM + planned.number), None)
+                outcomes[planned.number] = outcome
 
         at_once = min(spec.warmup, self._spec.concurrency or _WARM_UP_AT_ONCE)
-        work = asyncio.gather(*(client() for _ in range(at_once)))
-        stopped = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        work.cancel()
-        stopped.cancel()
-        await asyncio.gather(work, stopped, return_exceptions=True)
-        failures = [outcome.failure for outcome in outcomes if outcome.failure is not None]
+        await self._until_stopped(_all(client() for _ in range(at_once)))
+        failures = [outcome.failure for outcome in outcomes.values() if outcome.failure is not None]
         if outcomes and len(failures) == len(outcomes):
             failure = failures[0]
             assert failure is not None
@@ -121,7 +118,7 @@ class _Load:
             lags=self._lags,
             ended=ended,
         )
-        return replace(result, notes=_notes(self._served, result))
+        return replace(result, notes=_notes(self._asked, self._served, result))
 
     async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
         """Returns when the work is done or the load shall end."""
@@ -196,7 +193,11 @@ class _Load:
             self._lags.append(max(0.0, time.perf_counter() - before - _LAG_EVERY_S))
 
 
-def _notes(served: Served, result: LoadResult) -> tuple[str, ...]:
+async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    await asyncio.gather(*work)
+
+
+def _notes(spec: LoadSpec, served: Served, result: LoadResult) -> tuple[str, ...]:
     notes = []
     if result.lag_p99_s > _LATE_S:
         late = round(result.lag_p99_s * 1000)
@@ -204,15 +205,9 @@ def _notes(served: Served, result: LoadResult) -> tuple[str, ...]:
             f"The load generator itself was up to {late} ms late (p99): measure from a host with more free CPU, "
             "or at less load."
         )
-    if (
-        not served.options.get("include_usage")
-        and served.options is not None
-        and "random tokens" not in result.prompts_from
-    ):
-        notes.append(
-            "The server tells no usage: tokens are counted as they arrive, those of prompts as they were asked."
-        )
-    if not served.ignores_eos:
+    if spec.route is not Route.GENERATE and not served.options:
+        notes.append("The server tells no usage: each event with text is taken for one token.")
+    if spec.ignore_eos and not served.ignores_eos:
         notes.append("The server takes no ignore_eos: answers may be shorter than was asked.")
     if result.cut:
         notes.append(f"{result.cut} requests were under way when the load was stopped; they are not counted.")

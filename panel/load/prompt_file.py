@@ -33,10 +33,11 @@ def read_prompts(path: Path) -> tuple[Prompt, ...]:
         ConfigError: it cannot be read, is larger than 1 GiB, or holds no prompt.
     """
     try:
+        path = path.expanduser()
         if path.stat().st_size > _MOST_BYTES:
             raise ConfigError("prompts", str(path), "is larger than 1 GiB", "name a part of it")
         text = path.read_text("utf-8", errors="replace")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         problem = (error.strerror if isinstance(error, OSError) else None) or "cannot be read"
         raise ConfigError("prompts", str(path), problem, "name a file that this user can read") from None
     found = []

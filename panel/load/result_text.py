@@ -32,6 +32,7 @@ def progress_text(progress: Progress) -> str:
 
 def result_text(spec: LoadSpec, result: LoadResult) -> str:
     """Returns the result as lines."""
+    input_per_s, output_per_s = result.per_s(result.input_tokens), result.per_s(result.output_tokens)
     lines = [
         f"{spec.url}  {result.model}  {arrival_words(spec)}, input {spec.input}, output {spec.output}, "
         f"{result.prompts_from}",
@@ -40,7 +41,7 @@ def result_text(spec: LoadSpec, result: LoadResult) -> str:
         + f" in {result.duration_s:.1f} s",
         f"concurrency    mean {result.concurrency_mean:.1f}, most {result.concurrency_max}",
         f"requests/s     {result.per_s(result.completed):.2f}",
-        f"tokens/s       input {result.per_s(result.input_tokens):.1f}, output {result.per_s(result.output_tokens):.1f}",
+        f"tokens/s       input {input_per_s:.1f}, output {output_per_s:.1f}",
     ]
     if result.good is not None and result.completed:
         share = 100 * result.good / result.completed
@@ -59,5 +60,5 @@ def result_text(spec: LoadSpec, result: LoadResult) -> str:
 
 def _ms(seconds: float | None) -> str:
     if seconds is None:
-        return "–"
+        return "-"
     return f"{seconds:.2f} s" if seconds >= 10 else f"{seconds * 1000:.1f} ms"

@@ -18,14 +18,14 @@ from aiohttp import ClientConnectorError, ClientError, ClientResponse, ClientSes
 
 from ...engine.errors import ConfigError, PeerError
 from ..runner.journal import clean_line
-from .client import Outcome, ask, body_of, refusal
+from .client import Outcome, ask, body_of, connect_problem, refusal
 from .plan import Planned
 from .prompt_file import read_prompts
-from .prompts import FilePrompts, Prompts, TokenPrompts, WordPrompts
+from .prompts import FilePrompts, Prompt, Prompts, TokenPrompts, WordPrompts
 from .spec import LoadSpec, Route
 from .words import WORDS
 
-__all__ = ["Served", "learn"]
+__all__ = ["Served", "learn", "served_model"]
 
 _ANSWER_S = 30.0
 _MOST_BYTES = 4 << 20
@@ -62,14 +62,15 @@ async def learn(session: ClientSession, spec: LoadSpec) -> Served:
         ConfigError: the model is not served, the prompts cannot be read, the server wants a key or refuses a trial.
         PeerError: no server answers, or what answers is none of these APIs.
     """
-    model = await _model(session, spec)
+    model = await served_model(session, spec)
     options, ignores_eos = await _understood(session, spec, model)
     told = replace(spec, ignore_eos=ignores_eos)
     prompts = await _prompts(session, told, model, options)
     return Served(model, prompts, options, ignores_eos)
 
 
-async def _model(session: ClientSession, spec: LoadSpec) -> str:
+async def served_model(session: ClientSession, spec: LoadSpec) -> str:
+    """Returns the model's name as the server has it; raises as `learn` does."""
     status, body = await _get(session, spec, "/v1/models")
     if status in (401, 403):
         problem = f"is refused by {spec.url} (status {status}: {refusal(status, body)})"
@@ -114,8 +115,6 @@ async def _understood(session: ClientSession, spec: LoadSpec, model: str) -> tup
 
 
 async def _trial(session: ClientSession, spec: LoadSpec, model: str, options: Mapping[str, bool], text: str) -> Outcome:
-    from .prompts import Prompt
-
     trial = replace(spec, timeout_s=min(spec.timeout_s, 4 * _ANSWER_S))
     body = body_of(trial, model, Prompt(text), _TRIAL_TOKENS, options)
     return await ask(session, trial, body, Planned(0, 0.0, 0, _TRIAL_TOKENS))
@@ -123,9 +122,8 @@ async def _trial(session: ClientSession, spec: LoadSpec, model: str, options: Ma
 
 async def _prompts(session: ClientSession, spec: LoadSpec, model: str, options: Mapping[str, bool]) -> Prompts:
     if spec.prompts:
-        path = Path(spec.prompts).expanduser()
-        found = await asyncio.to_thread(read_prompts, path)
-        return FilePrompts(found, spec.seed, f"{len(found)} prompts of {path}")
+        found = await asyncio.to_thread(read_prompts, Path(spec.prompts))
+        return FilePrompts(found, spec.seed, f"{len(found)} prompts of {spec.prompts}")
     if spec.route is not Route.CHAT:
         for find in (_tokenized, _vocabulary):
             if (ids := await find(session, spec, model)) is not None:
@@ -133,7 +131,8 @@ async def _prompts(session: ClientSession, spec: LoadSpec, model: str, options: 
                 return TokenPrompts(found, spec.seed, source)
     words = _TRIAL_WORDS
     text = " ".join(Random(f"{spec.seed}/trial").choices(WORDS, k=words))
-    one, many = ((await _trial(session, spec, model, options, each)).reader.prompt_tokens for each in (WORDS[0], text))
+    one = (await _trial(session, spec, model, options, WORDS[0])).reader.prompt_tokens
+    many = (await _trial(session, spec, model, options, text)).reader.prompt_tokens
     if one is None or many is None or many <= one:
         return WordPrompts(spec.seed)
     per_word = (many - one) / (words - 1)
@@ -174,7 +173,7 @@ async def _get(session: ClientSession, spec: LoadSpec, path: str) -> tuple[int, 
     except TimeoutError:
         problem = f"nothing came within {_ANSWER_S:g} s"
     except ClientConnectorError as error:
-        problem = clean_line(error.os_error.strerror or str(error))
+        problem = connect_problem(error)
     except (ClientError, OSError, ValueError) as error:
         problem = clean_line(str(error) or type(error).__name__)
     raise PeerError(f"No server answers at {spec.url}: {problem}.")

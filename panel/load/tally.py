@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .client import Outcome
 from .result import LATENCIES, ErrorCount, LoadResult, Progress
-from .spec import LoadSpec
+from .spec import Arrival, LoadSpec
 from .statistics import Spread, curve, quantile, spread
 
 __all__ = ["WINDOW_S", "Tally"]
@@ -155,6 +155,10 @@ class Tally:
         """
         self._change(now, 0)
         end_s = now if cut else self._last_s
+        if not cut and self._spec.duration_s and self._spec.arrival in (Arrival.POISSON, Arrival.CONSTANT):
+            # Nobody came in the last part of the wanted time: it counts all the same.
+            counted = self._spec.requests is None or self.sent < self._spec.requests
+            end_s = max(end_s, self.began_s + self._spec.duration_s) if counted and ended == "finished" else end_s
         duration = max(end_s - self.began_s, 1e-9)
         spreads: dict[str, Spread | None] = {name: spread(values) for name, values in self._values.items()}
         limited = self._spec.slo_ttft_ms is not None or self._spec.slo_itl_ms is not None

@@ -19,6 +19,7 @@ __all__ = [
     "Row",
     "Window",
     "begin_of",
+    "level_above",
     "pieces_between",
     "row_of",
     "rows_after",
@@ -122,7 +123,7 @@ def rows_around(file: LogFile, at: int) -> Window:
 def _window(file: LogFile, pieces: Sequence[Piece], size: int) -> Window:
     if not pieces:
         return Window((), 0, 0, size)
-    rows = with_levels((row_of(piece) for piece in pieces), _level_above(file, pieces[0].at))
+    rows = with_levels((row_of(piece) for piece in pieces), level_above(file, pieces[0].at))
     last = pieces[-1]
     open_end = not last.whole and last.end >= size
     binary = any(b"\0" in piece.data for piece in pieces) or _is_noise(pieces)
@@ -144,7 +145,7 @@ def with_levels(rows: Iterable[Row], above: Level) -> tuple[Row, ...]:
     return tuple(found)
 
 
-def _level_above(file: LogFile, at: int) -> Level:
+def level_above(file: LogFile, at: int) -> Level:
     """Returns the level of the nearest line above `at` that says one, NONE when none is near."""
     low = max(0, at - _LEVEL_CONTEXT)
     above = list(pieces_in(file.read(low, at), low))

@@ -14,7 +14,7 @@ from .level import Level, may_have_level
 from .log_file import LogFile
 from .pieces import Piece, pieces_in
 from .query import Query, RowTest
-from .rows import Row, begin_of, pieces_between, row_of
+from .rows import Row, begin_of, level_above, pieces_between, row_of
 
 __all__ = ["Bounds", "Scan", "scan"]
 
@@ -84,7 +84,7 @@ def scan(file: LogFile, query: Query, at: int, *, backward: bool = False, bounds
         else:
             begin, end = place, min(size, place + step)
             pieces = pieces_between(file, begin, end)
-        hits = wanted.among(pieces, backward)
+        hits = wanted.among(pieces, file)
         fitting = _fitting(hits, bounds, len(found), text_bytes, backward)
         found = [*fitting, *found] if backward else [*found, *fitting]
         text_bytes += sum(row.end - row.at for row in fitting)
@@ -118,29 +118,25 @@ def _fitting(hits: Sequence[Row], bounds: Bounds, count: int, text_bytes: int, b
 
 
 class _Wanted:
-    """Picks the rows; a forward scan knows the level of the line above from the block before."""
+    """Picks the rows of one block."""
 
     def __init__(self, query: Query) -> None:
         self._test = RowTest(query)
         self._least = query.level
-        self._above = Level.NONE
 
-    def among(self, pieces: Sequence[Piece], backward: bool) -> list[Row]:
-        above = Level.NONE if backward else self._above
+    def among(self, pieces: Sequence[Piece], file: LogFile) -> list[Row]:
+        if not pieces:
+            return []
+        # Without a level to look for nobody needs to know which line a line continues.
+        above = level_above(file, pieces[0].at) if self._least else Level.NONE
         rows: list[Row] = []
-        gated = self._least >= Level.WARNING
         for piece in pieces:
-            if gated and above < self._least and not may_have_level(piece.data):
-                continue
-            # Without a level to look for nobody needs to read the lines that cannot hold the text.
             if self._least is Level.NONE and not self._test.may_hold(piece.data):
                 continue
+            if self._least >= Level.WARNING and above < self._least and not may_have_level(piece.data):
+                continue
             row = row_of(piece)
-            if row.says_level:
-                above = row.level
-            else:
-                row = replace(row, level=above)
-            if self._test.holds(row):
+            above = row.level if row.says_level else above
+            if self._test.holds(row := replace(row, level=above)):
                 rows.append(row)
-        self._above = above
         return rows

@@ -1,36 +1,37 @@
-"""`python -m pdpanel.panel.runner RUN_DIR`: the process that supervises one run.
+"""`python -m pdpanel.panel.runner RUN_DIR [LOCK]`: the process that supervises one run.
 
-Started detached by `runner.spawn`; holds the directory's lock as long as it lives. Imports neither torch nor
-gradio.
+Started detached by `runner.spawn`, which hands it the directory's lock as descriptor LOCK; holds that as long as it
+lives. Imports neither torch nor gradio.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from ...engine.errors import PdpanelError
-from ..config import inherited_environment
+from ..config import inherited_environment, read_config
 from ..launch import decode_plan
 from ..rundir import RunDir
 from .journal import Journal
 from .lifecycle import FINAL
+from .log_cap import LogCap
+from .procfs import boot_id
 from .sampler import Sampler
 from .samples import SampleStore
-from .series import known_series
 from .server import serve
+from .sources import sources_of
 from .state import decode_record
 from .supervisor import Supervisor
+from .upkeep import Upkeep
 
 __all__ = ["main"]
-
-_LOCK_TIMEOUT_S = 0.5
 
 
 async def _run(rundir: RunDir, journal: Journal) -> None:
@@ -39,9 +40,16 @@ async def _run(rundir: RunDir, journal: Journal) -> None:
     if record.state in FINAL:
         journal.say("problem", text=f"{rundir.run_id} has ended already.")
         return
+    if record.boot_id != boot_id():
+        journal.say("problem", text=f"{rundir.run_id} was ended by a restart of this host.")
+        return
     supervisor = Supervisor(rundir, plan, record, inherited_environment(), journal)
-    store = SampleStore(rundir.samples, known_series(plan))
-    sampler = Sampler(plan, store, supervisor.watched)
+    logs = LogCap(rundir.logs, read_config().log_bytes, (rundir.runner_log,))
+    upkeep = Upkeep(logs, journal, supervisor.save_if_due)
+    supervisor.storage = lambda: (*upkeep.findings, *sampler.findings().values())
+    sources = sources_of(plan, rundir, inherited_environment())
+    store = SampleStore(rundir.samples, sources.series, upkeep.on_samples)
+    sampler = Sampler(plan, store, supervisor.watched, sources.followed)
     supervisor.use = lambda: sampler.latest
     loop = asyncio.get_running_loop()
     stops: set[asyncio.Task[None]] = set()
@@ -53,7 +61,7 @@ async def _run(rundir: RunDir, journal: Journal) -> None:
         loop.add_signal_handler(number, on_signal)
     try:
         async with serve(rundir, supervisor, store):
-            tasks = [asyncio.create_task(supervisor.start()), asyncio.create_task(sampler.run())]
+            tasks = [asyncio.create_task(work) for work in (supervisor.start(), sampler.run(), upkeep.run())]
             ended = asyncio.create_task(supervisor.ended.wait())
             pending: set[asyncio.Task[object]] = {ended, *tasks}  # type: ignore[assignment]
             while not ended.done():
@@ -68,23 +76,22 @@ async def _run(rundir: RunDir, journal: Journal) -> None:
         store.close()
 
 
-def _lock(rundir: RunDir) -> int | None:
-    # A client that looks whether there is a runner holds the lock for an instant.
-    deadline = time.monotonic() + _LOCK_TIMEOUT_S
-    while (lock := rundir.try_lock()) is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return lock
+def _lock(rundir: RunDir, handed: str) -> int | None:
+    if handed.isdigit() and rundir.is_lock(int(handed)):
+        os.set_inheritable(int(handed), False)
+        return int(handed)
+    return rundir.take_lock()
 
 
 def main() -> int:
     """Supervises the run in the directory that is named on the command line; returns the exit code."""
     journal = Journal()
-    if len(sys.argv) != 2 or not (path := Path(sys.argv[1])).is_absolute():
-        print("usage: python -m pdpanel.panel.runner RUN_DIR (absolute)", file=sys.stderr)
+    if len(sys.argv) not in {2, 3} or not (path := Path(sys.argv[1])).is_absolute():
+        print("usage: python -m pdpanel.panel.runner RUN_DIR [LOCK] (absolute)", file=sys.stderr)
         return 2
     rundir = RunDir(path)
     try:
-        lock = _lock(rundir)
+        lock = _lock(rundir, sys.argv[2] if len(sys.argv) > 2 else "")
         if lock is None:
             journal.say("problem", text=f"Another runner supervises {rundir.run_id} already.")
             return 1

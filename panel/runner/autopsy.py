@@ -13,8 +13,6 @@ from itertools import chain, repeat
 from pathlib import Path
 
 from ...nic_probe.finding import Finding
-from .child import describe_exit
-from .journal import last_meaningful_line
 from .oom import explain_oom, oom_counts
 
 __all__ = ["Autopsy", "examine"]
@@ -27,14 +25,14 @@ _KILLED = frozenset({-signal.SIGKILL, 128 + signal.SIGKILL})
 
 @dataclass(frozen=True, slots=True)
 class Autopsy:
-    """What is known of an end: one line for its row, and the findings behind it, the gravest first."""
+    """What was found out about an end, the most telling first; `memory_ran_out` when the kernel ended it for that."""
 
-    reason: str
     findings: tuple[Finding, ...]
+    memory_ran_out: bool
 
 
 def examine(name: str, code: int | None, log: Path, offset: int, oom_before: Mapping[str, int]) -> Autopsy:
-    """Returns why process `name` ended, without having been asked to.
+    """Finds out why process `name` ended, without having been asked to.
 
     Args:
         name: the process.
@@ -44,15 +42,11 @@ def examine(name: str, code: int | None, log: Path, offset: int, oom_before: Map
         oom_before: the kernel's counts when it was started, see `oom.oom_counts`.
     """
     oom = explain_oom(name, oom_before, oom_counts()) if code is None or code in _KILLED else None
-    said = last_meaningful_line(log, offset)
     findings = _findings(name, code, log, offset)
     if oom is not None:
         # It says more than that a SIGKILL came from somewhere.
         findings = (oom, *(finding for finding in findings if finding.id != "exit-killed"))
-        return Autopsy(f"{describe_exit(code)}: memory ran out", findings[:_MOST_FINDINGS])
-    # Nobody logs a SIGKILL: what was said before is not why.
-    reason = f"{describe_exit(code)}: {said}" if said and code not in _KILLED else describe_exit(code)
-    return Autopsy(reason, findings[:_MOST_FINDINGS])
+    return Autopsy(findings[:_MOST_FINDINGS], oom is not None)
 
 
 def _findings(name: str, code: int | None, log: Path, offset: int) -> tuple[Finding, ...]:

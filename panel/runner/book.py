@@ -53,6 +53,11 @@ class Book:
         return tuple(self._processes.values())
 
     @property
+    def waits(self) -> bool:
+        """True when the disk did not take the record the last time."""
+        return bool(self._trouble)
+
+    @property
     def age_s(self) -> float:
         """Seconds since the run was started; a clock that is set meanwhile does not change it."""
         return round(self._age_s + time.monotonic() - self._since, 3)

@@ -1,18 +1,23 @@
-"""One small GET for asyncio: enough for a worker's readiness and metrics, at a tenth of a library's memory.
+"""A small GET for asyncio: enough for a worker's readiness and metrics, at a tenth of a library's memory.
 
-HTTP/1.0 without keep-alive, so the answer is everything up to the end of the stream. Bounded in time and
-size.
+`get` asks once; a `KeptConnection` asks again and again over one connection, which costs half. Both are bounded in time
+and size, and tell in words what was wrong. Nothing here knows what the answers mean.
 """
 
 from __future__ import annotations
 
 import asyncio
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["Answer", "get"]
+__all__ = ["Answer", "KeptConnection", "get"]
 
-_MAX_BYTES = 4 << 20
+_MAX_BYTES: Final = 8 << 20
+_MAX_HEAD: Final = 64 << 10
+_CHUNK: Final = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,27 +28,158 @@ class Answer:
     body: bytes
 
 
+class _BadAnswerError(Exception):
+    """The other side does not speak HTTP as we need it; the text says how, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    host: str
+    port: int
+    netloc: str
+    path: str
+    secure: bool
+
+
+def _target(url: str) -> _Target:
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return _Target(parts.hostname or "", parts.port or (443 if secure else 80), parts.netloc, path, secure)
+
+
 async def get(url: str, timeout_s: float) -> Answer | None:
     """Returns the answer to a GET on `url`, None if there was none within `timeout_s` or it was not HTTP."""
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or 80
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    connection = KeptConnection(url)
     try:
-        async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(host, port)
-            try:
-                writer.write(f"GET {target} HTTP/1.0\r\nHost: {parts.netloc}\r\nAccept: */*\r\n\r\n".encode("ascii"))
-                data = bytearray()
-                while chunk := await reader.read(65536):
-                    data += chunk
-                    if len(data) > _MAX_BYTES:
-                        return None
-            finally:
-                writer.close()
-    except (OSError, TimeoutError, UnicodeError):
-        return None
-    head, found, body = bytes(data).partition(b"\r\n\r\n")
-    words = head.split(b"\r\n", 1)[0].split()
-    if not found or len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
-        return None
-    return Answer(int(words[1]), body)
+        answer = await connection.get(timeout_s)
+    finally:
+        connection.close()
+    return answer if isinstance(answer, Answer) else None
+
+
+class KeptConnection:
+    """Asks one URL many times; opens a connection anew when the other side has closed it.
+
+    Args:
+        url: http or https; not for several tasks at once.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def get(self, timeout_s: float) -> Answer | str:
+        """Returns the answer, or in a few words why there is none within `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._get(_target(self._url))
+        except TimeoutError:
+            self.close()
+            return f"no whole answer within {timeout_s:g} s"
+        except _BadAnswerError as error:
+            self.close()
+            return str(error)
+        except (OSError, ValueError, asyncio.IncompleteReadError, zlib.error) as error:
+            self.close()
+            words = error.strerror if isinstance(error, OSError) else ""
+            return (words or "the answer breaks off").lower()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Lets go of the connection."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+    async def _get(self, target: _Target) -> Answer:
+        request = f"GET {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\nAccept: */*\r\n\r\n".encode("ascii")
+        reused = self._streams is not None
+        try:
+            return await self._ask(target, request)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            # A kept connection may have been closed meanwhile, which shows only when it is used.
+            self.close()
+            if not reused:
+                raise
+        return await self._ask(target, request)
+
+    async def _ask(self, target: _Target, request: bytes) -> Answer:
+        if self._streams is None:
+            secure = True if target.secure else None
+            self._streams = await asyncio.open_connection(target.host, target.port, ssl=secure, limit=_MAX_HEAD)
+        reader, writer = self._streams
+        writer.write(request)
+        await writer.drain()
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.LimitOverrunError:
+            raise _BadAnswerError("the answer does not begin as HTTP does") from None
+        status, keep, fields = _head(head)
+        body, whole = await _body(reader, fields, status)
+        if not (keep and whole):
+            self.close()
+        encoding = fields.get("content-encoding", "identity").lower()
+        if encoding in {"gzip", "deflate"}:
+            body = _unpacked(body)
+        elif encoding not in {"", "identity"}:
+            raise _BadAnswerError(f"the answer is encoded as {encoding[:20]}")
+        return Answer(status, body)
+
+
+def _head(head: bytes) -> tuple[int, bool, Mapping[str, str]]:
+    first, *lines = head.decode("latin-1").split("\r\n")
+    words = first.split()
+    if len(words) < 2 or not words[0].startswith("HTTP/") or not (words[1].isascii() and words[1].isdigit()):
+        raise _BadAnswerError("the answer does not begin as HTTP does")
+    pairs = (line.partition(":") for line in lines if ":" in line)
+    fields = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    keep = words[0] == "HTTP/1.1" and fields.get("connection", "").lower() != "close"
+    return int(words[1]), keep, fields
+
+
+async def _body(reader: asyncio.StreamReader, fields: Mapping[str, str], status: int) -> tuple[bytes, bool]:
+    """Returns the body, and whether its end was known without the end of the connection."""
+    if status in {204, 304}:
+        return b"", True
+    if "chunked" in fields.get("transfer-encoding", "").lower():
+        return await _chunks(reader), True
+    length = fields.get("content-length", "")
+    if length:
+        if not (length.isascii() and length.isdigit()) or len(length) > 18:
+            raise _BadAnswerError("the answer does not begin as HTTP does")
+        if int(length) > _MAX_BYTES:
+            raise _too_long()
+        return await reader.readexactly(int(length)), True
+    data = bytearray()
+    while chunk := await reader.read(_CHUNK):
+        data += chunk
+        if len(data) > _MAX_BYTES:
+            raise _too_long()
+    return bytes(data), False
+
+
+async def _chunks(reader: asyncio.StreamReader) -> bytes:
+    data = bytearray()
+    while True:
+        line = (await reader.readuntil(b"\r\n")).split(b";")[0].strip()
+        size = int(line, 16)
+        if size < 0 or len(data) + size > _MAX_BYTES:
+            raise _too_long()
+        data += (await reader.readexactly(size + 2))[:-2]
+        if size == 0:
+            return bytes(data)
+
+
+def _unpacked(body: bytes) -> bytes:
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    text = unpacker.decompress(body, _MAX_BYTES)
+    if unpacker.unconsumed_tail:
+        raise _too_long()
+    return text
+
+
+def _too_long() -> _BadAnswerError:
+    return _BadAnswerError(f"the answer is longer than {_MAX_BYTES >> 20} MiB")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -30,8 +31,10 @@ class Journal:
     def say(self, event: str, **fields: object) -> None:
         """Writes one line: the time, the event and its fields."""
         line = msgspec.json.encode({"t": round(time.time(), 3), "event": event, **fields})
-        sys.stdout.write(line.decode() + "\n")
-        sys.stdout.flush()
+        # A full disk must not end the supervision of what runs.
+        with suppress(OSError):
+            sys.stdout.write(line.decode() + "\n")
+            sys.stdout.flush()
 
 
 def clean_line(text: str) -> str:
@@ -50,12 +53,15 @@ def strip_controls(text: str) -> str:
     return _CONTROL_CHARACTERS.sub("", _CONTROL_SEQUENCES.sub("", text))
 
 
-def tail_lines(path: Path, count: int) -> list[str]:
-    """Returns the last `count` non-empty lines of the log at `path`, cleaned; none if it cannot be read."""
+def tail_lines(path: Path, count: int, offset: int = 0) -> list[str]:
+    """Returns the last `count` non-empty lines of the log at `path`, cleaned; none if it cannot be read.
+
+    Lines before byte `offset` do not count, unless the log has been cut to less than that.
+    """
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            file.seek(max(0, size - _TAIL_BYTES))
+            file.seek(max(offset if offset <= size else 0, size - _TAIL_BYTES))
             text = file.read().decode("utf-8", errors="replace")
     except OSError:
         return []
@@ -63,14 +69,16 @@ def tail_lines(path: Path, count: int) -> list[str]:
     return lines[-count:]
 
 
-def last_meaningful_line(path: Path) -> str:
+def last_meaningful_line(path: Path, offset: int = 0) -> str:
     """Returns the line that most likely says why the process ended: the last error, else the last line.
+
+    Lines before byte `offset` are of an earlier life and do not count.
 
     Lines that are JSON objects, as our own processes write them, speak for themselves: one below "error" explains
     nothing, and of an error its text is shown.
     """
     others: list[str] = []
-    for line in reversed(tail_lines(path, 40)):
+    for line in reversed(tail_lines(path, 40, offset)):
         entry = _json_entry(line)
         if entry is None:
             if _ERROR.search(line):

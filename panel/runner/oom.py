@@ -54,7 +54,7 @@ def _cgroup_files(proc: Path, cgroups: Path) -> list[Path]:
         return []
     files: list[Path] = []
     for line in lines:
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
         # In a container the path may be the host's, while its own group is mounted at the top.
         inside = path.lstrip("/")
         if not controllers:

@@ -16,12 +16,12 @@ import msgspec
 from ...engine.errors import ConfigError
 from ..launch import Preparation
 from ..rundir import RunDir
-from .child import Child, describe_exit
+from .child import Child, Started, describe_exit
 from .journal import clean_line
+from .state import MODEL_STEP
 
-__all__ = ["MODEL_STEP", "is_prepared", "mark_prepared", "prepare"]
+__all__ = ["is_prepared", "mark_prepared", "prepare"]
 
-MODEL_STEP = "model"
 _POLL_S = 0.1
 _MEGA = 1_000_000
 _STAGES = {
@@ -55,7 +55,13 @@ def mark_prepared(step: Preparation, rundir: RunDir) -> None:
 
 
 async def prepare(
-    step: Preparation, model: str, rundir: RunDir, environment: Mapping[str, str], tell: Callable[[str], None]
+    step: Preparation,
+    model: str,
+    rundir: RunDir,
+    environment: Mapping[str, str],
+    tell: Callable[[str], None],
+    running: Started | None = None,
+    on_start: Callable[[Started], None] = lambda child: None,
 ) -> str:
     """Runs the step to its end and returns what went wrong in one sentence, empty when nothing did.
 
@@ -65,15 +71,32 @@ async def prepare(
         rundir: the run; the step's log is `model.log` there.
         environment: what the step's own variables are added to.
         tell: takes each new notice, such as "fetching SmolLM2-135M-Instruct 45 of 93 MB".
+        running: the step as an earlier runner has started it. How that ends nobody can know, so the step is run again
+            then: it finds what is there and does the rest.
+        on_start: takes each process of the step.
     """
     log = rundir.logs / f"{MODEL_STEP}.log"
     name = clean_line(model.rstrip("/").rpartition("/")[2] or model)
     tell(f"preparing {name}")
+    if running is not None:
+        await _follow(running, log, 0, name, tell)
+    offset = log.stat().st_size if log.exists() else 0
     try:
         child = Child.start(step.argv, {**environment, **step.env}, step.cwd, log)
     except ConfigError as error:
         return str(error)
-    offset, said = 0, ""
+    on_start(child)
+    said = await _follow(child, log, offset, name, tell)
+    code = child.ended.result()
+    if code == 0:
+        mark_prepared(step, rundir)
+        return ""
+    return said or f"Preparing {name} failed: {describe_exit(code)}."
+
+
+async def _follow(child: Started, log: Path, offset: int, name: str, tell: Callable[[str], None]) -> str:
+    """Tells what the step logs until it ends; returns its last line that is for people."""
+    said = ""
     while True:
         ended = child.ended.done()
         lines, offset = _new_lines(log, offset, last=ended)
@@ -85,13 +108,8 @@ async def prepare(
                 if not line.startswith(b"{"):
                     said = clean_line(line.decode("utf-8", errors="replace")) or said
         if ended:
-            break
+            return said
         await asyncio.wait({child.ended}, timeout=_POLL_S)
-    code = child.ended.result()
-    if code == 0:
-        mark_prepared(step, rundir)
-        return ""
-    return said or f"Preparing {name} failed: {describe_exit(code)}."
 
 
 def _new_lines(path: Path, offset: int, *, last: bool) -> tuple[list[bytes], int]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import msgspec
 
+from .sample_range import SampleRange
 from .samples import SampleBatch
 from .state import RunRecord
 
 __all__ = [
     "MAX_REQUEST_BYTES",
+    "GetRange",
     "GetSamples",
     "GetStatus",
     "Line",
@@ -20,6 +22,7 @@ __all__ = [
     "Reply",
     "Request",
     "RestartProcess",
+    "RestartRun",
     "Shutdown",
     "Stop",
     "StopProcess",
@@ -38,6 +41,15 @@ class GetSamples(msgspec.Struct, tag_field="op", tag="samples", forbid_unknown_f
     since: int = 0
 
 
+class GetRange(msgspec.Struct, tag_field="op", tag="range", forbid_unknown_fields=True, frozen=True):
+    """Asks for the rows of a stretch of time, unix seconds, at a resolution of about `most_rows`; no keys mean all."""
+
+    from_s: float
+    to_s: float
+    most_rows: int = 1000
+    keys: tuple[str, ...] = ()
+
+
 class Stop(msgspec.Struct, tag_field="op", tag="stop", forbid_unknown_fields=True, frozen=True):
     """Asks to end all processes, and then the runner."""
 
@@ -54,11 +66,15 @@ class RestartProcess(msgspec.Struct, tag_field="op", tag="restart_process", forb
     name: str
 
 
+class RestartRun(msgspec.Struct, tag_field="op", tag="restart", forbid_unknown_fields=True, frozen=True):
+    """Asks to end all processes, and to start them anew in their order."""
+
+
 class Shutdown(msgspec.Struct, tag_field="op", tag="shutdown", forbid_unknown_fields=True, frozen=True):
     """Asks the runner alone to end; the processes go on without one."""
 
 
-Request = GetStatus | GetSamples | Stop | StopProcess | RestartProcess | Shutdown
+Request = GetStatus | GetSamples | GetRange | Stop | StopProcess | RestartProcess | RestartRun | Shutdown
 
 
 class Progress(msgspec.Struct, tag_field="kind", tag="progress", frozen=True):
@@ -72,6 +88,7 @@ class Reply(msgspec.Struct, tag_field="kind", tag="reply", frozen=True):
 
     run: RunRecord | None = None
     samples: SampleBatch | None = None
+    range: SampleRange | None = None
     error: str = ""
 
 

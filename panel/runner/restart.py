@@ -42,14 +42,22 @@ class Restarts:
 
     Args:
         wanted: what the deployment asks for.
+        policy: how long the pauses are.
+        was_ready: it was ready before a runner that ended had told so.
+        failures: how often in a row it had ended by itself by then.
+
+    Attributes:
+        failures: how often in a row it ended by itself.
     """
 
-    def __init__(self, wanted: Restart, policy: RestartPolicy | None = None) -> None:
+    def __init__(
+        self, wanted: Restart, policy: RestartPolicy | None = None, *, was_ready: bool = False, failures: int = 0
+    ) -> None:
         self._wanted = wanted
         self._policy = policy or RestartPolicy()
-        self._was_ready = False
+        self._was_ready = was_ready
         self._ready_at: float | None = None
-        self._failures = 0
+        self.failures = failures
         self._frozen_at: float | None = None
 
     def ready(self, now: float) -> None:
@@ -59,12 +67,16 @@ class Restarts:
     def ended(self, now: float) -> float | None:
         """The process ended, and nobody had asked for that; returns the pause until its next start, None for never."""
         if self._ready_at is not None and now - self._ready_at >= self._policy.healthy_s:
-            self._failures = 0
+            self.failures = 0
         self._ready_at = self._frozen_at = None
         if self._wanted is Restart.NEVER or not self._was_ready:
             return None
-        self._failures += 1
-        return self._policy.pause_s(self._failures)
+        self.failures += 1
+        return self._policy.pause_s(self.failures)
+
+    def pause_s(self) -> float:
+        """Returns the pause that the last end asked for, for a runner that finds a process waiting."""
+        return self._policy.pause_s(max(1, self.failures))
 
     def seen(self, *, frozen: bool, now: float) -> float | None:
         """Takes a look at the living process.

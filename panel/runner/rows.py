@@ -14,7 +14,7 @@ from ..launch import LaunchPlan, Role
 from ..telemetry.histogram import Histogram, merged
 from ..telemetry.rates import Rates, Windows
 from ..telemetry.recognise import Reading
-from .series import pairs
+from .series import known_series, pairs
 
 __all__ = ["HostUse", "Scraped", "Translator"]
 
@@ -55,6 +55,7 @@ class Translator:
         self._receivers: dict[str, list[str]] = {}
         for sender, receiver in pairs(plan):
             self._receivers.setdefault(sender, []).append(receiver)
+        self._known = known_series(plan).keys()
         self._rates = Rates()
         self._windows = Windows(_WINDOW_S)
 
@@ -86,7 +87,12 @@ class Translator:
 
     def _of_process(self, name: str, page: Scraped) -> dict[str, float]:
         said = page.reading.measurement
-        values = {f"proc/{name}/{quantity}": value for (quantity, split), value in said.gauges.items() if not split}
+        values: dict[str, float] = {}
+        for (quantity, split), value in said.gauges.items():
+            key = f"proc/{name}/{quantity}"
+            # Engines show the queues of the other role too, always empty.
+            if key in self._known and not split:
+                values[key] = value
         for quantity in _RATES:
             total = said.counters.get((quantity, ""))
             if total is not None:

@@ -17,8 +17,19 @@ import msgspec
 
 from .series import SeriesInfo
 
-__all__ = ["KEPT_ROWS", "STEPS_S", "BucketRow", "Row", "SampleFile", "is_damage", "open_to_read", "set_aside"]
+__all__ = [
+    "IN_MEMORY",
+    "KEPT_ROWS",
+    "STEPS_S",
+    "BucketRow",
+    "Row",
+    "SampleFile",
+    "is_damage",
+    "open_to_read",
+    "set_aside",
+]
 
+IN_MEMORY = Path(":memory:")
 STEPS_S = (10, 60)
 # An hour of two rows a second, a day of ten seconds, thirty days of minutes. Counted, since a clock may jump.
 KEPT_ROWS: Mapping[int, int] = {0: 7200, 10: 8640, 60: 43200}
@@ -97,6 +108,8 @@ class SampleFile:
         return (device, inode) == before[:2] and size >= before[2]
 
     def _look(self) -> tuple[int, int, int]:
+        if self._path == IN_MEMORY:
+            return 0, 0, 0
         status = os.stat(self._path)
         return status.st_dev, status.st_ino, status.st_size
 
@@ -123,12 +136,16 @@ class SampleFile:
         """Returns the number of the last row that a bucket covers."""
         return int(self._database.execute(f"select coalesce(max(seq), 0) from means{step_s}").fetchone()[0])
 
-    def span(self, step_s: int, from_s: float, to_s: float) -> tuple[float | None, int]:
-        """Returns the oldest time that a resolution holds, 0 being the rows as sampled, and its rows in a stretch."""
-        table = _table(step_s)
-        (oldest,) = self._database.execute(f"select min(t) from {table}").fetchone()
-        query = f"select count(*) from {table} where t between ? and ?"
-        return oldest, int(self._database.execute(query, (from_s, to_s)).fetchone()[0])
+    def oldest(self, step_s: int) -> float | None:
+        """Returns the oldest time that a resolution holds, 0 being the rows as sampled; None when it is empty."""
+        (found,) = self._database.execute(f"select min(t) from {_table(step_s)}").fetchone()
+        return None if found is None else float(found)
+
+    def span(self, step_s: int, from_s: float, to_s: float) -> tuple[int, float]:
+        """Returns how many rows a resolution has in a stretch of time, and how many seconds lie between them."""
+        query = f"select count(*), coalesce(max(t) - min(t), 0) from {_table(step_s)} where t between ? and ?"
+        count, seconds = self._database.execute(query, (from_s, to_s)).fetchone()
+        return int(count), float(seconds)
 
     def rows_between(self, from_s: float, to_s: float) -> Iterator[Row]:
         """Yields the rows as sampled in a stretch of time, by time."""

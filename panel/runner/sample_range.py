@@ -18,6 +18,7 @@ from .series import SeriesInfo
 __all__ = ["RAW_STEP_S", "SampleRange", "read_stretch"]
 
 RAW_STEP_S = 0.5
+_FAR_S = 1e11
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +56,31 @@ def read_stretch(
     """
     wanted = set(keys)
     series = {key: info for key, info in places.series.items() if not wanted or key in wanted}
-    step_s, count = _choose(file, stretch, most_rows)
+    stretch = (max(stretch[0], -_FAR_S), min(stretch[1], _FAR_S))
+    step_s = _choose(file, stretch, most_rows)
     if not step_s:
         found = (RangeRow(t, places.unpack(data)) for _, t, data in file.rows_between(*stretch))
         return SampleRange(RAW_STEP_S, series, _picked(found, RAW_STEP_S, wanted))
     buckets = _buckets(file, places, step_s, stretch, (unfinished or {}).get(step_s))
     shown_s = float(step_s)
+    count, seconds = file.span(step_s, *stretch)
     if count > most_rows:
         # Whole steps, so that a bucket belongs to one of them.
-        shown_s *= max(2, math.ceil((stretch[1] - stretch[0]) / step_s / most_rows))
+        shown_s *= max(2, math.ceil(seconds / step_s / most_rows))
         buckets = joined(buckets, shown_s)
     rows = (RangeRow(bucket.t, bucket.means, bucket.peaks) for bucket in buckets)
     return SampleRange(shown_s, series, _picked(rows, shown_s, wanted))
 
 
-def _choose(file: SampleFile, stretch: tuple[float, float], most_rows: int) -> tuple[int, int]:
-    """Returns the resolution to read, 0 for the rows as sampled, and how many rows it has there."""
-    spans = {step_s: file.span(step_s, *stretch) for step_s in (0, *STEPS_S)}
-    oldest = min((first for first, _ in spans.values() if first is not None), default=math.inf)
-    begin = max(oldest, stretch[0])
-    for step_s, (first, count) in spans.items():
+def _choose(file: SampleFile, stretch: tuple[float, float], most_rows: int) -> int:
+    """Returns the resolution to read, 0 for the rows as sampled."""
+    firsts = {step_s: first for step_s in (0, *STEPS_S) if (first := file.oldest(step_s)) is not None}
+    begin = max(stretch[0], min(firsts.values(), default=0.0))
+    for step_s, first in firsts.items():
         # The first bucket's middle lies up to a step after its first row.
-        if first is not None and first <= begin + max(STEPS_S) and count <= most_rows:
-            return step_s, count
-    coarsest = max(STEPS_S)
-    if spans[coarsest][1]:
-        return coarsest, spans[coarsest][1]
-    # A run of less than a minute has rows alone; more of them than wanted are joined from ten seconds, if any.
-    return (STEPS_S[0], spans[STEPS_S[0]][1]) if spans[STEPS_S[0]][1] else (0, spans[0][1])
+        if first <= begin + max(STEPS_S) and file.span(step_s, *stretch)[0] <= most_rows:
+            return step_s
+    return max((step_s for step_s in firsts if file.span(step_s, *stretch)[0]), default=0)
 
 
 def _buckets(

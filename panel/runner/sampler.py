@@ -1,28 +1,33 @@
-"""Looks at the run's processes twice a second, whether or not anybody watches.
+"""Looks at the run's processes and at the host twice a second, whether or not anybody watches.
 
-The shell around `runner.series`: reads /metrics of ready workers and /proc of every process group, hands both
-to the translator and the row to the store. Decides nothing.
+The shell around `runner.rows`: asks the /metrics of ready processes, reads /proc of every process group, takes what the
+followed sources said, hands all to the translator and the row to the store. Nothing that is slow or broken holds up the
+beat: it makes a gap. Decides nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, Protocol
 
+from ...nic_probe.finding import Finding
 from ..launch import LaunchPlan
-from .http import get
+from .following import Following, TelemetrySource
 from .procfs import Stat, all_stats, read_stat
-from .samples import SampleStore
 from .rows import HostUse, Scraped, Translator
+from .scraper import Scraper
+from .series import metrics_url
 
-__all__ = ["Sampler", "Watched"]
+__all__ = ["RowStore", "Sampler", "Watched"]
 
-_PERIOD_S = 0.5
-_SCRAPE_TIMEOUT_S = 1.0
-_ROWS_PER_FLUSH = 10
-_ROWS_PER_SEARCH = 6
+_PERIOD_S: Final = 0.5
+# How long a row waits for the pages of its beat; a later answer belongs to the next row.
+_PATIENCE_S: Final = 0.25
+_ROWS_PER_FLUSH: Final = 10
+_ROWS_PER_SEARCH: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,48 +39,82 @@ class Watched:
     ready: bool
 
 
+class RowStore(Protocol):
+    """Where rows go."""
+
+    def add(self, t: float, values: dict[str, float]) -> None:
+        """Appends a row taken at unix time `t`."""
+        ...
+
+    def flush(self) -> None:
+        """Writes the new rows."""
+        ...
+
+
 class Sampler:
     """Samples the processes that `watched` returns into `store`.
+
+    Args:
+        plan: of the run.
+        store: takes the rows.
+        watched: returns the processes that can be looked at now.
+        sources: what else is sampled; each is read in a thread of its own.
 
     Attributes:
         latest: the values of the last row.
     """
 
-    def __init__(self, plan: LaunchPlan, store: SampleStore, watched: Callable[[], list[Watched]]) -> None:
-        self._urls = {spec.name: spec.metrics_url for spec in plan.processes if spec.metrics_url}
+    def __init__(
+        self,
+        plan: LaunchPlan,
+        store: RowStore,
+        watched: Callable[[], list[Watched]],
+        sources: Sequence[TelemetrySource] = (),
+    ) -> None:
+        urls = {spec.name: metrics_url(spec, plan) for spec in plan.processes}
+        self._scrapers = {name: Scraper(name, url) for name, url in urls.items() if url}
         self._translator = Translator(plan)
         self._store = store
         self._watched = watched
+        self._following = Following(sources)
         self._groups: dict[int, list[int]] = {}
         self._search_in = 0
         self.latest: Mapping[str, float] = {}
 
+    def findings(self) -> Mapping[str, Finding]:
+        """Returns by process what keeps its metrics from being read."""
+        return {name: found for name, scraper in self._scrapers.items() if (found := scraper.finding) is not None}
+
     async def run(self) -> None:
         """Samples until cancelled; a slow worker loses values, not the beat."""
+        self._following.start()
         rows = 0
         due = time.monotonic()
-        while True:
-            await self._sample()
-            rows += 1
-            if rows % _ROWS_PER_FLUSH == 0:
-                self._store.flush()
-            due = max(due + _PERIOD_S, time.monotonic() - _PERIOD_S)
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
+        try:
+            while True:
+                await self._sample()
+                rows += 1
+                if rows % _ROWS_PER_FLUSH == 0:
+                    self._store.flush()
+                due = max(due + _PERIOD_S, time.monotonic() - _PERIOD_S)
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+        finally:
+            self._following.close()
+            for scraper in self._scrapers.values():
+                scraper.close()
 
     async def _sample(self) -> None:
         watched = self._watched()
-        asked = [item.name for item in watched if item.ready and item.name in self._urls]
-        answers = await asyncio.gather(*(self._scrape(name) for name in asked))
-        metrics = {name: found for name, found in zip(asked, answers, strict=True) if found is not None}
-        values = self._translator.row(time.monotonic(), metrics, self._host_use(watched))
+        asked = [self._scrapers[item.name] for item in watched if item.ready and item.name in self._scrapers]
+        tasks = [task for scraper in asked if (task := scraper.begin()) is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_PATIENCE_S)
+        taken = ((scraper.name, scraper.take()) for scraper in asked)
+        pages: dict[str, Scraped] = {name: page for name, page in taken if page is not None}
+        now = time.monotonic()
+        values = self._translator.row(now, pages, self._host_use(watched)) | self._following.values(now)
         self.latest = values
         self._store.add(time.time(), values)
-
-    async def _scrape(self, name: str) -> list[Measured] | None:
-        answer = await get(self._urls[name], _SCRAPE_TIMEOUT_S)
-        if answer is None or answer.status != 200:
-            return None
-        return list(parse_metrics(answer.body.decode("utf-8", errors="replace")))
 
     def _host_use(self, watched: list[Watched]) -> dict[str, HostUse]:
         # Searching all of /proc is the expensive part, so groups are looked up every few rows only.

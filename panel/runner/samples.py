@@ -19,7 +19,7 @@ import msgspec
 from ...nic_probe.finding import Finding
 from .buckets import Bucket, BucketMaker
 from .packing import Places
-from .sample_file import KEPT_ROWS, STEPS_S, BucketRow, Row, SampleFile, is_damage, open_to_read, set_aside
+from .sample_file import IN_MEMORY, KEPT_ROWS, STEPS_S, BucketRow, Row, SampleFile, is_damage, open_to_read, set_aside
 from .sample_range import RAW_STEP_S, SampleRange, read_stretch
 from .series import SeriesInfo
 from .storage_findings import samples_set_aside, samples_waiting
@@ -110,7 +110,7 @@ class SampleStore:
     def range(self, from_s: float, to_s: float, most_rows: int = 1000, keys: Collection[str] = ()) -> SampleRange:
         """Returns the rows of a stretch of time at the finest resolution that holds it; see `read_stretch`.
 
-        While the file cannot be read, what is in memory.
+        While the file takes no rows, what is in memory or, for a stretch before that, what the file has.
         """
         most_rows = max(1, min(most_rows, _MOST_ROWS))
         self._write()
@@ -120,6 +120,9 @@ class SampleStore:
                 return read_stretch(self._file, self._places, (from_s, to_s), most_rows, keys, unfinished)
             except sqlite3.Error as error:
                 self._failed(error)
+        held = min((row[1] for row in (*self._ring, *self._rows)), default=from_s)
+        if from_s < held and (found := read_range(self._path, from_s, to_s, most_rows, keys)).rows:
+            return found
         return self._range_in_memory(from_s, to_s, most_rows, keys)
 
     def flush(self) -> None:
@@ -147,7 +150,10 @@ class SampleStore:
 
     def _go_on(self, found: SampleFile) -> None:
         """Takes up where the runner before has left: the rows in memory, and the buckets that it did not end."""
-        self._ring.extend(found.rows_after(0, RING_ROWS))
+        rows = found.rows_after(0, RING_ROWS)
+        # `since` counts on rows that follow each other.
+        first = self._seq - len(rows) + 1
+        self._ring.extend(row for place, row in enumerate(rows) if row[0] == first + place)
         covered = {step_s: found.last_bucket(step_s) for step_s in STEPS_S}
         for seq, t, data in found.rows_after(min(covered.values()), KEPT_ROWS[0]):
             self._collect(seq, t, self._places.unpack(data), [step for step in STEPS_S if covered[step] < seq])
@@ -165,7 +171,7 @@ class SampleStore:
         return SampleRow(row[0], row[1], self._places.unpack(row[2]))
 
     def _range_in_memory(self, from_s: float, to_s: float, most_rows: int, keys: Collection[str]) -> SampleRange:
-        scratch = SampleFile(Path(":memory:"))
+        scratch = SampleFile(IN_MEMORY)
         try:
             held = {row[0]: row for row in (*self._ring, *self._rows)}
             scratch.write((), held.values(), self._buckets)
@@ -196,15 +202,14 @@ class SampleStore:
     def _open(self) -> None:
         """Opens the file; a new one gets what is still in memory of the one before."""
         self._close_quietly()
-        is_new = not self._path.exists()
         file = SampleFile(self._path)
         known = file.series()
         ours = list(self._places.series.values())
-        if not is_new and [info.key for info in known] != [info.key for info in ours[: len(known)]]:
+        if [info.key for info in known] != [info.key for info in ours[: len(known)]]:
             file.close()
             raise sqlite3.DatabaseError("it holds other series")
         self._file = file
-        if is_new:
+        if not known:
             self._unwritten = list(enumerate(ours))
             waiting = {row[0] for row in self._rows}
             self._rows.extendleft(row for row in reversed(self._ring) if row[0] not in waiting)

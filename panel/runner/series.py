@@ -107,14 +107,17 @@ def pairs(plan: LaunchPlan) -> list[tuple[str, str]]:
     return [(sender, receiver) for sender in senders for receiver in receivers]
 
 
-def known_series(plan: LaunchPlan, links: Sequence[LinkLimit] = ()) -> dict[str, SeriesInfo]:
+def known_series(
+    plan: LaunchPlan, links: Sequence[LinkLimit] = (), memory_bytes: float | None = None
+) -> dict[str, SeriesInfo]:
     """Returns every series that a run of `plan` can have, by key.
 
     Args:
         plan: of the run.
         links: NICs and interfaces of this host that are sampled.
+        memory_bytes: of this host; None where it is not known.
     """
-    found = [*_of_run(plan, links), *_of_processes(plan), *_of_host(plan, links)]
+    found = [*_of_run(plan, links), *_of_processes(plan), *_of_host(plan, links, memory_bytes)]
     return {info.key: info for info in found}
 
 
@@ -152,7 +155,7 @@ def _of_processes(plan: LaunchPlan) -> Iterator[SeriesInfo]:
         yield SeriesInfo(f"proc/{name}/rss_bytes", f"Memory of {name}", "B", _HOST, name, "memory")
 
 
-def _of_host(plan: LaunchPlan, links: Iterable[LinkLimit]) -> Iterator[SeriesInfo]:
+def _of_host(plan: LaunchPlan, links: Iterable[LinkLimit], memory: float | None) -> Iterator[SeriesInfo]:
     for link in links:
         kind, _, name = link.key.partition("/")
         source = "RDMA port counters" if kind == "nic" else "counters of the interface"
@@ -163,7 +166,7 @@ def _of_host(plan: LaunchPlan, links: Iterable[LinkLimit]) -> Iterator[SeriesInf
         yield SeriesInfo(f"gpu/{gpu}/util_percent", f"GPU {gpu} busy", "%", "GPU library", "", "gpu", False, 100.0)
         yield SeriesInfo(f"gpu/{gpu}/memory_bytes", f"Memory of GPU {gpu}", "B", "GPU library", "", "gpu")
     yield SeriesInfo("host/cpu_percent", "CPU of the host", "%", _HOST, "", "cpu", False, 100.0)
-    yield SeriesInfo("host/memory_bytes", "Memory of the host in use", "B", _HOST, "", "memory")
+    yield SeriesInfo("host/memory_bytes", "Memory of the host in use", "B", _HOST, "", "memory", False, memory)
 
 
 def _named(place: str, name: str, rows: Iterable[_Row], source: str) -> Iterator[SeriesInfo]:

@@ -18,6 +18,7 @@ from ...engine.errors import PdpanelError
 from ..rundir import RunDir
 from .protocol import (
     MAX_REQUEST_BYTES,
+    GetRange,
     GetSamples,
     GetStatus,
     Line,
@@ -25,6 +26,7 @@ from .protocol import (
     Reply,
     Request,
     RestartProcess,
+    RestartRun,
     Shutdown,
     StopProcess,
 )
@@ -113,10 +115,14 @@ async def _answer(
             return Reply(run=supervisor.record)
         case GetSamples(since=since):
             return Reply(samples=store.since(since))
+        case GetRange(from_s=from_s, to_s=to_s, most_rows=most_rows, keys=keys):
+            return Reply(range=store.range(from_s, to_s, most_rows, keys))
         case StopProcess(name=name):
             await supervisor.stop_process(name, progress)
         case RestartProcess(name=name):
             await supervisor.restart_process(name, progress)
+        case RestartRun():
+            await supervisor.restart(progress)
         case Shutdown():
             supervisor.leave()
         case _:

@@ -45,7 +45,10 @@ _TEXTS = tuple(
         (r"loading (?:safetensors|pt|gguf|model)\b", LOADING),
         (r"capturing (?:cuda|hip|batches)|capture cuda graph|graph capturing|cuda graph shapes", WARMING),
         (r"load weight end|model loading took|kv cache is allocated|memory pool end", WARMING),
-        (r"gpu kv cache size|profil(?:e|ing).*memory|torch\.compile takes|start of .*warmup|warm(?:ing)?[ -]?up", WARMING),
+        (
+            r"gpu kv cache size|profil(?:e|ing).*memory|torch\.compile takes|start of .*warmup|warm(?:ing)?[ -]?up",
+            WARMING,
+        ),
         (r"application startup complete|server is fired up|uvicorn running on", REGISTERED),
         (r"server_args=serverargs|init torch distributed begin|initializing a v\d llm engine", IMPORTING),
     )
@@ -95,8 +98,10 @@ def stage_of_health(status: int, body: bytes) -> Stage:
         return fallback
     text = next((clean_line(said[word][:120]) for word in _WORDS if isinstance(said.get(word), str) and said[word]), "")
     progress = said.get("progress")
-    known = isinstance(progress, int | float) and not isinstance(progress, bool) and 0 <= progress <= 1
-    return Stage(text, float(progress) if known else None) if text else fallback
+    share = None
+    if isinstance(progress, int | float) and not isinstance(progress, bool) and 0 <= progress <= 1:
+        share = float(progress)
+    return Stage(text, share) if text else fallback
 
 
 def is_known(stage: Stage) -> bool:

@@ -94,6 +94,7 @@ class RunRecord:
         was_ready: all of its processes were ready at the same time once.
         failed: something beside the processes went wrong for good, such as fetching the model.
         step_pid: of the model's preparation while that runs, with `step_ticks` as for a process.
+        findings: what is wrong with the run's directory, such as samples that cannot be written.
     """
 
     id: str
@@ -117,6 +118,7 @@ class RunRecord:
     failed: bool = False
     step_pid: int | None = None
     step_ticks: int | None = None
+    findings: tuple[Finding, ...] = ()
 
     @property
     def step(self) -> ProcessRecord:

@@ -1,38 +1,33 @@
-"""The life of one run: starts its processes, watches them, stops them, and keeps the record of it all.
+"""The life of one run: what is done with all of its processes, and in which order.
 
-The only writer of the run's record and `state.json`. States come from `runner.lifecycle`, ends from
-`runner.reaper`; what is here is the order in which things are done. Lives in the runner's event loop; its
-server and main call it.
+Begins a fresh run, goes on with what an earlier runner left (`runner.takeover` decides what becomes of each process),
+stops and restarts. The single process is `runner.crew`'s business. Lives in the runner's event loop; its server and
+main call it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from ...engine.errors import ConfigError, ConflictError, NotFoundError
-from ..launch import LaunchPlan, ProcessSpec, Restart, Role
+from ...engine.errors import ConflictError, NotFoundError
+from ...nic_probe.finding import Finding, Severity
+from ..launch import LaunchPlan, ProcessSpec
 from ..rundir import RunDir
-from .child import Child, describe_exit
-from .journal import Journal, clean_line, last_meaningful_line
-from .lifecycle import ENDED, WITHOUT_PROCESS, ProcessEvent, ProcessState, RunState, run_state, transition
-from .prepare import MODEL_STEP, is_prepared, prepare
-from .probe import startup_phases, wait_until_ready
-from .procfs import read_stat, send_signal
-from .reaper import end_processes
-from .restart import Restarts
+from .book import Book
+from .child import Adopted, Started
+from .crew import Crew, Tell
+from .journal import Journal
+from .lifecycle import ENDED, WITHOUT_PROCESS, ProcessEvent, ProcessState
+from .prepare import is_prepared, prepare
 from .sampler import Watched
-from .state import ProcessRecord, RunRecord, encode_record
+from .state import MODEL_STEP, ProcessRecord, RunRecord
+from .takeover import Then, take_over
 
 __all__ = ["Supervisor"]
 
 _REAP_TIMEOUT_S = 5.0
-_LOOK_S = 1.0
-_FROZEN = "stopped by a signal (SIGSTOP)"
 
 
 class Supervisor:
@@ -41,6 +36,8 @@ class Supervisor:
     Attributes:
         ended: set when there is nothing left to do: all processes ended, or the runner was told to leave
             them.
+        use: tells what the processes use, by series.
+        storage: tells what is wrong with the run's directory.
     """
 
     def __init__(
@@ -53,101 +50,110 @@ class Supervisor:
     ) -> None:
         self._rundir = rundir
         self._plan = plan
-        self._record = replace(record, runner_pid=os.getpid())
+        self._found = record
         self._environment = environment
         self._journal = journal
-        self._children: dict[str, Child] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._probes: dict[str, asyncio.Task[None]] = {}
-        self._restarts = {
-            spec.name: Restarts(Restart.NEVER if spec.role is Role.SUBMIT else plan.restart) for spec in plan.processes
-        }
-        self._frozen: set[str] = set()
-        self._held = ""
+        self._book = Book(rundir, record, journal)
+        self._crew = Crew(rundir, plan, self._book, environment, journal)
         self._preparing: asyncio.Task[str] | None = None
-        self._changes = asyncio.Lock()
-        self._stop_asked = False
-        self._was_ready = False
-        self._failed = False
         self.use: Callable[[], Mapping[str, float]] = dict
+        self.storage: Callable[[], tuple[Finding, ...]] = tuple
         self.ended = asyncio.Event()
 
     @property
     def record(self) -> RunRecord:
         """The run as it is now, with what its processes use."""
-        use = self.use()
-        return replace(
-            self._record,
-            processes=tuple(
-                replace(
-                    process,
-                    cpu_percent=use.get(f"proc/{process.name}/cpu_percent"),
-                    rss_bytes=None if (rss := use.get(f"proc/{process.name}/rss_bytes")) is None else int(rss),
-                )
-                for process in self._record.processes
-            ),
-        )
+        told, findings = self._book.told(self.use()), self.storage()
+        worth = next((finding.reason for finding in findings if finding.severity is not Severity.INFO), "")
+        return replace(told, notice=told.notice or worth, findings=findings)
+
+    def save_if_due(self) -> None:
+        """Writes the record again if the disk did not take it."""
+        if self._book.waits:
+            self._book.save()
 
     def watched(self) -> list[Watched]:
         """Returns the processes that can be sampled now."""
         return [
             Watched(process.name, process.pid, process.state is ProcessState.READY)
-            for process in self._record.processes
+            for process in self._book.processes
             if process.pid is not None and process.state not in WITHOUT_PROCESS
         ]
 
     async def start(self) -> None:
-        """Prepares the model if that was not done before, and starts the processes."""
-        self._save()
-        step = self._plan.prepare
-        if step is not None and not is_prepared(step, self._rundir):
-            self._preparing = asyncio.create_task(
-                prepare(step, self._plan.model, self._rundir, self._environment, self._notice)
-            )
-            await asyncio.wait({self._preparing})
-            if self._stop_asked or self._preparing.cancelled():
-                return
-            problem = self._preparing.result()
-            self._failed = bool(problem)
-            self._notice(problem)
-            self._journal.say("model", problem=problem, since_start_s=self._age())
-        if not self._failed:
-            self._start_those_due()
-            self._keep(self._watch_frozen())
+        """Begins a fresh run; goes on with one that has a past, from where its last runner left it."""
+        self._book.save()
+        self._crew.begin()
+        step = Adopted.take(self._found.step_pid, self._found.step_ticks, self._found.id)
+        if self._found.runner_pid is not None or self._found.resumed_at is not None:
+            async with self._crew.changes:
+                await self._take_over()
+        if self._book.run.stop_asked:
+            await self.stop(lambda text: None)
+        elif self._book.run.restart_asked:
+            await self.restart(lambda text: None)
+        else:
+            await self._bring_up(step)
 
-    async def stop(self, progress: Callable[[str], None]) -> None:
+    async def stop(self, progress: Tell) -> None:
         """Ends all processes; on return there is none, or the record says which one does not end."""
-        self._stop_asked = True
+        self._book.set(stop_asked=True)
         if self._preparing is not None:
             self._preparing.cancel()
-        async with self._changes:
+        async with self._crew.changes:
             if self.ended.is_set():
                 return
-            self._journal.say("stop", since_start_s=self._age())
-            for process in self._record.processes:
-                self._apply(process.name, ProcessEvent.STOP)
-            left = [process for process in self._record.processes if process.pid is not None]
-            if self._preparing is not None:
-                left.append(ProcessRecord(MODEL_STEP, self._plan.processes[0].role, {}, "model.log", 1.0))
-            await self._end(left, progress)
-            if all(process.state in ENDED for process in self._record.processes):
+            self._journal.say("stop", since_start_s=self._book.age_s)
+            for process in self._book.processes:
+                self._book.apply(process.name, ProcessEvent.STOP, again=False)
+            left = [process for process in self._book.processes if process.pid is not None]
+            if self._plan.prepare is not None:
+                left.append(self._book.run.step)
+            await self._crew.end(left, progress)
+            if all(process.state in ENDED for process in self._book.processes):
                 # Reaped here, not left as zombies to an init that may be slow or none.
-                if self._children:
-                    await asyncio.wait([child.ended for child in self._children.values()], timeout=_REAP_TIMEOUT_S)
-                self.ended.set()
+                if children := self._crew.children.values():
+                    await asyncio.wait([child.ended for child in children], timeout=_REAP_TIMEOUT_S)
+                    await asyncio.sleep(0)  # who waits for the ends takes note of them
+                self._leave()
 
-    async def stop_process(self, name: str, progress: Callable[[str], None]) -> None:
+    async def restart(self, progress: Tell) -> None:
+        """Ends all processes and starts them anew in their order; returns while they start.
+
+        Raises:
+            ConflictError: the run is stopping or prepares its model, or a process does not end.
+        """
+        if self._preparing is not None and not self._preparing.done():
+            problem = "is preparing its model"
+            raise ConflictError("run", self._book.run.id, problem, "wait until it is ready, or stop it")
+        async with self._crew.changes:
+            self._refuse_when_stopping()
+            self._book.set(restart_asked=True, was_ready=False, failed=False, notice="")
+            self._journal.say("restart", since_start_s=self._book.age_s)
+            for process in self._book.processes:
+                self._book.apply(process.name, ProcessEvent.STOP, again=False)
+            await self._crew.end([process for process in self._book.processes if process.pid is not None], progress)
+            stuck = [process.name for process in self._book.processes if process.state is ProcessState.STOPPING]
+            if not stuck:
+                for spec in self._plan.processes:
+                    self._crew.reset(spec)
+            self._book.set(restart_asked=False)
+            if stuck:
+                raise ConflictError("process", stuck[0], "does not end", "look at its log")
+        self._crew.keep(self._bring_up())
+
+    async def stop_process(self, name: str, progress: Tell) -> None:
         """Ends one process and leaves it ended.
 
         Raises:
             NotFoundError: the run has no process of that name.
         """
         self._spec(name)
-        async with self._changes:
-            self._apply(name, ProcessEvent.STOP)
-            await self._end([self._process(name)], progress)
+        async with self._crew.changes:
+            self._book.apply(name, ProcessEvent.STOP, again=False)
+            await self._crew.end([self._book.process(name)], progress)
 
-    async def restart_process(self, name: str, progress: Callable[[str], None]) -> None:
+    async def restart_process(self, name: str, progress: Tell) -> None:
         """Ends one process if it runs, and starts it anew.
 
         Raises:
@@ -155,160 +161,81 @@ class Supervisor:
             ConflictError: the run is stopping, or the process does not end.
         """
         spec = self._spec(name)
-        if self._failed:
-            raise ConflictError("run", self._record.id, "has no usable model", "stop it and start it anew")
-        async with self._changes:
-            if self._process(name).state is not ProcessState.PENDING:
-                self._apply(name, ProcessEvent.STOP)
-                await self._end([self._process(name)], progress)
-            if self._stop_asked:
-                raise ConflictError("run", self._record.id, "is stopping", "start it anew when it has ended")
-            if self._process(name).state is ProcessState.STOPPING:
+        if self._book.run.failed:
+            raise ConflictError("run", self._book.run.id, "has no usable model", "stop it and start it anew")
+        async with self._crew.changes:
+            if self._book.process(name).state is not ProcessState.PENDING:
+                self._book.apply(name, ProcessEvent.STOP, again=True)
+                await self._crew.end([self._book.process(name)], progress)
+            self._refuse_when_stopping()
+            process = self._book.process(name)
+            if process.state is ProcessState.STOPPING:
+                self._book.change(name, again=False)
                 raise ConflictError("process", name, "does not end", "look at its log")
-            self._change(name, restarts=self._process(name).restarts + 1, reason="")
-            self._spawn(spec)
+            self._book.change(name, restarts=process.restarts + 1, reason="", findings=())
+            self._crew.spawn(spec)
 
     def leave(self) -> None:
         """Ends the supervision alone; the processes go on."""
         self._journal.say("leave")
+        self._leave()
+
+    def _leave(self) -> None:
+        self._book.save()
+        self._crew.cease()
         self.ended.set()
 
-    def _start_those_due(self) -> None:
-        ready = {process.name for process in self._record.processes if process.state is ProcessState.READY}
+    async def _take_over(self) -> None:
+        left: list[ProcessRecord] = []
+        lost: list[tuple[ProcessSpec, Then]] = []
         for spec in self._plan.processes:
-            pending = self._process(spec.name).state is ProcessState.PENDING
-            if pending and not self._stop_asked and ready.issuperset(spec.after):
-                self._spawn(spec)
+            process = self._book.process(spec.name)
+            child = Adopted.take(process.pid, process.start_ticks, self._found.id)
+            then = take_over(process, alive=child is not None)
+            self._journal.say("adopt", process=spec.name, pid=process.pid, state=process.state, then=then)
+            if then is Then.WATCH and child is not None:
+                self._crew.watch(spec, child)
+                continue
+            if then is Then.LOST:
+                self._crew.note_end(spec, None)
+            lost.append((spec, then))
+            left.append(self._book.process(spec.name))
+        # Nothing may be left of what is not watched: it would hold the ports of what is started next.
+        await self._crew.end(left, lambda text: None)
+        for spec, then in lost:
+            process = self._book.process(spec.name)
+            if then in {Then.LOST, Then.RETRY}:
+                self._crew.keep(self._crew.recover(spec, None))
+            elif process.again and process.state is ProcessState.STOPPED:
+                self._crew.reset(spec)
 
-    def _spawn(self, spec: ProcessSpec) -> None:
-        log = self._rundir.logs / spec.log
-        try:
-            child = Child.start(spec.argv, {**self._environment, **spec.env}, spec.cwd, log)
-        except ConfigError as error:
-            self._apply(spec.name, ProcessEvent.FAIL, reason=str(error), stage="")
-            return
-        self._children[spec.name] = child
-        self._journal.say("spawn", process=spec.name, pid=child.pid, since_start_s=self._age())
-        self._apply(
-            spec.name,
-            ProcessEvent.SPAWN,
-            pid=child.pid,
-            start_ticks=child.start_ticks,
-            started_at=time.time(),
-            stage="",
-        )
-        self._probes[spec.name] = self._keep(self._watch_start(spec, child))
-        self._keep(self._watch_end(spec, child))
+    async def _bring_up(self, step: Started | None = None) -> None:
+        """Prepares the model if that was not done before, and starts the processes that are due."""
+        wanted = self._plan.prepare
+        if wanted is not None and (step is not None or not is_prepared(wanted, self._rundir)):
+            self._preparing = asyncio.create_task(
+                prepare(
+                    wanted,
+                    self._plan.model,
+                    self._rundir,
+                    self._environment,
+                    lambda text: self._book.set(notice=text),
+                    step,
+                    lambda child: self._book.set(step_pid=child.pid, step_ticks=child.start_ticks),
+                )
+            )
+            await asyncio.wait({self._preparing})
+            if self._book.run.stop_asked or self._preparing.cancelled():
+                return
+            problem = self._preparing.result()
+            self._book.set(failed=bool(problem), notice=problem, step_pid=None, step_ticks=None)
+            self._journal.say(MODEL_STEP, problem=problem, since_start_s=self._book.age_s)
+        if not self._book.run.failed:
+            await self._crew.start_those_due()
 
-    async def _watch_start(self, spec: ProcessSpec, child: Child) -> None:
-        problem = await wait_until_ready(spec.ready, lambda stage: self._change(spec.name, stage=stage))
-        if child.ended.done() or self._children.get(spec.name) is not child:
-            return
-        if problem:
-            self._apply(spec.name, ProcessEvent.FAIL, reason=problem, stage="")
-            self._keep(self._recover(spec, child))
-            return
-        self._apply(spec.name, ProcessEvent.READY, stage="")
-        if self._held and self._record.notice == self._held:  # what held its port let go
-            self._notice("")
-        self._restarts[spec.name].ready(time.monotonic())
-        after_s = time.time() - (self._process(spec.name).started_at or time.time())
-        self._journal.say("ready", process=spec.name, after_s=round(after_s, 3), since_start_s=self._age())
-        self._start_those_due()
-        if spec.info_url and (phases := await startup_phases(spec.info_url)):
-            self._journal.say("startup", process=spec.name, seconds=phases)
-
-    async def _watch_end(self, spec: ProcessSpec, child: Child) -> None:
-        code = await child.ended
-        self._journal.say("exit", process=spec.name, pid=child.pid, code=code, since_start_s=self._age())
-        if self._children.get(spec.name) is not child:
-            return  # restarted already: the probe is the new child's
-        self._probes[spec.name].cancel()
-        before = self._process(spec.name).state
-        if before not in {ProcessState.STARTING, ProcessState.READY}:
-            self._apply(spec.name, ProcessEvent.EXIT)
-            return
-        line = last_meaningful_line(self._rundir.logs / spec.log)
-        # Nobody logs a SIGKILL: what was said before is not why.
-        said = line and code != -signal.SIGKILL
-        reason = f"{describe_exit(code)}: {line}" if said else describe_exit(code)
-        if spec.name in self._frozen:
-            self._frozen.discard(spec.name)
-            reason = f"{_FROZEN}, and killed for that"
-        self._apply(spec.name, ProcessEvent.EXIT, reason=reason, stage="")
-        await self._recover(spec, child)
-
-    async def _recover(self, spec: ProcessSpec, child: Child) -> None:
-        """Clears away what a process left that ended by itself, and starts it again after a pause if it should be."""
-        name = spec.name
-        pause_s = self._restarts[name].ended(time.monotonic())
-        if pause_s is not None:
-            self._apply(name, ProcessEvent.RETRY, stage=f"starts again in {pause_s:g} s")
-        await self._end_leftovers(name, child)
-        if pause_s is None:
-            return
-        await asyncio.sleep(pause_s)
-        async with self._changes:
-            if self._children.get(name) is child and self._process(name).state is ProcessState.RESTARTING:
-                self._change(name, restarts=self._process(name).restarts + 1)
-                self._spawn(spec)
-
-    async def _watch_frozen(self) -> None:
-        """Kills processes that stand stopped: they hold their ports and answer nobody."""
-        while not self.ended.is_set():
-            await asyncio.sleep(_LOOK_S)
-            for process in self._record.processes:
-                if process.pid is None or process.state not in {ProcessState.STARTING, ProcessState.READY}:
-                    continue
-                stat = read_stat(process.pid)
-                if stat is None or stat.start_ticks != process.start_ticks:
-                    continue
-                left_s = self._restarts[process.name].seen(frozen=stat.state == "T", now=time.monotonic())
-                if left_s is None:
-                    if process.name in self._frozen:
-                        self._frozen.discard(process.name)
-                        self._change(process.name, stage="")
-                    continue
-                self._frozen.add(process.name)
-                self._change(process.name, stage=f"{_FROZEN}; killed in {left_s:.0f} s unless it goes on")
-                if left_s == 0:
-                    self._journal.say("kill", process=process.name, pid=process.pid, reason=_FROZEN)
-                    send_signal(stat, signal.SIGKILL)
-
-    async def _end_leftovers(self, name: str, child: Child) -> None:
-        # What a crashed process leaves behind would hold its ports and its memory. Never while it is being
-        # restarted: the new process carries the same marks.
-        async with self._changes:
-            gone = self._process(name).state in {ProcessState.CRASHED, ProcessState.RESTARTING}
-            if self._children.get(name) is child and gone:
-                await self._end([self._process(name)], lambda text: None)
-
-    async def _end(self, processes: list[ProcessRecord], progress: Callable[[str], None]) -> None:
-        loop = asyncio.get_running_loop()
-
-        def tell(text: str) -> None:
-            loop.call_soon_threadsafe(progress, text)
-
-        ending = await asyncio.to_thread(end_processes, self._record.id, self._record.host, processes, tell)
-        for process in processes:
-            if process.name not in ending.stuck and process.name != MODEL_STEP:
-                self._apply(process.name, ProcessEvent.GONE)
-        if ending.notice:
-            self._journal.say("problem", text=ending.notice)
-            self._held = ending.notice
-            self._notice(ending.notice)
-
-    def _keep(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._on_task_end)
-        return task
-
-    def _on_task_end(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._journal.say("problem", text=f"internal error: {error!r}")
-            self._notice(f"internal error of the runner: {clean_line(str(error))}")
+    def _refuse_when_stopping(self) -> None:
+        if self._book.run.stop_asked:
+            raise ConflictError("run", self._book.run.id, "is stopping", "start it anew when it has ended")
 
     def _spec(self, name: str) -> ProcessSpec:
         spec = self._plan.process(name)
@@ -316,44 +243,3 @@ class Supervisor:
             known = ", ".join(spec.name for spec in self._plan.processes)
             raise NotFoundError("process", name, "is not a process of this run", f"name one of {known}")
         return spec
-
-    def _process(self, name: str) -> ProcessRecord:
-        return next(process for process in self._record.processes if process.name == name)
-
-    def _age(self) -> float:
-        return round(time.time() - self._record.created_at, 3)
-
-    def _apply(self, name: str, event: ProcessEvent, **changes: object) -> None:
-        before = self._process(name).state
-        after = transition(before, event)
-        if after is not before:
-            reason = clean_line(str(changes.get("reason", "")))
-            self._journal.say("state", process=name, before=before, after=after, reason=reason)
-        self._change(name, state=after, **changes)
-
-    def _change(self, name: str, **changes: object) -> None:
-        processes = tuple(
-            replace(process, **changes) if process.name == name else process  # type: ignore[arg-type]
-            for process in self._record.processes
-        )
-        if processes != self._record.processes:
-            self._record = replace(self._record, processes=processes)
-            self._save()
-
-    def _notice(self, text: str) -> None:
-        if text != self._record.notice:
-            self._record = replace(self._record, notice=text)
-            self._save()
-
-    def _save(self) -> None:
-        state = run_state(
-            (process.state for process in self._record.processes),
-            stop_asked=self._stop_asked,
-            was_ready=self._was_ready,
-            failed=self._failed,
-        )
-        if state is not self._record.state:
-            self._journal.say("run", before=self._record.state, after=state, since_start_s=self._age())
-            self._record = replace(self._record, state=state)
-        self._was_ready = self._was_ready or state is RunState.READY
-        self._rundir.write(self._rundir.state, encode_record(self._record))

@@ -2,7 +2,8 @@
 
 A page is cut at its `# TYPE` lines, which a C loop finds; lines of other families are never looked at. Names are taken
 as `family_name` makes them, so that `sglang:x`, `sglang_x` and `x_total` are one. What is no number, or no finite one,
-is passed over. Pure; called by the scraper of a run and by tests.
+is passed over. Labels are the same from page to page, so a reader remembers what they mean. Called by the scraper of a
+run, which has a reader for each process.
 """
 
 from __future__ import annotations
@@ -11,22 +12,43 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-__all__ = ["Page", "Sample", "family_name", "read_page"]
+__all__ = ["Labels", "Page", "PageReader", "Sample", "family_name"]
 
 # Possessive: a hostile line costs its own length once.
 _LINE = re.compile(
-    rb'^([a-zA-Z_:][\w:]*+)(?:\{((?:[^"}\n]|"(?:[^"\\\n]|\\[^\n])*+")*+)\})?[ \t]++([^\s#]++)', re.MULTILINE
+    rb'^([a-zA-Z_:][\w:]*+)(?:\{((?:[^"}\n]++|"(?:[^"\\\n]++|\\[^\n])*+")*+)\})?[ \t]++([^\s#]++)', re.MULTILINE
 )
 _LABEL = re.compile(rb'([a-zA-Z_]\w*+)\s*=\s*"((?:[^"\\]|\\.)*+)"')
 _CUT = b"\n# TYPE "
 _PARTS = ("_bucket", "_sum", "_count")
 _ESCAPED = re.compile(r"\\(.)")
 _MOST_SAMPLES = 20_000
+_MOST_REMEMBERED = 5_000
+# Ranks of one model instance, which all see the same requests.
+_REPLICAS = frozenset({"tp_rank", "pp_rank", "moe_ep_rank"})
+
+_Items = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class Labels:
+    """What stands between the braces of a line.
+
+    Attributes:
+        series: all but `le`, in order: what tells the series of a family apart.
+        instance: those without the rank within a model instance.
+        bound: the number in `le`; None without one.
+    """
+
+    values: Mapping[str, str]
+    series: _Items = ()
+    instance: _Items = ()
+    bound: float | None = None
+
+
+class Sample(NamedTuple):
     """One line of a page.
 
     Attributes:
@@ -34,7 +56,7 @@ class Sample:
     """
 
     part: str
-    labels: Mapping[str, str]
+    labels: Labels
     value: float
 
 
@@ -61,54 +83,86 @@ def family_name(name: str) -> str:
     return name.replace(":", "_").removesuffix("_total")
 
 
-def read_page(text: bytes, wanted: Collection[str]) -> Page:
-    """Returns the families of `text` that are `wanted`, by `family_name`; never raises."""
-    blocks = (b"\n" + text).split(_CUT)
-    found: dict[str, list[Sample]] = {}
-    prefixes: set[str] = set()
-    left = _MOST_SAMPLES
-    # What stands before the first `# TYPE`, as everything does on a page without such lines.
-    if len(blocks) == 1 or not blocks[0].lstrip().startswith(b"#"):
-        left -= _read_untyped(blocks[0], wanted, found, prefixes)
-    for block in blocks[1:]:
-        head, _, body = block.partition(b"\n")
-        words = head.split()
-        if not words:
-            continue
-        name = family_name(words[0].decode("ascii", "replace"))
-        prefixes.update(_beginnings(name))
-        if name in wanted and left > 0 and name not in found:
-            samples = found.setdefault(name, [])
-            for match in _LINE.finditer(body):
-                if left <= 0:
-                    break
-                left -= 1
+class PageReader:
+    """Reads the pages of one process.
+
+    Args:
+        wanted: the families to read, by `family_name`.
+    """
+
+    def __init__(self, wanted: Collection[str]) -> None:
+        self._wanted = wanted
+        self._labels: dict[bytes, Labels] = {b"": Labels({})}
+        # What each family's lines were, and what they meant: most stay as they are from look to look.
+        self._known: dict[str, tuple[bytes, tuple[Sample, ...]]] = {}
+
+    def read(self, text: bytes) -> Page:
+        """Returns the wanted families of `text`; never raises."""
+        blocks = (b"\n" + text).split(_CUT)
+        found: dict[str, tuple[Sample, ...]] = {}
+        prefixes: set[str] = set()
+        left = _MOST_SAMPLES
+        # What stands before the first `# TYPE`, as everything does on a page without such lines.
+        if len(blocks) == 1 or not blocks[0].lstrip().startswith(b"#"):
+            left -= self._read_untyped(blocks[0], found, prefixes)
+        for block in blocks[1:]:
+            head, _, body = block.partition(b"\n")
+            words = head.split()
+            if not words:
+                continue
+            name = family_name(words[0].decode("ascii", "replace"))
+            prefixes.update(_beginnings(name))
+            if name in self._wanted and left > 0 and name not in found:
+                known = self._known.get(name)
+                if known is None or known[0] != body:
+                    known = self._known[name] = (body, self._read_typed(name, body, left))
+                found[name] = known[1]
+                left -= len(known[1])
+        return Page(found, frozenset(prefixes))
+
+    def _read_typed(self, family: str, body: bytes, most: int) -> tuple[Sample, ...]:
+        samples: list[Sample] = []
+        parts: dict[bytes, str | None] = {}
+        for raw, labels, number in _LINE.findall(body)[:most]:
+            if raw not in parts:
                 # Some exporters close a family with `x_created` lines; they are families of their own.
-                part = _part_of(match[1], name)
-                if part is not None and (sample := _sample(part, match)) is not None:
-                    samples.append(sample)
-    return Page({name: tuple(samples) for name, samples in found.items()}, frozenset(prefixes))
+                parts[raw] = _part_of(raw, family)
+            part = parts[raw]
+            value = _number(number)
+            if part is not None and value is not None:
+                samples.append(Sample(part, self._labels_of(labels), value))
+        return tuple(samples)
 
+    def _read_untyped(self, text: bytes, found: dict[str, tuple[Sample, ...]], prefixes: set[str]) -> int:
+        """Reads lines without types and returns how many; a page of HTML has none."""
+        count = 0
+        lists: dict[str, list[Sample]] = {}
+        for match in _LINE.finditer(text):
+            count += 1
+            if count > _MOST_SAMPLES:
+                break
+            value = _number(match[3])
+            if value is None:
+                continue
+            raw = match[1].decode()
+            name, part = family_name(raw), ""
+            if name not in self._wanted:
+                for end in _PARTS:
+                    if raw.endswith(end):
+                        name, part = family_name(raw.removesuffix(end)), end[1:]
+            prefixes.update(_beginnings(name))
+            if name in self._wanted:
+                lists.setdefault(name, []).append(Sample(part, self._labels_of(match[2] or b""), value))
+        found.update((name, tuple(samples)) for name, samples in lists.items())
+        return count
 
-def _read_untyped(text: bytes, wanted: Collection[str], found: dict[str, list[Sample]], prefixes: set[str]) -> int:
-    """Reads lines without types and returns how many; a page of HTML has none."""
-    count = 0
-    for match in _LINE.finditer(text):
-        count += 1
-        if count > _MOST_SAMPLES:
-            break
-        if not _is_number(match[3]):
-            continue
-        raw = match[1].decode()
-        name, part = family_name(raw), ""
-        if name not in wanted:
-            for end in _PARTS:
-                if raw.endswith(end):
-                    name, part = family_name(raw.removesuffix(end)), end[1:]
-        prefixes.update(_beginnings(name))
-        if name in wanted and (sample := _sample(part, match)) is not None:
-            found.setdefault(name, []).append(sample)
-    return count
+    def _labels_of(self, text: bytes) -> Labels:
+        labels = self._labels.get(text)
+        if labels is None:
+            if len(self._labels) >= _MOST_REMEMBERED:
+                self._labels.clear()
+            labels = self._labels[text] = _labels(text)
+        return labels
 
 
 def _beginnings(name: str) -> tuple[str, str]:
@@ -124,28 +178,20 @@ def _part_of(raw: bytes, family: str) -> str | None:
     return rest[1:] if rest in _PARTS else None
 
 
-def _sample(part: str, match: re.Match[bytes]) -> Sample | None:
-    try:
-        value = float(match[3])
-    except ValueError:
-        return None
-    if not math.isfinite(value):
-        return None
-    labels = _labels(match[2]) if match[2] else {}
-    return Sample(part, labels, value)
-
-
-def _labels(text: bytes) -> dict[str, str]:
-    return {key.decode(): _plain(value.decode("utf-8", "replace")) for key, value in _LABEL.findall(text)}
+def _labels(text: bytes) -> Labels:
+    values = {key.decode(): _plain(value.decode("utf-8", "replace")) for key, value in _LABEL.findall(text)}
+    series = tuple(sorted(item for item in values.items() if item[0] != "le"))
+    bound = _number(values["le"].encode(), infinite=True) if "le" in values else None
+    return Labels(values, series, tuple(item for item in series if item[0] not in _REPLICAS), bound)
 
 
 def _plain(value: str) -> str:
     return _ESCAPED.sub(lambda match: "\n" if match[1] == "n" else match[1], value) if "\\" in value else value
 
 
-def _is_number(text: bytes) -> bool:
+def _number(text: bytes, *, infinite: bool = False) -> float | None:
     try:
-        float(text)
+        value = float(text)
     except ValueError:
-        return False
-    return True
+        return None
+    return value if math.isfinite(value) or (infinite and value > 0) else None

@@ -11,13 +11,13 @@ from typing import Final
 
 from .bundled import BundledRouter, BundledWorker
 from .mooncake_master import MooncakeMaster
-from .prometheus import Page, read_page
+from .prometheus import Page, PageReader
 from .sglang import Sglang
 from .smg import Smg
 from .vllm import Vllm
 from .vocabulary import Measurement, Vocabulary, measure
 
-__all__ = ["VOCABULARIES", "Reading", "read_metrics"]
+__all__ = ["VOCABULARIES", "MetricsReader", "Reading"]
 
 VOCABULARIES: Final[Sequence[Vocabulary]] = (
     BundledRouter(),
@@ -46,22 +46,25 @@ class Reading:
     problem: str = ""
 
 
-def read_metrics(text: bytes) -> Reading:
-    """Returns what the bytes of a page say; never raises."""
-    nothing = Measurement({}, {}, {})
-    page = read_page(text, _WANTED)
-    if not page.is_metrics:
-        start = text[:200].lstrip().lower()
-        html = start.startswith((b"<!doctype", b"<html", b"<?xml"))
-        return Reading("", nothing, "is HTML" if html else "is empty" if not start else "holds no metrics")
-    for vocabulary in VOCABULARIES:
-        if _speaks(page, vocabulary):
-            return Reading(vocabulary.name, measure(page, vocabulary))
-    return Reading(
-        "",
-        nothing,
-        f"holds metrics of no known engine ({', '.join(sorted(word for word in page.prefixes if '_' not in word)[:3])})",
-    )
+class MetricsReader:
+    """Reads the pages of one process again and again."""
+
+    def __init__(self) -> None:
+        self._pages = PageReader(_WANTED)
+
+    def read(self, text: bytes) -> Reading:
+        """Returns what the bytes of a page say; never raises."""
+        nothing = Measurement({}, {}, {})
+        page = self._pages.read(text)
+        if not page.is_metrics:
+            start = text[:200].lstrip().lower()
+            html = start.startswith((b"<!doctype", b"<html", b"<?xml"))
+            return Reading("", nothing, "is HTML" if html else "holds no metrics" if start else "is empty")
+        for vocabulary in VOCABULARIES:
+            if _speaks(page, vocabulary):
+                return Reading(vocabulary.name, measure(page, vocabulary))
+        words = ", ".join(sorted(word for word in page.prefixes if "_" not in word)[:3])
+        return Reading("", nothing, f"holds metrics of no known engine ({words})")
 
 
 def _speaks(page: Page, vocabulary: Vocabulary) -> bool:

@@ -39,7 +39,7 @@ SGLANG_TERMS: Sequence[Term] = (
     Term("e2e", Kind.HISTOGRAM, _named("e2e_request_latency_seconds")),
     Term("transfer_latency", Kind.HISTOGRAM, _named("kv_transfer_latency_ms"), scale=1e-3),
     # Each rank sends its own share of a request's KV.
-    Term("transfer_size", Kind.HISTOGRAM, _named("kv_transfer_total_mb"), Fold.ALL, _MIB),
+    Term("transfer_size", Kind.HISTOGRAM, _named("kv_transfer_total_mb"), Fold.SHARES, _MIB),
     Term("kv_sent_bytes", Kind.SUM, _named("kv_transfer_total_mb"), Fold.ALL, _MIB),
 )
 """What a page of SGLang, or of the bundled engine's worker, says."""

@@ -21,7 +21,7 @@ class Smg:
         Term("running", Kind.GAUGE, ("smg_worker_requests_active", "sgl_router_running_requests"), Fold.LARGEST),
         Term("requests", Kind.COUNTER, ("smg_router_requests", "sgl_router_requests"), Fold.ALL),
         Term("failed", Kind.COUNTER, ("smg_router_request_errors", "sgl_router_request_errors"), Fold.ALL),
-        Term("ttft", Kind.HISTOGRAM, ("smg_router_ttft_seconds",), Fold.ALL),
+        Term("ttft", Kind.HISTOGRAM, ("smg_pd_ttft_seconds", "smg_router_ttft_seconds"), Fold.ALL),
         Term(
             "e2e",
             Kind.HISTOGRAM,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
 
@@ -16,9 +16,6 @@ from .histogram import Histogram, merged
 from .prometheus import Page, Sample
 
 __all__ = ["Fold", "Kind", "Measurement", "Term", "Vocabulary", "measure"]
-
-# Ranks of one model instance, which all see the same requests.
-_REPLICAS = ("tp_rank", "pp_rank", "moe_ep_rank")
 
 
 class Kind(Enum):
@@ -31,11 +28,16 @@ class Kind(Enum):
 
 
 class Fold(Enum):
-    """How several samples become one: all added, one of each instance's ranks added, or the largest."""
+    """How several samples become one.
+
+    All added; one of each instance's ranks added; the largest; or shares: ranks that each have a part of the same
+    events, so that events are those of one rank and amounts those of all.
+    """
 
     ALL = "all"
     INSTANCES = "instances"
     LARGEST = "largest"
+    SHARES = "shares"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +86,24 @@ class Vocabulary(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Whose metrics these are, for people."""
+        ...
 
     @property
-    def families(self) -> frozenset[str]: ...
+    def families(self) -> frozenset[str]:
+        """Words that its families begin with."""
+        ...
 
     @property
-    def terms(self) -> Sequence[Term]: ...
+    def terms(self) -> Sequence[Term]:
+        """Its quantities."""
+        ...
 
     @property
-    def zero(self) -> frozenset[str]: ...
+    def zero(self) -> frozenset[str]:
+        """Counters that are 0 before their first event."""
+        ...
 
 
 def measure(page: Page, vocabulary: Vocabulary) -> Measurement:
@@ -103,7 +113,7 @@ def measure(page: Page, vocabulary: Vocabulary) -> Measurement:
     histograms: dict[str, Histogram] = {}
     for term in vocabulary.terms:
         samples = next((page.families[name] for name in term.names if page.families.get(name)), ())
-        chosen = [sample for sample in samples if _fits(sample, term)]
+        chosen = [one for one in samples if _fits(one, term)] if term.where or term.unless else samples
         if not chosen:
             if term.quantity in vocabulary.zero and term.kind in (Kind.COUNTER, Kind.SUM):
                 counters[term.quantity, ""] = 0.0
@@ -122,14 +132,15 @@ def measure(page: Page, vocabulary: Vocabulary) -> Measurement:
 
 
 def _fits(sample: Sample, term: Term) -> bool:
-    wanted = all(sample.labels.get(label, "") in values for label, values in term.where.items())
-    return wanted and not any(sample.labels.get(label, "") in values for label, values in term.unless.items())
+    labels = sample.labels.values
+    wanted = all(labels.get(label, "") in values for label, values in term.where.items())
+    return wanted and not any(labels.get(label, "") in values for label, values in term.unless.items())
 
 
 def _split(samples: Iterable[Sample], by: str) -> dict[str, list[Sample]]:
     groups: dict[str, list[Sample]] = {}
     for sample in samples:
-        groups.setdefault(sample.labels.get(by, "") if by else "", []).append(sample)
+        groups.setdefault(sample.labels.values.get(by, "") if by else "", []).append(sample)
     return groups
 
 
@@ -138,52 +149,55 @@ def _folded(samples: Sequence[Sample], fold: Fold) -> float:
         return samples[0].value
     if fold is Fold.LARGEST:
         return max(sample.value for sample in samples)
-    if fold is Fold.ALL:
+    if fold in (Fold.ALL, Fold.SHARES):
         return sum(sample.value for sample in samples)
     return sum(max(sample.value for sample in group) for group in _instances(samples))
 
 
 def _instances(samples: Sequence[Sample]) -> list[list[Sample]]:
-    """Returns the samples by everything but their rank; those by priority only where there is no sum of them."""
-    if any("priority" in sample.labels for sample in samples):
-        whole = [sample for sample in samples if not sample.labels.get("priority")]
+    """Returns the samples of each instance; those by priority only where there is no sum of them."""
+    if any("priority" in sample.labels.values for sample in samples):
+        whole = [sample for sample in samples if not sample.labels.values.get("priority")]
         samples = whole or samples
     groups: dict[tuple[tuple[str, str], ...], list[Sample]] = {}
     for sample in samples:
-        key = tuple(sorted(item for item in sample.labels.items() if item[0] not in _REPLICAS))
-        groups.setdefault(key, []).append(sample)
+        groups.setdefault(sample.labels.instance, []).append(sample)
     return list(groups.values())
+
+
+class _Series:
+    """The lines of one series of a histogram."""
+
+    def __init__(self, instance: tuple[tuple[str, str], ...]) -> None:
+        self.instance = instance
+        self.buckets: dict[float, float] = {}
+        self.total = 0.0
+
+    def histogram(self) -> Histogram | None:
+        buckets = sorted(self.buckets.items())
+        if not buckets or not math.isinf(buckets[-1][0]):
+            return None
+        return Histogram(tuple(bound for bound, _ in buckets), tuple(count for _, count in buckets), self.total)
 
 
 def _histogram(samples: Sequence[Sample], fold: Fold) -> Histogram | None:
     """Returns the histogram of all series, or of one rank of each instance."""
-    series: dict[tuple[tuple[str, str], ...], dict[str, list[tuple[float, float]]]] = {}
-    for sample in samples:
-        key = tuple(sorted(item for item in sample.labels.items() if item[0] != "le"))
-        parts = series.setdefault(key, {"bucket": [], "sum": []})
-        if sample.part == "bucket" and (bound := _bound(sample.labels.get("le", ""))) is not None:
-            parts["bucket"].append((bound, sample.value))
-        elif sample.part == "sum":
-            parts["sum"].append((0.0, sample.value))
-    if fold is Fold.INSTANCES:
-        leading: dict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = {}
+    series: dict[tuple[tuple[str, str], ...], _Series] = {}
+    for part, labels, value in samples:
+        one = series.get(labels.series)
+        if one is None:
+            one = series[labels.series] = _Series(labels.instance)
+        if part == "bucket" and labels.bound is not None:
+            one.buckets[labels.bound] = value
+        elif part == "sum":
+            one.total = value
+    chosen = list(series.values())
+    if fold in (Fold.INSTANCES, Fold.SHARES):
+        leading: dict[tuple[tuple[str, str], ...], _Series] = {}
         for key in sorted(series):
-            leading.setdefault(tuple(item for item in key if item[0] not in _REPLICAS), key)
-        series = {key: series[key] for key in leading.values()}
-    return merged(one for parts in series.values() if (one := _of_parts(parts)) is not None)
-
-
-def _of_parts(parts: Mapping[str, Sequence[tuple[float, float]]]) -> Histogram | None:
-    buckets = sorted(dict(parts["bucket"]).items())
-    if not buckets or not math.isinf(buckets[-1][0]):
-        return None
-    total = parts["sum"][0][1] if parts["sum"] else 0.0
-    return Histogram(tuple(bound for bound, _ in buckets), tuple(count for _, count in buckets), total)
-
-
-def _bound(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return None if math.isnan(value) or value == -math.inf else value
+            leading.setdefault(series[key].instance, series[key])
+        chosen = list(leading.values())
+    whole = merged(one for lines in chosen if (one := lines.histogram()) is not None)
+    if whole is None or fold is not Fold.SHARES:
+        return whole
+    return replace(whole, total=sum(one.total for one in series.values()))

@@ -14,17 +14,24 @@ from pathlib import Path
 import aiohttp
 from fastapi import FastAPI
 from starlette.responses import Response
+from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from ..access.access import Access
+from ..audit import Audit
 from ..logs.marks import Marks
 from .api import add_error_answers, api_routes
-from .guard import Access, Guard
+from .audit_trail import AuditTrail
+from .bench_routes import bench_routes
+from .deploy_routes import deploy_routes
+from .guard import App, Guard
 from .hardware_routes import hardware_routes
 from .hub import Hub
 from .live import live_routes
 from .log_live import log_live_routes
 from .log_routes import log_routes
+from .page_only import PageOnly
 from .plan_actions import action_routes
 from .plan_routes import plan_routes
 from .port import Source
@@ -74,8 +81,10 @@ def build_api(source: Source, *, poll_s: float = 0.5, config_dir: Path | None = 
     add_error_answers(app)
     app.include_router(api_routes(source, hub))
     app.include_router(hardware_routes(source))
+    app.include_router(bench_routes(source))
     app.include_router(plan_routes(source, config_dir))
     app.include_router(action_routes(source, hub.wake))
+    app.include_router(deploy_routes(source, hub.wake))
     app.include_router(live_routes(hub))
     marks = Marks()
     app.include_router(log_routes(source, marks))
@@ -84,7 +93,14 @@ def build_api(source: Source, *, poll_s: float = 0.5, config_dir: Path | None = 
     return app
 
 
-def build_app(source: Source, access: Access, *, poll_s: float = 0.5, config_dir: Path | None = None) -> Guard:
+def build_app(
+    source: Source,
+    access: Access,
+    *,
+    poll_s: float = 0.5,
+    config_dir: Path | None = None,
+    audit: Audit | None = None,
+) -> Guard:
     """Returns the guarded application with its page.
 
     Args:
@@ -92,6 +108,7 @@ def build_app(source: Source, access: Access, *, poll_s: float = 0.5, config_dir
         access: who may talk to the panel.
         poll_s: how often the runs are looked at while a browser listens.
         config_dir: where the person's own presets are; None keeps none.
+        audit: where actions are noted; None notes none.
     """
     import gradio as gr
 
@@ -113,8 +130,14 @@ def build_app(source: Source, access: Access, *, poll_s: float = 0.5, config_dir
         mcp_server=False,
         pwa=False,
         show_error=False,
+        root_path=access.root_path,
     )
+    # The mount is the last route: what our own routes do not serve ends there.
+    mount = app.router.routes[-1]
+    assert isinstance(mount, Mount)
+    mount.app = PageOnly(mount.app)
     # A private attribute: a test tells when it is gone, and the panel works without it.
     if hasattr(blocks._queue, "sleep_when_free"):
         blocks._queue.sleep_when_free = _IDLE_POLL_S
-    return Guard(app, access)
+    inner: App = app  # pyright: ignore[reportAssignmentType] - FastAPI's ASGI types are narrower than ASGI
+    return Guard(inner if audit is None else AuditTrail(inner, audit), access)

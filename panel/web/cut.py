@@ -80,6 +80,8 @@ class Cut:
         """Returns the packet with the series and their last `window_s` seconds, up to the last call of `news`."""
         assert self._version == self._trace.version
         series = [asdict(one) for _, one in self._trace.series(self._groups)]
+        # Which groups there are at all: what is folded away may be empty.
+        groups = msgspec.json.encode(sorted({one.group for _, one in self._trace.series(None)})).decode()
         times, values = self._trace.recent(window_s)
         step = 0.0
         if len(times) > 1.2 * POINTS:
@@ -92,7 +94,7 @@ class Cut:
         columns = ",".join(_column(values[:, place]) for place in range(values.shape[1])) if len(times) else ""
         return (
             f'{{"type":"history","run":{self._run()},"version":"{self._version}.{self._mark}","window_s":{window_s:g},'
-            f'"step_s":{step:g},"series":{msgspec.json.encode(series).decode()},'
+            f'"step_s":{step:g},"groups":{groups},"series":{msgspec.json.encode(series).decode()},'
             f'"t0":{int(stamps[0]) if len(stamps) else 0},"apart":[{apart}],"columns":[{columns}],'
             f'"base":[{",".join(self._before)}]}}'
         )

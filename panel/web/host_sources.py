@@ -6,26 +6,19 @@ Called by `host_series`, which gives each source a thread of its own.
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-from ...nic_probe.counters import CountedLink, CounterReader, CounterSample, LinkRate, rates
-from ...nic_probe.counters_by_device import CountedDevice, counted_devices, counted_links
+from ...nic_probe.counters import LinkRate
+from ...nic_probe.counters_by_device import counted_devices
+from ...nic_probe.device_counters import DeviceCounters
 from ...nic_probe.gpu_traffic import GpuTraffic
 from ...nic_probe.sources.files import HostFiles
 from ..config import inherited_environment
 
-__all__ = ["DeviceCounters", "TrafficSource", "this_host_sources"]
+__all__ = ["TrafficSource", "this_host_sources"]
 
-_PERIOD_S: Final = 0.1
-_LONGEST_PERIOD_S: Final = 1.0
-# Over how long a rate is taken: some firmware updates its counters in batches.
-_WINDOW_S: Final = 0.5
 _GPU_BEAT_S: Final = 0.5
-# How often a device is asked anew what it counts, since a driver may have been loaded anew.
-_ASK_AGAIN_S: Final = 60.0
 
 
 class TrafficSource(Protocol):
@@ -52,63 +45,6 @@ class TrafficSource(Protocol):
     def close(self) -> None:
         """Lets go of the device."""
         ...
-
-
-class DeviceCounters:
-    """The counters of one device.
-
-    Args:
-        device: whose.
-        files: the live host.
-        root: the folder that stands for `/` to the reader.
-    """
-
-    counts = True
-
-    def __init__(self, device: CountedDevice, files: HostFiles, root: str = "/") -> None:
-        self.name = device.name
-        self.period_s = _PERIOD_S
-        self._device = device
-        self._files = files
-        self._root = root
-        self._reader: CounterReader | None = None
-        self._links: tuple[CountedLink, ...] = ()
-        self._ask_at = 0.0
-        self._samples: deque[CounterSample] = deque()
-
-    def keys(self) -> Sequence[str]:
-        """Returns the names of its ports and interfaces."""
-        return self._device.keys
-
-    def read(self) -> Mapping[str, LinkRate] | None:
-        """Returns the rates since half a second ago, or since the first sample."""
-        now = time.monotonic()
-        if now >= self._ask_at or self._reader is None:
-            self._ask()
-            self._ask_at = time.monotonic() + _ASK_AGAIN_S
-        assert self._reader is not None
-        newest = self._reader.sample()
-        while len(self._samples) > 1 and newest.at - self._samples[1].at >= _WINDOW_S:
-            self._samples.popleft()
-        self._samples.append(newest)
-        return rates(self._samples[0], newest) if len(self._samples) > 1 else None
-
-    def close(self) -> None:
-        """Closes the files."""
-        if self._reader is not None:
-            self._reader.close()
-
-    def _ask(self) -> None:
-        links = counted_links(self._files, self._device)
-        if self._reader is not None and links == self._links:
-            return
-        self.close()
-        self._reader = CounterReader(links, self._root)
-        self._links = links
-        self._samples.clear()
-        # Vendor counters are not asked for again before that time.
-        cached_s = max((link.sources.cached_ms.otherwise(0) / 1e3 for link in links), default=0.0)
-        self.period_s = max(_PERIOD_S, min(cached_s, _LONGEST_PERIOD_S))
 
 
 class _GpuLinks:

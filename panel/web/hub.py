@@ -61,7 +61,8 @@ class Hub:
             views = await asyncio.to_thread(self._source.runs)
             self._runs = {view.id: plain_run(view) for view in views}
         subscriber = Subscriber()
-        snapshot = {"type": "snapshot", "at": self._clock(), "runs": list(self._runs.values())}
+        runs = list(self._runs.values())
+        snapshot = {"type": "snapshot", "at": self._clock(), "runs": runs, "simulated": self._source.simulated}
         subscriber.put(f"[{_encode(snapshot)}]")
         self._subscribers.add(subscriber)
         self.wake()

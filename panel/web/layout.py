@@ -6,6 +6,9 @@ that acts passes through one small, named set of routes.
 
 from __future__ import annotations
 
+import html
+import json
+
 import gradio as gr
 
 from .port import Choices
@@ -23,6 +26,9 @@ HEAD = "\n".join(
         f'<link rel="stylesheet" href="{_STATIC}/shell.css">',
         f'<link rel="stylesheet" href="{_STATIC}/hardware.css">',
         f'<link rel="stylesheet" href="{_STATIC}/plan.css">',
+        f'<link rel="stylesheet" href="{_STATIC}/observe.css">',
+        f'<link rel="stylesheet" href="{_STATIC}/logs.css">',
+        f'<link rel="stylesheet" href="{_STATIC}/bench.css">',
         f'<script src="{_STATIC}/uPlot.iife.min.js"></script>',
         f'<script type="module" src="{_STATIC}/main.js"></script>',
     ]
@@ -31,12 +37,14 @@ HEAD = "\n".join(
 _DEPLOY = """(mode, model, prefill, decode, transport) => {
   window.pdpanel.deploy(mode, model, prefill, decode, transport);
 }"""
-_MODE = "(mode) => { window.pdpanel.followMode(mode); }"
+_CHANGED = "(...values) => { window.pdpanel?.formChanged?.(...values); }"
+_APPLY = "(...values) => window.pdpanel.applyFix(...values)"
 
 
-def _island(name: str) -> gr.HTML:
+def _island(name: str, values: str = "") -> gr.HTML:
+    given = f' data-values="{values}"' if values else ""
     return gr.HTML(
-        f'<div class="pd-island" data-island="{name}"></div>',
+        f'<div class="pd-island" data-island="{name}"{given}></div>',
         apply_default_css=False,
         js_on_load=None,
         elem_id=f"pd-{name}",
@@ -80,26 +88,37 @@ def _deploy_form(choices: Choices) -> None:
         info="What carries the KV cache from prefill to decode.",
         elem_id="pd-transport",
     )
+    first = ["pd", choices.models[0], 1, 1, choices.transports[0]]
+    _island("check", html.escape(json.dumps(first)))
     button = gr.Button("Deploy", variant="primary", elem_id="deploy-button")
     _island("deploy")
-    mode.change(None, mode, None, js=_MODE, api_visibility="private")
-    button.click(None, [mode, model, prefill, decode, transport], None, js=_DEPLOY, api_visibility="private")
+    values = [mode, model, prefill, decode, transport]
+    for field in values:
+        field.change(None, values, None, js=_CHANGED, api_visibility="private")
+    # A fix changes the form through Gradio, which alone knows how: this button is pressed by the page.
+    apply = gr.Button("Apply", elem_id="pd-apply-fix")
+    apply.click(None, values, values, js=_APPLY, api_visibility="private")
+    button.click(None, values, None, js=_DEPLOY, api_visibility="private")
 
 
 def build_blocks(choices: Choices) -> gr.Blocks:
     """Returns the page; `choices` fills the Deploy form."""
     with gr.Blocks(title="pdpanel", analytics_enabled=False, fill_width=True) as blocks:
         _island("header")
+        _island("guide")
         with gr.Tabs(elem_id="pd-tabs", overflow_behavior="wrap", selected="deploy"):
             with gr.Tab("Deploy", id="deploy", elem_id="pd-tab-deploy"), gr.Row():
                 with gr.Column(scale=1, min_width=300, elem_id="pd-form"):
                     _deploy_form(choices)
                 with gr.Column(scale=3, min_width=320):
                     _island("runs")
+                    _island("history")
             with gr.Tab("Try it", id="tryit", elem_id="pd-tab-tryit"):
                 _island("tryit")
             with gr.Tab("Observe", id="observe", elem_id="pd-tab-observe"):
                 _island("observe")
+            with gr.Tab("Benchmark", id="bench", elem_id="pd-tab-bench"):
+                _island("bench")
             with gr.Tab("Logs", id="logs", elem_id="pd-tab-logs"):
                 _island("logs")
             with gr.Tab("Hardware", id="hardware", elem_id="pd-tab-hardware"):

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from .bench_port import Bench
+from .deploy_port import RunCommands, StartChecks
+
 __all__ = [
     "Choices",
     "DeployForm",
@@ -233,10 +236,16 @@ class Source(Protocol):
 
     Attributes:
         simulated: nothing of what it tells is measured on this host; every view says so.
+        start_checks: what a start would meet.
+        run_commands: actions on whole runs.
+        bench: loads and their results.
     """
 
     choices: Choices
     simulated: bool
+    start_checks: StartChecks
+    run_commands: RunCommands
+    bench: Bench
 
     def runs(self) -> Sequence[RunView]:
         """Returns the runs, newest first."""

@@ -43,7 +43,10 @@ def to_series(info: SeriesInfo) -> SeriesView | None:
     if not group or (quantity == "generated_tokens_per_s" and subject.startswith("prefill-")):
         return None
     whole = info.total or where in _WHOLE
-    label = ("host" if where == "host" else "total") if whole else subject.replace(">", " → ")
+    if whole:
+        label = "host" if where == "host" else "total"
+    else:
+        label = f"GPU {subject}" if where == "gpu" else subject.replace(">", " → ")
     return SeriesView(info.key, label, group, info.unit, info.source, whole, info.limit, info.process)
 
 

@@ -5,21 +5,24 @@ Called by the CLI. Imports Gradio only after its first line is printed, since th
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import secrets
 import socket
-import sys
 import threading
 import webbrowser
-from collections.abc import Sequence
 
 import uvicorn
 
 from ...engine.errors import ConfigError
+from ..access.access import Access
+from ..access.door import Door, access_of, is_loopback, is_unspecified
+from ..access.tls import TlsFiles
+from ..audit import Audit
 from ..config import PanelConfig
 from ..runs import Runs
-from .guard import Access, App
+from ..state_dir import claim_state_dir
+from .guard import App
+from .patient import HEAD_BYTES, PatientProtocol
 from .port import Source
 from .source import RunsSource
 
@@ -27,6 +30,9 @@ __all__ = ["DEFAULT_PORT", "find_port", "run_server", "serve"]
 
 DEFAULT_PORT = 7860
 _PORTS_TRIED = 100
+# Twenty open pages and their files; more at once are turned away with 503.
+_MOST_CONNECTIONS = 500
+_MOST_SOCKET_BYTES = 1 << 16
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -79,37 +85,6 @@ def _is_own_address(host: str) -> bool:
     return True
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _is_unspecified(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False
-
-
-def _names(host: str) -> list[str]:
-    """Returns the exact host names by which a browser may call a panel that listens on `host`."""
-    if _is_loopback(host):
-        return []
-    names = {host}
-    if _is_unspecified(host):
-        import psutil
-
-        names = {socket.gethostname()} | {
-            entry.address.partition("%")[0]
-            for entries in psutil.net_if_addrs().values()
-            for entry in entries
-            if entry.family in (socket.AF_INET, socket.AF_INET6)
-        }
-    return sorted(f"[{name}]" if ":" in name else name for name in names)
-
-
 def _silence_gradio() -> None:
     # Gradio and the Hub client read these when they are imported and have no other switch: the one place
     # outside the config modules that touches the environment, and it only writes.
@@ -139,18 +114,37 @@ class _Server(uvicorn.Server):
         self._on_ready.set()
 
 
-def run_server(app: App, listener: socket.socket, on_ready: threading.Event) -> None:
-    """Serves `app` on `listener` until SIGINT or SIGTERM."""
+def run_server(app: App, listener: socket.socket, on_ready: threading.Event, tls: TlsFiles | None = None) -> None:
+    """Serves `app` on `listener` until SIGINT or SIGTERM; over TLS with a certificate."""
     config = uvicorn.Config(
         app,  # pyright: ignore[reportArgumentType] - uvicorn's ASGI types are narrower than ASGI
         log_level="warning",
+        http=PatientProtocol,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        limit_concurrency=_MOST_CONNECTIONS,
+        # Forwarding headers are the guard's business.
+        proxy_headers=False,
         ws="websockets-sansio",
+        ws_max_size=_MOST_SOCKET_BYTES,
+        ssl_certfile=None if tls is None else tls.cert,
+        ssl_keyfile=None if tls is None else tls.key,
         lifespan="on",
         server_header=False,
         # A page that stays open holds its sockets; without a limit Ctrl+C would wait for it.
         timeout_graceful_shutdown=2,
     )
     _Server(config, on_ready).run([listener])
+
+
+def _url(access: Access, door: Door, host: str, port: int) -> str:
+    """Returns the address that a person opens."""
+    shown = "127.0.0.1" if is_unspecified(host) else host
+    origin = f"http{'s' if access.secure else ''}://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    if door.tls is not None and door.tls.names and shown not in door.tls.names:
+        origin = f"https://{door.tls.names[0]}:{port}"
+    if door.origins or door.hosts:
+        origin = door.origins[0] if door.origins else f"http{'s' if access.secure else ''}://{door.hosts[0]}"
+    return f"{origin}{access.root_path}/"
 
 
 def serve(
@@ -160,41 +154,39 @@ def serve(
     open_browser: bool = True,
     *,
     source: Source | None = None,
-    allowed_hosts: Sequence[str] = (),
+    door: Door | None = None,
     token: str | None = None,
 ) -> None:
     """Serves the panel until SIGINT or SIGTERM; its runs go on afterwards.
 
     Args:
         config: the panel's folders.
-        host: where to listen; anything but loopback is possible, with a warning.
+        host: where to listen; anything but loopback needs a door with users and TLS.
         port: None takes 7860 or the next free port; a given port must be free.
         open_browser: opens the URL in the person's browser once the panel answers.
         source: the runs to show; the real ones of `config` by default.
-        allowed_hosts: further exact host names of a proxy in front of the panel, without a port.
+        door: who may reach the panel and how; loopback and a token by default.
         token: the secret of the URL; a fresh one by default.
 
     Raises:
-        ConfigError: the port is taken or the address is not one of this host.
+        ConfigError: the port is taken, the address is not one of this host, or the door is not enough for it.
     """
+    door = door or Door()
+    if not is_loopback(host) and not (door.users and door.secure):
+        remedy = "add --auth and TLS files, or listen on 127.0.0.1"
+        raise ConfigError("--host", host, "lets other machines reach the panel", remedy)
+    claim_state_dir(config.state_dir)
     listener = find_port(host, port)
     number = listener.getsockname()[1]
     print("starting the panel ...", flush=True)
     _silence_gradio()
     from .app import build_app
 
-    access = Access.for_port(number, token or secrets.token_urlsafe(24), (*_names(host), *allowed_hosts))
-    app = build_app(source or RunsSource(Runs(config)), access, config_dir=config.config_dir)
-    shown = host if not _is_unspecified(host) else "127.0.0.1"
-    shown = f"[{shown}]" if ":" in shown else shown
-    url = f"http://{shown}:{number}/?token={access.token}"
-    if not _is_loopback(host):
-        print(
-            f"warning: --host {host} lets other machines reach the panel, unencrypted;"
-            " whoever has the URL controls it.",
-            file=sys.stderr,
-            flush=True,
-        )
+    secret = token or door.token or ("" if door.users else secrets.token_urlsafe(24))
+    access = access_of(door, host, number, secret)
+    audit = Audit(config.state_dir)
+    app = build_app(source or RunsSource(Runs(config)), access, config_dir=config.config_dir, audit=audit)
+    url = _url(access, door, host, number) + ("" if door.users else f"?token={access.token}")
     ready = threading.Event()
 
     def announce() -> None:
@@ -204,4 +196,4 @@ def serve(
             _open(url)
 
     threading.Thread(target=announce, name="announce", daemon=True).start()
-    run_server(app, listener, ready)
+    run_server(app, listener, ready, door.tls)

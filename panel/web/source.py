@@ -13,18 +13,23 @@ from pathlib import Path
 
 from ...engine.errors import ConfigError, PdpanelError
 from ..config import inherited_environment
-from ..deployment import parse_deployment, parse_deployment_text
+from ..deployment import parse_deployment_text
 from ..doctor_text import finding_json
 from ..launch import ProcessSpec, Role
+from ..load.jobs import Loads
 from ..runs import ProcessView as RunProcess
 from ..runs import Runs
 from ..runs import RunView as RealRun
 from ..start.consent import ConsentError, consent_id, needs_consent
+from .bench_port import Bench
+from .deploy_form import deployment_of_form
 from .hardware import describe_file, describe_this_host
 from .host_series import HostSampler
 from .port import Choices, DeployForm, HostTraffic, Offer, OfferedProcess, ProcessView, RunView, SampleBatch
+from .run_commands import RunsCommands
 from .series_views import SeriesCache
 from .stages import StageLog
+from .start_checks import RunsStartChecks
 
 __all__ = ["RunsSource"]
 
@@ -107,6 +112,9 @@ class RunsSource:
         self._translated = SeriesCache()
         self._lock = threading.Lock()
         self._stages = StageLog(time.time)
+        self.start_checks = RunsStartChecks(runs)
+        self.run_commands = RunsCommands(runs)
+        self.bench: Bench = Loads(runs.loads_dir)
         self._orders: dict[str, Mapping[str, tuple[str, ...]]] = {}
 
     def runs(self) -> Sequence[RunView]:
@@ -126,12 +134,7 @@ class RunsSource:
 
     def start(self, form: DeployForm) -> str:
         """Starts what the form asks for; raises ConfigError for a field that is wrong."""
-        if form.mode == "unified":
-            roles: dict[str, object] = {"unified": {"count": 1}}
-        else:
-            roles = {"prefill": {"count": form.prefill}, "decode": {"count": form.decode}}
-        deployment = parse_deployment({"model": form.model.strip(), "transport": form.transport, **roles})
-        return self._runs.start(deployment).id
+        return self._runs.start(deployment_of_form(form)).id
 
     def offer(self, text: str) -> Offer:
         """Returns what the deployment in a YAML text would start here."""

@@ -230,51 +230,6 @@ def test_missing_samples_are_a_gap(page: Page) -> None:
     assert data[2] == [1, None, None, 3]
 
 
-def test_log_tails(page: Page, panel: Any, run_id: str) -> None:
-    choose(page, run_id)
-    open_tab(page, "Logs")
-    page.get_by_test_id("log-process").select_option("decode-1")
-    log = page.get_by_test_id("log")
-    expect(log).to_contain_text("decode-1 request r-000001", timeout=WAIT_MS)
-    assert "\x1b" not in log.inner_text()
-    with (panel.folder / f"{run_id}-decode-1.log").open("a") as file:
-        file.write("\x1b[31m<b>MARK</b>\x1b[0m\n")
-    expect(log).to_contain_text("<b>MARK</b>")
-    assert log.locator("b").count() == 0
-    assert log.evaluate("node => node.scrollTop + node.clientHeight >= node.scrollHeight - 2")
-
-
-def test_log_keeps_its_place_without_follow(page: Page, panel: Any, run_id: str) -> None:
-    with (panel.folder / f"{run_id}-router.log").open("a") as file:
-        file.writelines(f"line {number}\n" for number in range(3000))
-    choose(page, run_id)
-    open_tab(page, "Logs")
-    page.get_by_test_id("log-process").select_option("router")
-    log = page.get_by_test_id("log")
-    expect(log).to_contain_text("line 2999", timeout=WAIT_MS)
-    page.get_by_test_id("log-follow").uncheck()
-    log.evaluate("node => { node.scrollTop = 100; }")
-    with (panel.folder / f"{run_id}-router.log").open("a") as file:
-        file.write("the last\n")
-    expect(log).to_contain_text("the last")
-    assert log.evaluate("node => node.scrollTop") == 100
-
-
-def test_long_log_does_not_fill_the_page(page: Page, panel: Any, run_id: str) -> None:
-    choose(page, run_id)
-    open_tab(page, "Logs")
-    page.get_by_test_id("log-process").select_option("prefill-0")
-    log = page.get_by_test_id("log")
-    expect(log).to_contain_text("prefill-0 request", timeout=WAIT_MS)
-    with (panel.folder / f"{run_id}-prefill-0.log").open("a") as file:
-        file.write("x" * 99 + "\n")
-        for number in range(60_000):
-            file.write(f"line {number:06d} {'y' * 80}\n")
-        file.write("THE END\n")
-    expect(log).to_contain_text("THE END", timeout=WAIT_MS)
-    assert log.evaluate("node => node.childNodes.length") <= 400
-
-
 def test_hardware_is_shown(page: Page) -> None:
     open_tab(page, "Hardware")
     hardware = page.get_by_test_id("hardware")

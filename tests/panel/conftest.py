@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -158,3 +160,17 @@ def fake(tmp_path: Path) -> Iterator[FakeRuns]:
             runs.runs.stop(view.id)
         except PdpanelError as error:
             pytest.fail(f"{view.id} could not be stopped: {error}")
+
+
+@pytest.fixture
+def listen_on() -> Iterator[Callable[[int], None]]:
+    """Returns a function that makes this process listen on a port until the test ends."""
+    with ExitStack() as stack:
+
+        def listen(port: int) -> None:
+            listener = stack.enter_context(socket.socket())
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", port))
+            listener.listen()
+
+        yield listen

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from pdpanel.engine.errors import ConfigError
 from pdpanel.panel.config import read_config
 from platformdirs import user_cache_path, user_config_path, user_state_path
 
@@ -25,3 +27,14 @@ def test_folders_are_absolute_whatever_is_given() -> None:
     config = read_config({"PDPANEL_STATE_DIR": "some/where"}, cache_dir=Path("~/x"))
     assert config.state_dir == Path.cwd() / "some/where"
     assert config.cache_dir == Path.home() / "x"
+
+
+def test_the_size_of_a_log_is_given_in_mib() -> None:
+    assert read_config({}).log_bytes == 256 << 20
+    assert read_config({"PDPANEL_LOG_MB": "3"}).log_bytes == 3 << 20
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", "9" * 30, "²"])
+def test_a_size_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"PDPANEL_LOG_MB = .*is not a whole number from 1"):
+        read_config({"PDPANEL_LOG_MB": text})

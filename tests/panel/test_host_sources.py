@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from pdpanel.nic_probe.counters_by_device import counted_devices
+from pdpanel.nic_probe.device_counters import DeviceCounters
 from pdpanel.nic_probe.sources.files import HostFiles
-from pdpanel.panel.web.host_sources import DeviceCounters, this_host_sources
+from pdpanel.panel.web.host_sources import this_host_sources
 from simulated_node import grow_node, write_tree
 
 
@@ -42,14 +43,14 @@ def test_a_device_is_not_asked_faster_than_it_refreshes(tmp_path: Path) -> None:
 
 
 def test_a_driver_that_is_loaded_anew_is_asked_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pdpanel.panel.web.host_sources._ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr("pdpanel.nic_probe.device_counters._ASK_AGAIN_S", 0.0)
     node = grow_node(tmp_path, gpus=0, nics=1, gids=1)
     files = HostFiles(node.root)
     source = DeviceCounters(counted_devices(files)[0], files, str(node.root))
     try:
         source.read()
         assert source.read() is not None, "the same files stay open"
-        monkeypatch.setattr("pdpanel.panel.web.host_sources.counted_links", lambda *_: ())
+        monkeypatch.setattr("pdpanel.nic_probe.device_counters.counted_links", lambda *_: ())
         assert source.read() is None, "other files begin anew"
         assert source.read() == {}
     finally:

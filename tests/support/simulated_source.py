@@ -17,8 +17,10 @@ from pdpanel.engine.errors import ConfigError, NotFoundError
 from pdpanel.panel.bench.panel_load import MadeUpLoad
 from pdpanel.panel.deployment import parse_deployment_text
 from pdpanel.panel.host_facts import HostFacts
+from pdpanel.panel.load.jobs import Loads
 from pdpanel.panel.plan import RunIds, plan
 from pdpanel.panel.start.consent import ConsentError, consent_id, needs_consent
+from pdpanel.panel.web.bench_port import Bench
 from pdpanel.panel.web.hardware import describe, describe_file, describe_this_host
 from pdpanel.panel.web.port import (
     Choices,
@@ -34,6 +36,7 @@ from pdpanel.panel.web.port import (
 from pdpanel.panel.web.series_views import to_series_list
 from pdpanel.panel.web.stages import StageLog
 from sample_hosts import HOSTS, findings_of
+from simulated_commands import SimulatedChecks, SimulatedCommands
 from simulated_start import crash, crashes, stage_at
 from simulated_traffic import simulated_traffic
 
@@ -110,6 +113,11 @@ class SimulatedSource:
         self._clock = clock
         self._runs: dict[str, _SimulatedRun] = {}
         self._stages = StageLog(clock)
+        self.bench: Bench = Loads(folder / "loads")
+        self.start_checks = SimulatedChecks()
+        self.run_commands = SimulatedCommands(
+            lambda run_id: self._run(run_id).view, self._again, lambda *call: self.calls.append(call)
+        )
         self._lock = threading.RLock()
 
     def runs(self) -> Sequence[RunView]:
@@ -168,7 +176,15 @@ class SimulatedSource:
             run = self._run(run_id)
             for process in run.view.processes:
                 self._set(run, process.name, state="stopped", pid=None, started_s=None)
-            run.view = replace(run.view, state="stopped", notice="", can_stop=False)
+            run.view = replace(run.view, state="stopped", notice="", can_stop=False, ended_s=self._clock())
+
+    def _again(self, run_id: str) -> None:
+        with self._lock:
+            run, now = self._run(run_id), self._clock()
+            for process in run.view.processes:
+                pid = (process.pid or run.number * 100) + 1000
+                self._set(run, process.name, state="starting", pid=pid, started_s=now, stage="starting")
+            run.view = replace(run.view, state="starting", can_stop=True, ended_s=None)
 
     def stop_process(self, run_id: str, name: str) -> None:
         """Ends one process."""

@@ -1,135 +1,116 @@
-// One uPlot chart over the store's rows. Zoom by drag survives new samples; a gap in the data is a gap in the line.
+// One chart of Observe: draws its series of the shared frame while it can be seen; zoom, cursor and keys act on all charts.
 
-import { el, isVisible, keyed, setText } from "./dom.js";
+import { plotOptions } from "./chart-plot.js";
+import { el, isVisible, setAttribute, setText } from "./dom.js";
+import { savePng } from "./download.js";
 import { clock, number } from "./format.js";
-import { store } from "./store.js";
+import { Legend } from "./legend.js";
+import { seriesOf } from "./observe-charts.js";
+import { scaled } from "./units.js";
 
-const GAP_S = 3;
-const SHORTEST_S = 60;
-const TIME_STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
-
-/** A colour of the theme in force: `index` < 0 is the total. */
-function colour(index) {
-  const name = index < 0 ? "--pd-series-total" : `--pd-series-${index % 8}`;
-  return getComputedStyle(document.body).getPropertyValue(name).trim() || "#888";
-}
-
-function themed(name) {
-  return () => getComputedStyle(document.body).getPropertyValue(name).trim() || "#888";
-}
-
-function timeLabels(u, splits, axis, space, step) {
-  return splits.map((split) => (step < 60 ? clock(split) : clock(split).slice(0, 5)));
-}
-
-/** The columns of uPlot: times, then one per series, with a row of nulls wherever samples are missing. */
-export function columns(rows, series) {
-  const data = [[], ...series.map(() => [])];
-  let last = null;
-  for (const [time, values] of rows) {
-    if (last !== null && time - last > GAP_S) {
-      data[0].push(last + 0.001);
-      for (let index = 1; index < data.length; index += 1) data[index].push(null);
-    }
-    last = time;
-    data[0].push(time);
-    series.forEach((one, index) => {
-      const value = values[one.key];
-      data[index + 1].push(value === undefined ? null : value * one.scale);
-    });
-  }
-  return data;
-}
+const HEIGHT = 190;
+const STEPS = { ArrowLeft: -1, ArrowRight: 1, PageUp: -20, PageDown: 20, Home: -1e9, End: 1e9 };
 
 export class Chart {
-  /** `group` chooses the series; `view` is shared by all charts: {windowS, paused, zoom}. */
-  constructor({ name, title, group, unit, height, view, onZoom }) {
-    this.group = group;
-    this.unit = unit;
-    this.height = height;
-    this.view = view;
-    this.onZoom = onZoom;
-    this.name = name;
-    this.title = title;
-    this.keys = "";
-    this.series = [];
-    this.rows = [];
-    this.emptyText = "";
-    this.legend = el("ul", { class: "pd-legend" });
+  shape = { divisor: 1, limit: null, toLimit: false };
+  keys = "";
+  lines = [];
+  all = [];
+  isNear = true;
+
+  /** `definition` is one of observe-charts.js; `timebase` is shared; `limitOf(chart)` gives {value, text, share(now)} or null. */
+  constructor(definition, timebase, limitOf = () => null) {
+    this.definition = definition;
+    this.timebase = timebase;
+    this.limitOf = limitOf;
+    const { name, title } = definition;
+    this.legend = new Legend(title, () => this.draw());
+    this.unit = el("span", { class: "pd-unit" });
     this.when = el("span", { class: "pd-when" });
-    this.plotBox = el("div", { class: "pd-plot", role: "img", data: { chart: name } });
-    this.note = el("p", { class: "pd-hint pd-plotnote" });
+    this.share = el("span", { class: "pd-share", data: { testid: `share-${name}` } });
+    this.toLimit = el("button", { type: "button", class: "pd-button pd-quiet", "aria-pressed": "false", hidden: true, data: { testid: `limit-${name}` } }, "Scale to limit");
+    this.save = el("button", { type: "button", class: "pd-button pd-quiet", "aria-label": `Save ${title} as PNG`, data: { testid: `png-${name}` } }, "PNG");
+    this.plotBox = el("div", {
+      class: "pd-plot",
+      role: "img",
+      tabindex: "0",
+      "aria-keyshortcuts": "ArrowLeft ArrowRight + - Escape",
+      data: { chart: name },
+    });
+    // The page must not jump when a chart that comes into sight is drawn.
+    this.plotBox.style.minHeight = `${definition.height ?? HEIGHT}px`;
     this.node = el(
       "section",
-      { class: "pd-card pd-chart", "aria-label": title },
-      el("div", { class: "pd-charthead" }, el("h3", {}, title, el("span", { class: "pd-unit" }, unit)), this.when),
-      this.legend,
+      { class: `pd-card pd-chart${definition.wide ? " pd-wide" : ""}`, "aria-label": title },
+      el("div", { class: "pd-charthead" }, el("h4", {}, title, this.unit), this.share, el("div", { class: "pd-chartend" }, this.when, this.toLimit, this.save)),
+      this.legend.node,
       this.plotBox,
-      this.note,
     );
-    new ResizeObserver(() => this.draw()).observe(this.plotBox);
-    new MutationObserver(() => this.plot?.redraw(false)).observe(document.body, { attributeFilter: ["class"] });
+    this.listen();
     window.pdpanel.charts[name] = this;
   }
 
-  mine() {
-    const found = store.series.filter((series) => series.group === this.group);
-    const parts = found.filter((series) => !series.total);
-    // With one part the total is the same line.
-    return parts.length === 1 ? parts : [...parts, ...found.filter((series) => series.total)];
+  listen() {
+    new ResizeObserver(() => this.draw()).observe(this.plotBox);
+    new MutationObserver(() => this.plot?.redraw(false)).observe(document.body, { attributeFilter: ["class"] });
+    // Drawing what is scrolled out of sight costs as much as drawing what is seen.
+    new IntersectionObserver(
+      (entries) => {
+        this.isNear = entries.at(-1).isIntersecting;
+        if (this.isNear) this.draw();
+      },
+      { rootMargin: "100px" },
+    ).observe(this.node);
+    this.timebase.on(["view"], () => this.draw());
+    this.timebase.on(["cursor"], () => this.follow());
+    this.plotBox.addEventListener("keydown", (event) => this.key(event));
+    this.plotBox.addEventListener("blur", () => this.timebase.setAt(null));
+    this.toLimit.addEventListener("click", () => {
+      this.shape.toLimit = !this.shape.toLimit;
+      this.toLimit.setAttribute("aria-pressed", String(this.shape.toLimit));
+      this.draw();
+    });
+    this.save.addEventListener("click", () => savePng(this));
   }
 
-  index(series) {
-    return series.total ? -1 : this.series.indexOf(series);
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const { key } = event;
+    if (key in STEPS) this.timebase.step(STEPS[key] * (event.shiftKey ? 10 : 1));
+    else if (key === "+" || key === "=") this.timebase.scale(0.5);
+    else if (key === "-") this.timebase.scale(2);
+    else if (key === "Escape") {
+      this.timebase.setAt(null);
+      this.timebase.setZoom(null);
+    } else return;
+    event.preventDefault();
+  }
+
+  /** Looks which series there are; false when none ever had a value. */
+  look() {
+    const { frame, series } = this.timebase;
+    this.all = seriesOf(this.definition, series, (key) => frame.seen.has(key));
+    return this.all.length > 0;
   }
 
   build() {
     this.plot?.destroy();
-    const stroke = (index) => () => colour(index);
-    const options = {
+    const options = plotOptions({
       width: this.plotBox.clientWidth,
-      height: this.height,
-      legend: { show: false },
-      cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 7 }, sync: { key: "pdpanel" } },
-      scales: { x: { time: true }, y: { range: (u, low, high) => [0, high > 0 ? high * 1.12 : 1] } },
-      axes: [
-        {
-          stroke: themed("--pd-chart-text"),
-          grid: { stroke: themed("--pd-chart-grid"), width: 1 },
-          ticks: { show: false },
-          values: timeLabels,
-          space: 70,
-          incrs: TIME_STEPS_S,
-          size: 32,
-          font: "12px 'IBM Plex Sans', sans-serif",
-        },
-        {
-          stroke: themed("--pd-chart-text"),
-          grid: { stroke: themed("--pd-chart-grid"), width: 1 },
-          ticks: { show: false },
-          values: (u, splits) => splits.map((split) => number(split).replace(/(\.\d)0$/, "$1")),
-          size: 52,
-          font: "12px 'IBM Plex Sans', sans-serif",
-        },
-      ],
-      series: [
-        {},
-        ...this.series.map((series) => ({
-          label: series.label,
-          stroke: stroke(this.index(series)),
-          width: series.total || this.series.length === 1 ? 2 : 1.5,
-          fill: this.series.length === 1 || series.total ? themed("--pd-series-fill") : undefined,
-          spanGaps: false,
-          points: { show: false },
-        })),
-      ],
-      hooks: {
-        setCursor: [() => this.readOut()],
-        setSelect: [(u) => this.zoom(u)],
-      },
-    };
-    this.plot = new window.uPlot(options, columns(this.rows, this.series), this.plotBox);
-    this.plot.over.addEventListener("dblclick", () => this.onZoom(null));
+      height: this.definition.height ?? HEIGHT,
+      lines: this.lines,
+      shape: this.shape,
+      onCursor: (u) => this.hover(u),
+      onSelect: (u) => this.zoom(u),
+    });
+    this.plot = new window.uPlot(options, this.data(), this.plotBox);
+    this.plot.over.addEventListener("dblclick", () => this.timebase.setZoom(null));
+  }
+
+  data() {
+    const { frame } = this.timebase;
+    const none = frame.times.map(() => null);
+    return [frame.times, ...this.lines.map((one) => frame.column(one.key) ?? none)];
   }
 
   zoom(u) {
@@ -137,73 +118,83 @@ export class Chart {
     const from = u.posToVal(u.select.left, "x");
     const to = u.posToVal(u.select.left + u.select.width, "x");
     u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
-    this.onZoom([from, to]);
+    this.timebase.setZoom([from, to]);
   }
 
-  /** Takes in new rows and draws what is to be seen; does nothing while nobody can see it. */
+  /** The mouse moved over this chart, or left it. */
+  hover(u) {
+    if (this.isFollowing || (u.cursor.left < 0 && document.activeElement === this.plotBox)) return;
+    const { left, idx } = u.cursor;
+    const time = left >= 0 && idx !== null && idx !== undefined ? u.data[0][idx] : null;
+    if (time !== null || this.isUnder) this.timebase.setAt(time ?? null);
+    this.isUnder = time !== null;
+  }
+
+  /** Puts the cursor where another chart or the keyboard has put it. */
+  follow() {
+    if (!this.plot || !this.isNear || !isVisible(this.plotBox)) return;
+    const { at } = this.timebase;
+    if (!this.isUnder) {
+      this.isFollowing = true;
+      const left = at === null ? -10 : this.plot.valToPos(at, "x");
+      this.plot.setCursor({ left, top: at === null ? -10 : 20 }, false);
+      this.isFollowing = false;
+    }
+    this.readOut();
+  }
+
+  /** Draws what is to be seen; does nothing while nobody can see it. */
   draw() {
-    if (!isVisible(this.plotBox) || !window.uPlot) return;
-    const series = this.mine();
-    const keys = `${store.selected} ${series.map((one) => one.key).join(" ")}`;
-    this.rows = this.view.rows ?? store.rows;
-    const rebuilt = keys !== this.keys || !this.plot;
-    if (rebuilt) {
+    if (!this.isNear || !isVisible(this.plotBox) || !window.uPlot) return;
+    const { frame } = this.timebase;
+    const [begin, end] = this.timebase.range();
+    this.legend.choose(this.all, (key) => frame.peak(key, begin));
+    const lines = this.legend.drawn();
+    const most = Math.max(0, ...lines.map((one) => frame.peak(one.key, begin) ?? 0));
+    const { divisor, label } = scaled(this.definition.unit, most);
+    this.shape.divisor = divisor;
+    setText(this.unit, label);
+    this.tellLimit(most);
+    const keys = lines.map((one) => `${one.key}${one.slot}`).join(" ");
+    if (keys !== this.keys || !this.plot) {
       this.keys = keys;
-      this.series = series;
+      this.lines = lines;
       this.build();
     } else {
-      if (this.plot.width !== this.plotBox.clientWidth) {
-        this.plot.setSize({ width: this.plotBox.clientWidth, height: this.height });
-      }
-      this.plot.setData(columns(this.rows, this.series), false);
+      const width = this.plotBox.clientWidth;
+      if (this.plot.width !== width) this.plot.setSize({ width, height: this.plot.height });
+      this.plot.setData(this.data(), false);
     }
-    const end = this.view.zoom ? this.view.zoom[1] : (this.view.heldAt ?? store.now());
-    const start = this.view.zoom ? this.view.zoom[0] : this.begin(end);
-    this.plot.setScale("x", { min: start, max: end });
+    this.plot.setScale("x", { min: begin, max: end });
+    this.follow();
     this.readOut();
-    const none = this.rows.length === 0 || series.length === 0;
-    setText(this.note, this.emptyText || (none ? "No samples yet: they come as soon as the workers answer." : ""));
   }
 
-  /** Where the window begins: a young run fills its chart instead of standing at the right edge. */
-  begin(end) {
-    const first = this.rows.length > 0 ? this.rows[0][0] : end;
-    return Math.max(end - this.view.windowS, Math.min(first, end - SHORTEST_S));
+  tellLimit(most) {
+    const limit = this.limitOf(this);
+    this.shape.limit = limit;
+    setText(this.share, limit?.used ?? "");
+    this.toLimit.hidden = !limit || limit.value <= most * 2;
   }
 
-  /** The range of the x axis, for tests and for the other charts. */
+  /** The range of the x axis, for tests. */
   range() {
     return this.plot ? [this.plot.scales.x.min, this.plot.scales.x.max] : null;
   }
 
+  /** The number of a series at the cursor, or now, in the chart's unit. */
+  valueOf(key) {
+    const { frame, at } = this.timebase;
+    const value = at === null ? frame.newest(key) : (frame.column(key)?.[frame.nearest(at)] ?? null);
+    return value === null ? null : value / this.shape.divisor;
+  }
+
   readOut() {
-    const at = this.plot?.cursor.idx;
-    const under = at !== null && at !== undefined && this.plot.cursor.left >= 0;
-    setText(this.when, under ? clock(this.plot.data[0][at]) : "now");
-    const value = (series, index) => {
-      if (under) return this.plot.data[index + 1][at];
-      const last = this.rows.at(-1)?.[1][series.key];
-      return last === undefined ? null : last * series.scale;
-    };
-    keyed(
-      this.legend,
-      this.series.map((series, index) => ({ series, index })),
-      ({ series }) => series.key,
-      ({ series }) =>
-        el(
-          "li",
-          { title: series.source || null },
-          el("span", { class: "pd-swatch" }),
-          el("span", { class: "pd-legendname" }, series.label),
-          el("span", { class: "pd-legendvalue" }),
-        ),
-      (item, { series, index }) => {
-        const slot = this.index(series);
-        item.firstChild.style.background = slot < 0 ? "var(--pd-series-total)" : `var(--pd-series-${slot % 8})`;
-        setText(item.lastChild, number(value(series, index)));
-      },
-    );
-    const spoken = this.series.map((series, index) => `${series.label} ${number(value(series, index))} ${this.unit}`);
-    this.plotBox.setAttribute("aria-label", `${this.title}: ${spoken.join(", ") || "no samples yet"}`);
+    const { frame, at, past, paused } = this.timebase;
+    const place = at === null ? null : frame.nearest(at);
+    setText(this.when, place === null ? (past || paused ? "at the end" : "now") : clock(frame.times[place]));
+    this.legend.show((key) => number(this.valueOf(key)));
+    const spoken = this.lines.map((one) => `${one.name} ${number(this.valueOf(one.key))} ${this.unit.textContent}`);
+    setAttribute(this.plotBox, "aria-label", `${this.definition.title}, ${this.when.textContent}: ${spoken.join(", ") || "nothing is shown"}`);
   }
 }

@@ -1,8 +1,12 @@
-// What happens after the Deploy form was sent: the outcome below the button, in one sentence.
+// The Deploy form: the check before its button, and the outcome below it in one sentence.
 
 import * as actions from "./actions.js";
+import { deployCheck } from "./deploy-check.js";
 import { el, setText } from "./dom.js";
 import { store } from "./store.js";
+import { toast } from "./toast.js";
+
+const FIELDS = { "prefill.count": 2, "decode.count": 3, transport: 4 };
 
 const button = () => document.getElementById("deploy-button");
 
@@ -30,10 +34,47 @@ function followMode(mode) {
   document.getElementById("pd-form")?.classList.toggle("pd-unified", mode === "unified");
 }
 
+function setBlocked(isBlocked) {
+  const node = button();
+  if (node && node.disabled !== isBlocked) node.disabled = isBlocked;
+}
+
 export function deploy(island) {
   const outcome = el("p", { class: "pd-outcome", role: "status", "data-testid": "deploy-outcome" });
   island.append(outcome);
   window.pdpanel.deploy = (mode, model, prefill, decode, transport) =>
     send(mode, model, prefill, decode, transport, outcome);
-  window.pdpanel.followMode = followMode;
+}
+
+/** The check stands above the button; Gradio tells it every change of the form and takes back what a fix changes. */
+export function check(island) {
+  let wanted = null;
+  const form = deployCheck((fix) => {
+    wanted = fix;
+    document.getElementById("pd-apply-fix")?.click();
+  }, setBlocked);
+  island.append(form.node);
+  window.pdpanel.formChanged = (...values) => {
+    followMode(values[0]);
+    form.ask(values);
+  };
+  /** Returns the form's values with the fix that was chosen. */
+  window.pdpanel.applyFix = (...values) => {
+    const place = wanted === null ? undefined : FIELDS[wanted.path];
+    if (place !== undefined) {
+      values[place] = wanted.value;
+      toast(`${wanted.label}: done.`, { tone: "good" });
+    }
+    wanted = null;
+    form.ask(values);
+    return values;
+  };
+  form.ask(JSON.parse(island.dataset.values));
+  let runs = "";
+  store.on(["runs"], () => {
+    // A run that came or went took or freed ports and memory.
+    const now = store.list().map((run) => `${run.id} ${run.can_stop}`).join();
+    if (runs !== now) form.again();
+    runs = now;
+  });
 }

@@ -12,6 +12,8 @@ export class Frame {
   columns = new Map();
   /** The newest row as the server told it, by place in `keys`. */
   base = [];
+  /** Keys that ever had a value. */
+  seen = new Set();
 
   /** `keys` in the order of the server's columns; `stepS` > 0 where older rows are means over so many seconds. */
   constructor(keys = [], stepS = 0) {
@@ -54,8 +56,10 @@ export class Frame {
   row(time, values) {
     this.times.push(time);
     let place = 0;
-    for (const column of this.columns.values()) {
-      column.push(values === null ? null : (values[place] ?? null));
+    for (const [key, column] of this.columns) {
+      const value = values === null ? null : (values[place] ?? null);
+      column.push(value);
+      if (value !== null) this.seen.add(key);
       place += 1;
     }
   }
@@ -158,6 +162,7 @@ export class Frame {
     const twin = new Frame(this.keys, this.stepS);
     twin.times = [...this.times];
     twin.base = [...this.base];
+    twin.seen = new Set(this.seen);
     for (const [key, column] of this.columns) twin.columns.set(key, [...column]);
     return twin;
   }

@@ -2,9 +2,10 @@
 
 import { el, keyed, setText, svg } from "./dom.js";
 import { shortModel, stateLabel } from "./format.js";
+import { showHelp } from "./help.js";
+import { listenForKeys } from "./shortcuts.js";
 import { store } from "./store.js";
-
-const THEME_KEY = "pdpanel-theme";
+import { theme } from "./theme.js";
 
 function mark() {
   return svg(
@@ -24,31 +25,35 @@ function connectionText({ state, waitMs }) {
   return `Disconnected, next try in ${Math.max(1, Math.round(waitMs / 1000))} s`;
 }
 
-/** Applies the person's theme, if one was chosen; the system's choice otherwise. */
-function applyTheme() {
-  const chosen = localStorage.getItem(THEME_KEY);
-  if (chosen) document.body.classList.toggle("dark", chosen === "dark");
+/** Leads past header and tabs into the open view. */
+function skipLink() {
+  const link = el("a", { href: "#", class: "pd-skip" }, "Skip to the view");
+  link.addEventListener("click", (event) => {
+    // The hash is the page's address, so the link may not change it.
+    event.preventDefault();
+    const panel = [...document.querySelectorAll('#pd-tabs [role="tabpanel"]')].find((node) => node.clientWidth > 0);
+    panel?.setAttribute("tabindex", "-1");
+    panel?.focus();
+  });
+  return link;
 }
 
 export function header(island) {
-  applyTheme();
+  theme.begin();
   const picker = el("select", { id: "pd-run", "data-testid": "run-picker", "aria-label": "Run" });
   picker.addEventListener("change", () => store.choose(picker.value));
   const pickerBox = el("label", { class: "pd-runpick" }, el("span", {}, "Run"), picker);
   const processes = el("span", { class: "pd-chip", "data-testid": "processes-chip" });
   const live = el("span", { class: "pd-chip", "data-testid": "live-chip", role: "status" });
-  const theme = el("button", { type: "button", class: "pd-button pd-quiet", "data-testid": "theme" });
-  const nameTheme = () => setText(theme, document.body.classList.contains("dark") ? "Light" : "Dark");
-  theme.title = "Switch between light and dark";
-  theme.addEventListener("click", () => {
-    const dark = document.body.classList.toggle("dark");
-    localStorage.setItem(THEME_KEY, dark ? "dark" : "light");
-    nameTheme();
-  });
-  new MutationObserver(nameTheme).observe(document.body, { attributeFilter: ["class"] });
-  nameTheme();
+  const simulated = el("span", { class: "pd-chip pd-simulated", "data-testid": "simulated", hidden: true, title: "Nothing of this was measured on this host" }, "SIMULATED");
+  const help = el("button", { type: "button", class: "pd-button pd-quiet", "data-testid": "help", on: { click: showHelp } }, "Help");
+  const other = el("button", { type: "button", class: "pd-button pd-quiet", "data-testid": "theme", title: "Switch between light and dark" });
+  other.addEventListener("click", () => theme.toggle());
+  theme.on(() => setText(other, theme.dark ? "Light" : "Dark"));
+  listenForKeys(showHelp);
 
   island.append(
+    skipLink(),
     el(
       "header",
       { class: "pd-header" },
@@ -58,12 +63,13 @@ export function header(island) {
         mark(),
         el("div", {}, el("h1", {}, "pdpanel"), el("p", {}, "Prefill and decode on separate workers")),
       ),
-      el("div", { class: "pd-chips" }, pickerBox, processes, live, theme),
+      el("div", { class: "pd-chips" }, simulated, pickerBox, processes, live, help, other),
     ),
   );
 
   store.on(["runs", "selected"], () => {
     const runs = store.list();
+    simulated.hidden = !store.simulated;
     pickerBox.hidden = runs.length === 0;
     keyed(
       picker,

@@ -1,9 +1,12 @@
 // Entry: mounts each view when Gradio has put its island into the page, and offers hooks to tests and consoles.
 
-import { deploy } from "./deploy.js";
+import { check, deploy } from "./deploy.js";
+import { el } from "./dom.js";
 import { exportTab } from "./export-tab.js";
+import { guide } from "./guide.js";
 import { hardware } from "./hardware.js";
 import { header } from "./header.js";
+import { history } from "./history.js";
 import { logs } from "./logs.js";
 import { observe } from "./observe.js";
 import { keepPlace } from "./place.js";
@@ -13,13 +16,25 @@ import { store } from "./store.js";
 import { toast } from "./toast.js";
 import { tryIt } from "./tryit.js";
 
-const VIEWS = { header, deploy, runs, tryit: tryIt, observe, logs, hardware, plan: planTab, export: exportTab };
+const VIEWS = { header, guide, check, deploy, runs, history, tryit: tryIt, observe, logs, hardware, plan: planTab, export: exportTab };
+
+/** Says on each view that nothing of it was measured; the header has a mark of its own. */
+function markSimulated(island) {
+  const panel = island.closest('[role="tabpanel"]');
+  if (!panel || panel.querySelector(".pd-simulated-note")) return;
+  const note = el("p", { class: "pd-simulated-note", hidden: true, "data-testid": "simulated-note" }, "SIMULATED: this host, its devices and their counters are made up.");
+  panel.prepend(note);
+  store.on(["runs"], () => {
+    note.hidden = !store.simulated;
+  });
+}
 
 function mountAll() {
   for (const island of document.querySelectorAll("[data-island]:not([data-mounted])")) {
     const view = VIEWS[island.dataset.island];
     if (!view) continue;
     island.dataset.mounted = "";
+    markSimulated(island);
     view(island);
   }
 }

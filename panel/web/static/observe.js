@@ -1,67 +1,32 @@
-// The Observe tab: big current numbers and three charts that share window, pause and zoom.
+// The Observe tab: numbers, toolbar and sections of charts over one time base; says what data it needs while it is seen.
 
-import { Chart } from "./chart.js";
-import { el, isVisible, openTab, setText } from "./dom.js";
-import { number } from "./format.js";
+import { address } from "./address.js";
+import { el, isVisible, openTab } from "./dom.js";
+import { saveCsv } from "./download.js";
+import { limitOf } from "./line-rate.js";
+import { groupsOf, SECTIONS } from "./observe-charts.js";
+import { past } from "./observe-past.js";
+import { Sections } from "./observe-sections.js";
+import { observeTiles } from "./observe-tiles.js";
+import { observeToolbar, WINDOWS } from "./observe-toolbar.js";
 import { store } from "./store.js";
+import { Timebase } from "./timebase.js";
 
-const WINDOWS = [
-  ["1 min", 60],
-  ["5 min", 300],
-  ["15 min", 900],
-  ["1 h", 3600],
-];
-const NUMBERS = [
-  ["kv", "KV transfer", "MB/s"],
-  ["kv-peak", "KV peak in the window", "MB/s"],
-  ["requests", "Requests running", ""],
-  ["tokens", "Generated tokens", "tokens/s"],
-];
-
-/** The series that stands for the whole group: its total, or its only one. */
-function whole(group) {
-  const found = store.series.filter((series) => series.group === group);
-  return found.find((series) => series.total) ?? found[0] ?? null;
-}
-
-function now(group) {
-  const series = whole(group);
-  const value = series ? store.nowValue(series.key) : null;
-  return value === null ? null : value * series.scale;
-}
-
-function peak(group, fromS) {
-  const series = whole(group);
-  let best = null;
-  for (const [time, values] of store.rows) {
-    const value = series ? values[series.key] : undefined;
-    if (time >= fromS && value !== undefined && (best === null || value > best)) best = value;
-  }
-  return best === null ? null : best * series.scale;
-}
+const LIVE_S = 3600;
+// What the numbers on top show.
+const ALWAYS = ["kv", "nic", "queues", "tokens", "latency"];
+const HINT = "Drag over a chart to zoom. On a chart: arrow keys move the cursor, + and - zoom, Esc resets.";
 
 export function observe(island) {
-  const view = { windowS: 300, heldAt: null, rows: null, zoom: null };
-  const values = new Map();
-  const tiles = NUMBERS.map(([name, label, unit]) => {
-    const value = el("span", { class: "pd-big", "data-testid": `now-${name}` }, "–");
-    values.set(name, value);
-    return el("div", { class: "pd-tile" }, el("dt", {}, label), el("dd", {}, value, unit ? el("span", { class: "pd-unit" }, unit) : null));
+  const timebase = new Timebase();
+  const tiles = observeTiles();
+  let trouble = "";
+  const toolbar = observeToolbar({ window: choose, pause: () => timebase.pause(!timebase.paused), reset: () => timebase.setZoom(null), csv });
+  const sections = new Sections(timebase, limitOf, () => {
+    want();
+    if (timebase.past) choose(timebase.windowS);
+    else show();
   });
-  const pause = el("button", { type: "button", class: "pd-button", "data-testid": "pause", "aria-pressed": "false" }, "Pause");
-  const reset = el("button", { type: "button", class: "pd-button", "data-testid": "reset-zoom", hidden: true }, "Reset zoom");
-  const windows = el("div", { class: "pd-segments", role: "group", "aria-label": "Time window" });
-  for (const [label, seconds] of WINDOWS) {
-    const pressed = seconds === view.windowS;
-    const button = el("button", { type: "button", class: "pd-button", "aria-pressed": pressed ? "true" : "false", data: { window: seconds } }, label);
-    button.addEventListener("click", () => {
-      view.windowS = seconds;
-      for (const other of windows.children) other.setAttribute("aria-pressed", String(other === button));
-      zoom(null);
-    });
-    windows.append(button);
-  }
-  const state = el("span", { class: "pd-hint", role: "status" });
   const empty = el(
     "div",
     { class: "pd-empty", "data-testid": "observe-empty" },
@@ -69,73 +34,93 @@ export function observe(island) {
     el("p", {}, "Deploy a run, then send it a prompt: the KV cache that prefill hands to decode shows up here."),
     el("button", { type: "button", class: "pd-button pd-primary", on: { click: () => openTab("deploy") } }, "Go to Deploy"),
   );
+  const body = el("div", { class: "pd-stack" }, tiles.node, toolbar.node, sections.node);
+  island.append(empty, body);
 
-  function zoom(range) {
-    view.zoom = range;
-    reset.hidden = range === null;
-    draw();
+  function groups() {
+    return [...new Set([...ALWAYS, ...groupsOf(sections.open())])];
   }
 
-  const shared = { view, onZoom: zoom };
-  const kv = new Chart({ name: "kv", title: "KV transfer", group: "kv", unit: "MB/s", height: 320, ...shared });
-  const requests = new Chart({ name: "requests", title: "Requests running", group: "requests", unit: "", height: 190, ...shared });
-  const tokens = new Chart({ name: "tokens", title: "Generated tokens", group: "tokens", unit: "tokens/s", height: 190, ...shared });
-  const charts = [kv, requests, tokens];
+  function want() {
+    store.want("observe", isVisible(island) && store.run() !== null ? groups() : []);
+  }
 
-  function draw() {
-    for (const chart of charts) chart.draw();
+  async function choose(seconds) {
+    trouble = "";
+    address.set("window", seconds === 300 ? null : seconds);
+    if (seconds <= LIVE_S) {
+      store.setWindow(seconds);
+      timebase.setWindow(seconds);
+      return;
+    }
+    const run = store.selected;
+    try {
+      const found = await past(run, seconds, store.edge(), groups());
+      if (store.selected === run) timebase.setWindow(seconds, found);
+    } catch (error) {
+      trouble = error.message;
+      tell();
+    }
+  }
+
+  async function csv(all) {
+    const [begin, end] = timebase.range();
+    const run = store.selected;
+    try {
+      const found = all ? await past(run, end - begin, end, groupsOf(SECTIONS)) : timebase;
+      saveCsv(run, found.frame, found.series, begin, end);
+      trouble = "";
+    } catch (error) {
+      trouble = error.message;
+    }
+    tell();
+  }
+
+  /** Why a chart of this run has nothing to show, beyond what the chart itself knows. */
+  function explain(chart) {
+    const isUnified = store.run()?.mode === "unified";
+    const isTransfer = ["kv", "transfer", "transfer_size"].includes(chart.group);
+    return isUnified && isTransfer ? "A unified run keeps its KV cache in one worker: nothing travels." : "";
   }
 
   function tell() {
-    const hint = view.heldAt !== null ? "Paused: samples are still taken." : view.zoom ? "Zoomed in: double-click or Reset zoom to follow again." : "Drag over a chart to zoom.";
-    setText(state, hint);
+    let text = HINT;
+    if (trouble) text = trouble;
+    else if (timebase.past) text = `The past up to ${new Date(timebase.past.to * 1000).toLocaleTimeString("sv-SE")}: choose the window again for what came since.`;
+    else if (timebase.paused) text = "Paused: samples are still taken.";
+    else if (timebase.zoom) text = "Zoomed in: double-click or Reset zoom to follow again.";
+    toolbar.update(timebase, text);
   }
 
-  pause.addEventListener("click", () => {
-    const held = view.heldAt === null;
-    view.heldAt = held ? store.now() : null;
-    view.rows = held ? [...store.rows] : null;
-    pause.setAttribute("aria-pressed", String(held));
-    setText(pause, held ? "Resume" : "Pause");
-    draw();
+  function show() {
+    if (!isVisible(island)) return;
+    sections.look(explain, timebase.frame.times.length === 0);
+    tiles.update(store.edge() - Math.min(LIVE_S, timebase.windowS));
+    sections.draw();
     tell();
-  });
-  reset.addEventListener("click", () => {
-    zoom(null);
-    tell();
-  });
-
-  const body = el(
-    "div",
-    { class: "pd-stack" },
-    el("dl", { class: "pd-tiles pd-tiles-big" }, ...tiles),
-    el("div", { class: "pd-toolbar" }, windows, pause, reset, state),
-    kv.node,
-    el("div", { class: "pd-pair" }, requests.node, tokens.node),
-  );
-  island.append(empty, body);
+  }
 
   store.on(["runs", "selected"], () => {
     const none = store.run() === null;
     empty.hidden = !none;
     body.hidden = none;
-    if (none) return;
-    const unified = store.run().mode === "unified";
-    kv.emptyText = unified ? "A unified run keeps its KV cache in one worker: nothing travels." : "";
+    want();
   });
   store.addEventListener("selected", () => {
-    if (view.heldAt !== null) pause.click();
-    zoom(null);
+    timebase.pause(false);
+    choose(Math.min(LIVE_S, timebase.windowS));
   });
-  store.on(["samples"], () => {
-    if (!isVisible(island)) return;
-    setText(values.get("kv"), number(now("kv")));
-    setText(values.get("kv-peak"), number(peak("kv", store.now() - view.windowS)));
-    setText(values.get("requests"), number(now("requests")));
-    setText(values.get("tokens"), number(now("tokens")));
-    draw();
+  store.on(["samples"], show);
+  timebase.on(["view"], () => {
     tell();
+    if (timebase.past) show();
   });
-  // A tab that was hidden draws when it is opened, without waiting for the next sample.
-  document.addEventListener("visibilitychange", draw);
+  // A tab that is opened asks for its data and draws at once; one that is left asks for no more than others need.
+  new ResizeObserver(() => {
+    want();
+    show();
+  }).observe(island);
+  document.addEventListener("visibilitychange", show);
+  const asked = Number(address.get("window"));
+  if (WINDOWS.some(([, seconds]) => seconds === asked && seconds <= LIVE_S)) choose(asked);
 }

@@ -78,7 +78,7 @@ function makeRow(run, process, tell) {
   return row;
 }
 
-function updateRow(row, process) {
+function updateRow(row, process, watched) {
   row.dataset.state = process.state;
   const [, state, pid, port, , cpu, memory, buttons] = row.children;
   setText(state.firstChild, stateLabel(process.state));
@@ -95,6 +95,8 @@ function updateRow(row, process) {
   setText(memory, bytes(process.rss_bytes));
   setUptime(row, process);
   const [restart, stop] = buttons.querySelectorAll("button");
+  // What somebody else started is watched, never ended.
+  setAttribute(restart.parentNode, "hidden", watched);
   const busy = row.dataset.busy !== undefined;
   setAttribute(stop, "disabled", busy || !STOPPABLE.has(process.state));
   setAttribute(restart, "disabled", busy || process.state === "stopping");
@@ -125,7 +127,7 @@ export function processTable(run, tell) {
         shown,
         (process) => process.name,
         (process) => makeRow(now, process, tell),
-        updateRow,
+        (row, process) => updateRow(row, process, now.attached),
       );
     },
     tick(now) {

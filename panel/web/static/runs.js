@@ -18,13 +18,7 @@ export function runs(island) {
     { class: "pd-empty", "data-testid": "no-runs" },
     el("h3", {}, "Nothing is running yet"),
     el("p", {}, "Choose a model and how many prefill and decode workers to start, then press Deploy."),
-    el(
-      "ol",
-      { class: "pd-steps" },
-      el("li", {}, el("b", {}, "Deploy"), " starts router, prefill and decode on this host."),
-      el("li", {}, el("b", {}, "Try it"), " sends a prompt and measures time to first token."),
-      el("li", {}, el("b", {}, "Observe"), " shows the KV cache travel between the workers."),
-    ),
+    el("p", { class: "pd-hint" }, "A deployment with other engines, hosts or flags is made in the Plan tab. Help shows the first steps."),
   );
   const cards = el("div", { class: "pd-cards" });
   island.append(trouble, empty, cards);

@@ -15,6 +15,8 @@ class Store extends EventTarget {
   selected = null;
   chosen = false;
   series = [];
+  /** Groups that the run has, wanted or not. */
+  groups = new Set();
   frame = new Frame();
   version = "";
   windowS = 300;
@@ -25,6 +27,8 @@ class Store extends EventTarget {
   live = { state: "connecting", waitMs: 0 };
   skews = [];
   trouble = "";
+  /** Nothing of what is told was measured on this host. */
+  simulated = false;
   /** The newest sample of the host's links; `at` is null before there is one. */
   host = { at: null, rateHz: 0, links: new Map() };
 
@@ -100,6 +104,7 @@ class Store extends EventTarget {
 
   clear() {
     this.series = [];
+    this.groups = new Set();
     this.frame = new Frame();
     this.version = "";
   }
@@ -131,6 +136,7 @@ class Store extends EventTarget {
       if (this.skews.length > SKEWS) this.skews.shift();
     }
     if (packet.type === "snapshot") {
+      this.simulated = packet.simulated === true;
       this.runs = new Map(packet.runs.map((run) => [run.id, run]));
       this.tookRuns();
     } else if (packet.type === "runs") {
@@ -173,6 +179,7 @@ class Store extends EventTarget {
     if (packet.type === "history") {
       this.version = packet.version;
       this.series = packet.series;
+      this.groups = new Set(packet.groups);
       this.frame = Frame.of(packet);
     } else if (packet.version !== this.version) return;
     else for (const row of packet.rows) this.frame.apply(row);

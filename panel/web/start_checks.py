@@ -1,0 +1,102 @@
+"""The check before the Deploy button, over the real runs: probes this host, asks the doctor and the start itself.
+
+A form asks with every change, so the host is probed once in half a minute and an answer is kept for some seconds.
+Called by `source`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+from ...engine.errors import PdpanelError
+from ...nic_probe import Host, Topology, probe_host, survey_topology, this_host_files
+from ..config import inherited_environment
+from ..deployment import Deployment, dump_deployment
+from ..doctor.deployment import check_deployment
+from ..host_facts import this_host
+from ..runs import Runs
+from ..start.consent import needs_consent
+from ..start.start_check import StartReport, Surroundings, check_start
+
+__all__ = ["RunsStartChecks"]
+
+_HOST_S = 30.0
+_ANSWER_S = 4.0
+_KEPT = 32
+_MOST_FILES = 500
+
+
+class RunsStartChecks:
+    """The `StartChecks` over a `Runs`.
+
+    Args:
+        runs: asked what a start would refuse.
+        clock: seconds that only go forward.
+    """
+
+    def __init__(self, runs: Runs, clock: Callable[[], float] = time.monotonic) -> None:
+        self._runs = runs
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._host: tuple[float, Host, Topology] | None = None
+        self._answers: OrderedDict[str, tuple[float, StartReport]] = OrderedDict()
+
+    def check(self, deployment: Deployment) -> StartReport:
+        """Returns what stands in the way of `deployment` on this host; one question is worked on at a time."""
+        key = dump_deployment(deployment)
+        with self._lock:
+            kept = self._answers.get(key)
+            if kept is not None and self._clock() - kept[0] < _ANSWER_S:
+                return kept[1]
+            report = self._look(deployment)
+            self._answers[key] = (self._clock(), report)
+            self._answers.move_to_end(key)
+            while len(self._answers) > _KEPT:
+                self._answers.popitem(last=False)
+            return report
+
+    def _look(self, deployment: Deployment) -> StartReport:
+        host, topology = self._probed()
+        told = check_deployment(deployment, host, topology, this_host(()))
+        here = Surroundings(
+            cores=len(os.sched_getaffinity(0)),
+            available_bytes=host.memory.available_bytes.value,
+            installed=lambda package: importlib.util.find_spec(package) is not None,
+            size_of=_size_of,
+        )
+        return check_start(deployment, told, self._refused(deployment), here)
+
+    def _refused(self, deployment: Deployment) -> PdpanelError | None:
+        try:
+            # Nothing is run that the person has not agreed to: only looked for.
+            self._runs.check(self._runs.preview(deployment), agreed=not needs_consent(deployment))
+        except PdpanelError as error:
+            return error
+        return None
+
+    def _probed(self) -> tuple[Host, Topology]:
+        if self._host is None or self._clock() - self._host[0] >= _HOST_S:
+            environ = inherited_environment()
+            host = probe_host(this_host_files(environ), environ)
+            self._host = (self._clock(), host, survey_topology(host))
+        return self._host[1], self._host[2]
+
+
+def _size_of(name: str) -> int | None:
+    """Returns the bytes of a file, or of the weights in a folder; None when nothing of the name is here."""
+    path = Path(name)
+    try:
+        if path.is_file():
+            return path.stat().st_size
+        if not path.is_dir():
+            return None
+        files = [file for _, file in zip(range(_MOST_FILES), path.iterdir(), strict=False)]
+        return sum(file.stat().st_size for file in files if file.suffix in {".safetensors", ".gguf", ".bin"})
+    except OSError:
+        return None
