@@ -18,7 +18,7 @@ __all__ = ["main"]
 
 def run(config: ServerConfig) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code."""
-    from .log import Stopwatch, configure_logging
+    from .log import Stopwatch, configure_logging, record
     from .net import bind_listener
 
     configure_logging(config.log_level)
@@ -29,6 +29,7 @@ def run(config: ServerConfig) -> int:
     if config.disaggregation_mode.value == "prefill":
         flag = "--disaggregation-bootstrap-port"
         bootstrap = bind_listener(flag, config.host, config.disaggregation_bootstrap_port)
+    record("stage", stage="importing")
     import torch  # noqa: F401  (its seconds are a phase of their own)
 
     watch.lap("import torch")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ..engine.errors import ConfigError, PdpanelError, RequestError
-from . import cli_access, cli_bench, cli_load, cli_planning
+from . import cli_access, cli_attach, cli_bench, cli_history, cli_load, cli_planning, cli_proof, cli_report, cli_supervise
 from .cli_audited import AuditedGroup
 from .config import PanelConfig, read_config
 
@@ -142,11 +142,14 @@ def up(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Start the commands that a deployment file brings without asking.")
     ] = False,
+    resume: cli_supervise.ResumeOption = False,
 ) -> None:
     """Start a deployment and wait until it is ready."""
     from . import cli_runs
     from .cli_deployment import Edits, assemble
 
+    if resume:
+        raise typer.Exit(cli_runs.resume(_runs(context), None if deployment is None else str(deployment)))
     edits = Edits(
         model=model,
         prefill=_number("--prefill", prefill),
@@ -339,9 +342,14 @@ def metadata(
 
 
 cli_access.register(app)
+cli_attach.register(app)
 cli_planning.register(app)
 cli_bench.register(app)
+cli_supervise.register(app)
 cli_load.register(app)
+cli_history.register(app)
+cli_report.register(app)
+cli_proof.register(app)
 
 
 def main() -> NoReturn:

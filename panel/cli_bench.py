@@ -1,4 +1,4 @@
-"""`pdpanel bench`: benchmarks that start a run of their own and check every answer.
+"""`pdpanel bench`: benchmarks that start what they measure.
 
 A thin shell: `panel.cli` calls `register`. Progress goes to standard error, results to standard output.
 """
@@ -25,7 +25,7 @@ bench = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Benchmarks of the bundled engine: each starts a run of its own, checks every answer, and stops it.",
+    help="Benchmarks of the bundled engine and of the panel: each starts what it measures, and stops it.",
 )
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON at the end, and no progress.")]
@@ -124,3 +124,27 @@ def clients(
         result = measure_clients(_runs(context), plan, _teller(as_json=as_json))
     _show(result.line(), result.problems, as_json=as_json)
     raise typer.Exit(0 if result.ok else 1)
+
+
+@bench.command("panel")
+def panel(
+    tabs: Annotated[int, typer.Option(min=1, max=200, help="Open tabs.")] = 20,
+    processes: Annotated[int, typer.Option(min=3, max=200, help="Processes of the made-up run.")] = 32,
+    nics: Annotated[int, typer.Option(min=1, max=64, help="NICs of its host.")] = 16,
+    seconds: Annotated[float, typer.Option(min=0.5, max=600, help="Of each stretch that is measured.")] = 10.0,
+    rounds: Annotated[int, typer.Option(min=1, max=20, help="Stretches of each figure.")] = 3,
+    short: Annotated[bool, typer.Option("--short", help="One short stretch of each, one tab in Chromium.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each figure, and no more.")] = False,
+) -> None:
+    """Measure what the panel costs while people keep it open: its server, its pages in Chromium, an idle runner.
+
+    The run that it shows is made up. Without Playwright and Chromium only the server is measured.
+    """
+    from .bench.panel import PanelPlan, measure_panel
+
+    plan = PanelPlan(tabs, processes, nics, seconds, rounds, tabs)
+    if short:
+        plan = PanelPlan(tabs, processes, nics, min(seconds, 1.0), 1, 1)
+    with _ended_by_sigterm_too():
+        for figure in measure_panel(plan, _teller(as_json=as_json)):
+            typer.echo(json.dumps(figure.line("panel")) if as_json else figure.text())

@@ -1,4 +1,4 @@
-"""What the commands up, down, status and logs do and print.
+"""What the commands up, down, restart, adopt, status and logs do and print.
 
 Each takes the runs and plain arguments; `panel.cli` parses them. Text that comes out of logs is printed
 without control sequences.
@@ -10,20 +10,22 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import typer
 
 from ..engine.errors import ConfigError, PdpanelError
-from .deployment import Deployment, dump_deployment
+from .deployment import Deployment, dump_deployment, parse_deployment_text
+from .doctor_text import finding_json
 from .launch import Role
 from .runner.journal import clean_line, strip_controls, tail_lines
 from .runner.lifecycle import FINAL, ProcessState, RunState
 from .runs import Runs
 from .views import ProcessView, RunView
 
-__all__ = ["down", "logs", "show_plan", "status", "up"]
+__all__ = ["adopt", "down", "logs", "restart", "resume", "show_plan", "status", "up"]
 
 _POLL_S = 0.05
 _FOLLOW_S = 0.2
@@ -43,7 +45,46 @@ def show_plan(runs: Runs, deployment: Deployment) -> None:
 
 def up(runs: Runs, deployment: Deployment) -> int:
     """Starts `deployment`, prints its progress and returns 0 when it is ready, 1 when it fails."""
-    view = runs.start(deployment)
+    return _until_ready(runs, lambda: runs.start(deployment), deployment.served_model_name)
+
+
+def resume(runs: Runs, run: str | None) -> int:
+    """Starts an ended run again, without a name the latest one, and does what `up` does from then on."""
+    views = runs.list()
+    ended = [view for view in views if view.state in FINAL]
+    if run is None and not ended:
+        raise ConfigError("--resume", None, "no run has ended", "start one with `pdpanel up`")
+    view = ended[0] if run is None else _find_any(views, run)
+    return _until_ready(
+        runs, lambda: runs.resume(view.id), parse_deployment_text(runs.deployment_text(view.id)).served_model_name
+    )
+
+
+def restart(runs: Runs, run: str | None, process: str | None) -> int:
+    """Stops a run and starts it anew, or one process of it; without a name the only one that is active."""
+    view = _one(runs, run)
+    if process is not None:
+        runs.restart_process(view.id, process)
+        typer.echo(f"{view.id}: {process} starts")
+        return 0
+    served = parse_deployment_text(runs.deployment_text(view.id)).served_model_name
+    return _until_ready(runs, lambda: runs.restart(view.id, _say), served)
+
+
+def adopt(runs: Runs, run: str | None) -> int:
+    """Gives runs that lost their runner a new one: the one that is named, else all of them."""
+    if run is not None:
+        view = runs.adopt(_find_any(runs.list(), run).id)
+        typer.echo(f"{view.id} is {view.state}: {clean_line(view.notice) or 'it has a runner'}")
+        return 0
+    if not runs.adopt_all(lambda line: typer.echo(clean_line(line))):
+        typer.echo("every active run has a runner")
+    return 0
+
+
+def _until_ready(runs: Runs, start: Callable[[], RunView], served_name: str | None) -> int:
+    began = time.monotonic()
+    view = start()
     typer.echo(f"run {view.id}: {_served(view)}")
     shown = _Shown()
     try:
@@ -57,17 +98,20 @@ def up(runs: Runs, deployment: Deployment) -> int:
         return 130
     shown.show(view)
     if view.state is not RunState.READY:
-        _show_failure(view)
-        runs.stop(view.id)
+        # What its logs say about the ends is there when the run has ended.
+        _show_failure(replace(view, processes=runs.stop(view.id).processes))
         return 1
-    took_s = time.time() - view.created_at
-    typer.echo(f"ready in {took_s:.1f} s: {view.router_url}")
-    model = deployment.served_model_name or view.model
+    typer.echo(f"ready in {time.monotonic() - began:.1f} s: {view.router_url}")
+    model = served_name or view.model
     body = json.dumps({"model": model, "messages": [_HELLO], "max_tokens": 32})
     typer.echo(
         f"try: curl {view.router_url}/v1/chat/completions -H 'Content-Type: application/json' -d {shlex.quote(body)}"
     )
     return 0
+
+
+def _say(text: str) -> None:
+    typer.echo(f"  {clean_line(text)}")
 
 
 _HELLO = {"role": "user", "content": "Say hello."}
@@ -89,7 +133,7 @@ class _Shown:
     def show(self, view: RunView) -> None:
         """Prints what has changed since the last call."""
         for process in view.processes:
-            line = f"{process.state:<9} {clean_line(process.stage)}".rstrip()
+            line = f"{process.state:<9} {_staged(process)}".rstrip()
             if self._lines.get(process.name) == line:
                 continue
             self._lines[process.name] = line
@@ -115,9 +159,16 @@ def _show_failure(view: RunView) -> None:
         if process.state is not ProcessState.CRASHED:
             continue
         typer.echo(f"{process.name} crashed: {clean_line(process.reason)}", err=True)
+        for finding in process.findings:
+            typer.echo(f"  {clean_line(f'{finding.id}: {finding.reason} {finding.remedy}')}", err=True)
         for line in tail_lines(Path(process.log), _SHOWN_LOG_LINES):
             typer.echo(f"  {line}", err=True)
         typer.echo(f"  log: {process.log}", err=True)
+
+
+def _staged(process: ProcessView) -> str:
+    share = "" if process.progress is None else f" {process.progress:.0%}"
+    return clean_line(process.stage) + share if process.stage else ""
 
 
 def down(runs: Runs, run: str | None, *, every: bool) -> int:
@@ -135,7 +186,7 @@ def down(runs: Runs, run: str | None, *, every: bool) -> int:
         typer.echo("no run is active")
     code = 0
     for view in chosen:
-        ended = runs.stop(view.id, lambda text: typer.echo(f"  {clean_line(text)}"))
+        ended = runs.stop(view.id, _say)
         typer.echo(f"{ended.id} {ended.state}")
         if ended.state not in FINAL:
             code = 1
@@ -157,6 +208,8 @@ def status(runs: Runs, run: str | None, *, as_json: bool) -> None:
         typer.echo(f"{view.id}  {view.state}  {view.router_url}  {_served(view)}")
         if view.notice:
             typer.echo(f"  {clean_line(view.notice)}")
+        if view.state is RunState.UNSUPERVISED:
+            typer.echo(f"  a new runner takes it over: pdpanel adopt --run {view.id}")
         for process in view.processes:
             typer.echo(f"  {_as_line(process)}")
     if run is None:
@@ -208,6 +261,25 @@ def _active(views: Sequence[RunView]) -> list[RunView]:
     return [view for view in views if view.state not in FINAL or view.supervised]
 
 
+def _find_any(views: Sequence[RunView], text: str) -> RunView:
+    """Returns the run with that id, or the latest with that name, ended or not."""
+    for view in views:
+        if text in {view.id, view.name}:
+            return view
+    return _find(views, text)
+
+
+def _one(runs: Runs, run: str | None) -> RunView:
+    """Returns the run that is named, without a name the only active one."""
+    if run is not None:
+        return _find_any(runs.list(), run)
+    active = _active(runs.list())
+    if len(active) == 1:
+        return active[0]
+    problem = f"{len(active)} runs are active" if active else "no run is active"
+    raise ConfigError("--run", None, problem, "name one that `pdpanel status` shows")
+
+
 def _find(views: Sequence[RunView], text: str) -> RunView:
     exact = [view for view in views if view.id == text]
     named = [view for view in _active(views) if view.name == text]
@@ -222,6 +294,8 @@ def _as_json(view: RunView) -> dict[str, object]:
     return {
         "id": view.id,
         "state": view.state,
+        "notice": view.notice,
+        "supervised": view.supervised,
         "router_url": view.router_url,
         "processes": [
             {
@@ -231,7 +305,11 @@ def _as_json(view: RunView) -> dict[str, object]:
                 "port": item.port,
                 "state": item.state,
                 "restarts": item.restarts,
+                "stage": item.stage,
+                "progress": item.progress,
                 "reason": item.reason,
+                "exit_code": item.exit_code,
+                "findings": [finding_json(finding) for finding in item.findings],
             }
             for item in view.processes
         ],
@@ -241,7 +319,7 @@ def _as_json(view: RunView) -> dict[str, object]:
 def _about(process: ProcessView) -> str:
     """Returns what a process does, or why it does not; for one that was restarted how often, and why the last time."""
     if process.state is ProcessState.STARTING and process.stage:
-        return process.stage
+        return _staged(process)
     again = {0: "", 1: "restarted once"}.get(process.restarts, f"restarted {process.restarts} times")
     why = process.reason if process.state is not ProcessState.READY or not again else f"last: {process.reason}"
     return "; ".join(part for part in (process.stage, again, why if process.reason else "") if part)

@@ -85,7 +85,7 @@ def resume_run(store: RunStore, rundir: RunDir, check: Callable[[LaunchPlan], No
         check: raises ConfigError when the plan cannot be started on this host.
 
     Raises:
-        ConflictError: it has not ended, or somebody else started it.
+        ConflictError: it has not ended.
         ConfigError: one of its ports is taken, or `check` says so.
         PeerError: the runner did not come up.
     """
@@ -99,11 +99,10 @@ def resume_run(store: RunStore, rundir: RunDir, check: Callable[[LaunchPlan], No
             remedy = f"take it over with `pdpanel adopt --run {rundir.run_id}`"
             raise ConflictError("run", rundir.run_id, "has processes that live", remedy)
         launch = decode_plan(rundir.plan.read_bytes())
-        if launch.attached:
-            raise ConflictError("run", rundir.run_id, "was not started by the panel", "start it where it came from")
-        _check_ports(store, launch)
-        check(launch)
-        _write_files(rundir, launch)
+        if not launch.attached:  # else it is watched again
+            _check_ports(store, launch)
+            check(launch)
+            _write_files(rundir, launch)
         resumed = resumed_record(record, launch, time.time(), boot_id())
         rundir.write(rundir.state, encode_record(resumed))
         runner = spawn_runner(rundir, lock)

@@ -60,6 +60,11 @@ class RunDir:
         return self.path / "samples.sqlite"
 
     @property
+    def summary(self) -> Path:
+        """What the run came to, JSON; written when it has ended."""
+        return self.path / "summary.json"
+
+    @property
     def logs(self) -> Path:
         """The folder of the processes' logs."""
         return self.path / "logs"
@@ -84,9 +89,13 @@ class RunDir:
         """Replaces the file `path` by `data` as a whole: a reader sees the old or the new one."""
         scratch = path.with_name(f".{path.name}.{os.getpid()}")
         descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.replace(scratch, path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            os.replace(scratch, path)
+        except OSError:  # a full disk
+            scratch.unlink(missing_ok=True)
+            raise
 
     @contextmanager
     def socket_address(self) -> Iterator[str]:

@@ -15,10 +15,12 @@ from pathlib import Path
 
 from ..engine.errors import NotFoundError, PdpanelError, PeerError
 from . import ports
+from .attach.request import AttachRequest
 from .config import PanelConfig, inherited_environment
 from .deployment import Deployment, dump_deployment
 from .dialects.registry import dialect_of
 from .file_lock import locked
+from .history.run_history import RunHistory
 from .host_facts import HostFacts, this_host
 from .launch import LaunchPlan, decode_plan
 from .plan import RunIds, plan
@@ -72,6 +74,11 @@ class Runs:
         """The deployments from elsewhere that this user has agreed to start."""
         return Consents(self._config.state_dir / "agreed")
 
+    @property
+    def history(self) -> RunHistory:
+        """The runs that have ended, and what they left on disk."""
+        return RunHistory(self._config)
+
     def list(self) -> builtins.list[RunView]:
         """Returns every run, the newest first."""
         records = [record for rundir in self._store.list() if (record := self._store.look(rundir)) is not None]
@@ -120,6 +127,18 @@ class Runs:
             launch = self._plan(deployment, rundir)
             self.check(launch)
             record = create_run(rundir, launch, dump_deployment(deployment), now)
+        return to_view(record, rundir.logs)
+
+    def attach(self, request: AttachRequest) -> RunView:
+        """Begins to watch a deployment that somebody else started; nothing of it is ever started or ended from here.
+
+        Raises:
+            ConfigError: something of it cannot be watched.
+            PeerError: the runner did not come up.
+        """
+        from .attach.start import attach_run
+
+        rundir, record = attach_run(self._store, request, time.time())
         return to_view(record, rundir.logs)
 
     def adopt(self, run_id: str) -> RunView:

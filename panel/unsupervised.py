@@ -16,9 +16,11 @@ from .runner.procfs import boot_id, is_still
 from .runner.reaper import end_processes
 from .runner.state import ProcessRecord, RunRecord
 
-__all__ = ["REBOOTED", "end_unsupervised", "without_runner"]
+__all__ = ["DETACHED", "REBOOTED", "end_unsupervised", "without_runner"]
 
 REBOOTED = "ended by a restart of this host"
+DETACHED = "detached; its processes were left as they are"
+_UNWATCHED = "its runner ended, so that nobody watches it now"
 _LOST = "its runner ended without stopping the run"
 
 
@@ -28,6 +30,8 @@ def without_runner(record: RunRecord, rundir: RunDir) -> RunRecord:
         return replace(record, runner_pid=None)
     if record.boot_id != boot_id():
         return _over(record, rundir, REBOOTED)
+    if record.attached:
+        return replace(record, state=RunState.UNSUPERVISED, notice=_UNWATCHED, runner_pid=None)
     step = record.step_pid is not None and is_still(record.step_pid, record.step_ticks, record.id)
     processes = tuple(process if _stays(process, record.id) else _gone(process) for process in record.processes)
     if not step and all(process.state in ENDED for process in processes):
@@ -46,6 +50,8 @@ def end_unsupervised(record: RunRecord, rundir: RunDir, progress: Callable[[str]
         return record
     if record.boot_id != boot_id():
         return _over(record, rundir, REBOOTED)
+    if record.attached:  # its processes are somebody else's
+        return _over(record, rundir, DETACHED)
     started = [process for process in record.processes if process.pid is not None]
     ending = end_processes(record.id, record.host, [*started, record.step], progress)
     notice = ending.notice or (record.notice if record.stop_asked else _LOST)

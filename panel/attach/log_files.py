@@ -33,6 +33,7 @@ _WORDS = (
     (re.compile(r"router|gateway|\blb\b|mini_lb", re.IGNORECASE), Role.ROUTER),
     (re.compile(r"proxy", re.IGNORECASE), Role.PROXY),
     (re.compile(r"encode", re.IGNORECASE), Role.ENCODER),
+    (re.compile(r"unified|server?\b|serving|worker|engine|vllm|sglang", re.IGNORECASE), Role.UNIFIED),
 )
 
 
@@ -52,8 +53,8 @@ class LogFound:
 
 
 def role_of_log(name: str) -> Role:
-    """Returns the role of the process that writes a log of this name; a worker that does both when nothing tells."""
-    return next((role for words, role in _WORDS if words.search(name)), Role.UNIFIED)
+    """Returns the role of the process that writes a log of this name; that of a job beside them when nothing tells."""
+    return next((role for words, role in _WORDS if words.search(name)), Role.SUBMIT)
 
 
 def find_logs(folder: str, files: Sequence[str]) -> tuple[LogFound, ...]:

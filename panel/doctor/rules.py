@@ -13,6 +13,7 @@ from ..lint import rules as lint
 from ..metadata import rules as metadata
 from ..recipes import catalog as recipes
 from ..results import findings as results
+from ..runner import oom
 from ..start import start_check
 from ..telemetry import findings as telemetry
 from . import deployment, exit_code, log, log_load
@@ -28,7 +29,7 @@ RULE_GROUPS: Mapping[str, tuple[Rule, ...]] = {
     "Plans": (*bundled.RULES, *sglang_rules.RULES, *vllm_findings.RULES, *flags.RULES),
     "Commands and configs from elsewhere": lint.RULES,
     "Logs": (*(signature.rule for signature in SIGNATURES), *log.RULES, *log_load.RULES),
-    "Processes that ended": exit_code.RULES,
+    "Processes that ended": (*exit_code.RULES, *oom.RULES),
     "Benchmark results": results.RULES,
     "Metadata servers": metadata.RULES,
     "Recipes": recipes.RULES,

@@ -17,6 +17,7 @@ import msgspec
 
 from ...engine.errors import PdpanelError
 from ..config import inherited_environment, read_config
+from ..history.ended_run import write_summary
 from ..launch import decode_plan
 from ..rundir import RunDir
 from .journal import Journal
@@ -28,8 +29,10 @@ from .samples import SampleStore
 from .server import serve
 from .sources import sources_of
 from .state import decode_record
+from .supervision import Supervision
 from .supervisor import Supervisor
 from .upkeep import Upkeep
+from .watcher import Watcher
 
 __all__ = ["main"]
 
@@ -43,7 +46,11 @@ async def _run(rundir: RunDir, journal: Journal) -> None:
     if record.boot_id != boot_id():
         journal.say("problem", text=f"{rundir.run_id} was ended by a restart of this host.")
         return
-    supervisor = Supervisor(rundir, plan, record, inherited_environment(), journal)
+    supervisor: Supervision = (
+        Watcher(rundir, plan, record, journal)
+        if plan.attached
+        else Supervisor(rundir, plan, record, inherited_environment(), journal)
+    )
     logs = LogCap(rundir.logs, read_config().log_bytes, (rundir.runner_log,))
     upkeep = Upkeep(logs, journal, supervisor.save_if_due)
     supervisor.storage = lambda: (*upkeep.findings, *sampler.findings().values())
@@ -74,6 +81,8 @@ async def _run(rundir: RunDir, journal: Journal) -> None:
                     await task
     finally:
         store.close()
+    if supervisor.record.state in FINAL:
+        write_summary(rundir, supervisor.record)
 
 
 def _lock(rundir: RunDir, handed: str) -> int | None:

@@ -32,6 +32,7 @@ from .state import MODEL_STEP, ProcessRecord
 __all__ = ["Crew", "Tell"]
 
 Tell = Callable[[str], None]
+_CONCLUDE_S = 5.0
 _LIVING = frozenset({ProcessState.STARTING, ProcessState.READY})
 
 
@@ -55,6 +56,7 @@ class Crew:
         self._oom: dict[str, Mapping[str, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._probes: dict[str, asyncio.Task[None]] = {}
+        self._examined: set[asyncio.Task[None]] = set()
         self._restarts = {spec.name: self._restarts_of(spec) for spec in plan.processes}
         self._freeze = FreezeWatch(book, self._restarts, journal)
         self._held = ""
@@ -64,6 +66,15 @@ class Crew:
     def begin(self) -> None:
         """Starts what goes on beside everything else."""
         self.keep(self._freeze.run())
+
+    async def conclude(self) -> None:
+        """Waits a moment until the ends of all processes are noted and looked into."""
+        if self.children:
+            # Reaped here, not left as zombies to an init that may be slow or none.
+            await asyncio.wait([child.ended for child in self.children.values()], timeout=_CONCLUDE_S)
+            await asyncio.sleep(0)  # who waits for the ends takes note of them
+        if self._examined:
+            await asyncio.wait(self._examined, timeout=_CONCLUDE_S)
 
     def cease(self) -> None:
         """Ends all supervision; the processes go on."""
@@ -132,7 +143,7 @@ class Crew:
         changes = {"reason": reason, "findings": (), "exit_code": code, "stage": "", "progress": None}
         self._book.apply(name, ProcessEvent.EXIT, **changes)
         if not frozen:
-            self.keep(self._examine(spec, code, process.log_offset, self._oom.get(name, {})))
+            self._look_into(spec, code, self._oom.get(name, {}))
 
     async def recover(self, spec: ProcessSpec, child: Started | None) -> None:
         """Clears away what a process left that ended by itself, and starts it again after a pause if it should be.
@@ -215,7 +226,7 @@ class Crew:
         del self._probes[name]
         if problem:
             self._book.apply(name, ProcessEvent.FAIL, reason=problem, stage="", progress=None)
-            self.keep(self._examine(spec, None, self._book.process(name).log_offset, {}))
+            self._look_into(spec, None, {})
             self.keep(self.recover(spec, child))
             return
         self._book.apply(name, ProcessEvent.READY, stage="", progress=None, was_ready=True)
@@ -241,6 +252,12 @@ class Crew:
             return
         self.note_end(spec, code)
         await self.recover(spec, child)
+
+    def _look_into(self, spec: ProcessSpec, code: int | None, oom: Mapping[str, int]) -> None:
+        offset = self._book.process(spec.name).log_offset
+        task = self.keep(self._examine(spec, code, offset, oom))
+        self._examined.add(task)
+        task.add_done_callback(self._examined.discard)
 
     async def _examine(self, spec: ProcessSpec, code: int | None, offset: int, oom: Mapping[str, int]) -> None:
         before = self._book.process(spec.name).reason

@@ -63,10 +63,12 @@ class KeptConnection:
 
     Args:
         url: http or https; not for several tasks at once.
+        headers: sent with each question, besides the usual ones.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
         self._url = url
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def get(self, timeout_s: float) -> Answer | str:
@@ -95,7 +97,8 @@ class KeptConnection:
             self._streams = None
 
     async def _get(self, target: _Target) -> Answer:
-        request = f"GET {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\nAccept: */*\r\n\r\n".encode("ascii")
+        fields = f"Host: {target.netloc}\r\nAccept: */*\r\n{self._headers}"
+        request = f"GET {target.path} HTTP/1.1\r\n{fields}\r\n".encode("ascii")
         reused = self._streams is not None
         try:
             return await self._ask(target, request)

@@ -101,6 +101,10 @@ def is_still(pid: int | None, start_ticks: int | None, run_id: str) -> bool:
     """
     if pid is None or start_ticks is None or not is_alive(pid, start_ticks):
         return False
+    return _is_of(pid, run_id)
+
+
+def _is_of(pid: int, run_id: str) -> bool:
     return variables(pid, ("PDPANEL_RUN_ID",)).get("PDPANEL_RUN_ID", run_id) == run_id
 
 
@@ -137,7 +141,7 @@ def members_of(run_id: str, leaders: Mapping[str, tuple[int | None, int | None]]
         if leader is not None:
             now = read_stat(leader)
             # A pid is not given out anew while a group still bears it, so no leader at all means the old group.
-            if now is None or now.start_ticks == ticks:
+            if now is None or (now.start_ticks == ticks and _is_of(leader, run_id)):
                 by_leader[leader] = name
     found: dict[str, list[Stat]] = {name: [] for name in leaders}
     for stat in all_stats():

@@ -32,7 +32,7 @@ _ROWS_PER_SEARCH: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A process to look at: its leader's pid, and whether its /metrics can be asked."""
+    """A process to look at: its leader's pid, 0 where it is not known, and whether its /metrics can be asked."""
 
     name: str
     pid: int
@@ -118,7 +118,9 @@ class Sampler:
 
     def _host_use(self, watched: list[Watched]) -> dict[str, HostUse]:
         # Searching all of /proc is the expensive part, so groups are looked up every few rows only.
-        leaders = {item.pid for item in watched}
+        leaders = {item.pid for item in watched if item.pid}
+        if not leaders:
+            return {}
         if self._search_in <= 0 or not leaders <= self._groups.keys():
             self._groups = {pid: [] for pid in leaders}
             for stat in all_stats():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,11 @@ from .sample_range import RAW_STEP_S, SampleRange, read_stretch
 from .series import SeriesInfo
 from .storage_findings import samples_set_aside, samples_waiting
 
-__all__ = ["RING_ROWS", "SampleBatch", "SampleRow", "SampleStore", "read_range", "read_samples"]
+__all__ = ["RING_ROWS", "SampleBatch", "SampleRow", "SampleStore", "read_peaks", "read_range", "read_samples"]
 
 RING_ROWS = 1800
 _MOST_ROWS = 2000
+_FAR_S = 1e11
 _FLUSHES_PER_PRUNE = 12
 _FLUSHES_PER_CHECK = 120
 _FLUSHES_PER_TRY = 6
@@ -270,3 +271,18 @@ def read_range(
     except (sqlite3.Error, msgspec.MsgspecError):
         pass
     return SampleRange(RAW_STEP_S, {}, [])
+
+
+def read_peaks(path: Path) -> Iterator[Mapping[str, float]]:
+    """Yields the peaks of every minute of the run, oldest first, and what is left of a minute that never ended."""
+    try:
+        with open_to_read(path) as file:
+            if file is None:
+                return
+            places = Places(file.series())
+            for *_, data in file.buckets_between(60, -_FAR_S, _FAR_S):
+                yield places.unpack_bucket(data)[1]
+            for *_, data in file.rows_after(file.last_bucket(60), KEPT_ROWS[0]):
+                yield places.unpack(data)
+    except (sqlite3.Error, msgspec.MsgspecError):
+        return

@@ -31,7 +31,7 @@ from .protocol import (
     StopProcess,
 )
 from .samples import SampleStore
-from .supervisor import Supervisor
+from .supervision import Supervision
 
 __all__ = ["serve"]
 
@@ -40,7 +40,7 @@ _DECODER = msgspec.json.Decoder(Request)
 
 
 @asynccontextmanager
-async def serve(rundir: RunDir, supervisor: Supervisor, store: SampleStore) -> AsyncIterator[None]:
+async def serve(rundir: RunDir, supervisor: Supervision, store: SampleStore) -> AsyncIterator[None]:
     """Listens on the run's socket while the context is entered."""
     clients: set[asyncio.Task[None]] = set()
 
@@ -82,7 +82,7 @@ async def serve(rundir: RunDir, supervisor: Supervisor, store: SampleStore) -> A
 
 
 async def _converse(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, supervisor: Supervisor, store: SampleStore
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, supervisor: Supervision, store: SampleStore
 ) -> None:
     while not supervisor.ended.is_set():
         try:
@@ -108,7 +108,7 @@ async def _converse(
 
 
 async def _answer(
-    request: Request, supervisor: Supervisor, store: SampleStore, progress: Callable[[str], None]
+    request: Request, supervisor: Supervision, store: SampleStore, progress: Callable[[str], None]
 ) -> Reply:
     match request:
         case GetStatus():

@@ -40,7 +40,7 @@ _AFTER_PHASE = {
 _TEXTS = tuple(
     (re.compile(pattern, re.IGNORECASE), stage)
     for pattern, stage in (
-        (r"(?:loading|multi-thread loading) \w+(?: \w+)* shards:\s+(?P<percent>\d{1,3})%", LOADING),
+        (r"loading (?:\w+ )*shards:\s+(?P<percent>\d{1,3})%", LOADING),
         (r"load(?:ing)? weight begin|starting to load model|loading weights from|loading model weights took", LOADING),
         (r"loading (?:safetensors|pt|gguf|model)\b", LOADING),
         (r"capturing (?:cuda|hip|batches)|capture cuda graph|graph capturing|cuda graph shapes", WARMING),

@@ -27,8 +27,6 @@ from .takeover import Then, take_over
 
 __all__ = ["Supervisor"]
 
-_REAP_TIMEOUT_S = 5.0
-
 
 class Supervisor:
     """Supervises the processes of one run.
@@ -111,10 +109,7 @@ class Supervisor:
                 left.append(self._book.run.step)
             await self._crew.end(left, progress)
             if all(process.state in ENDED for process in self._book.processes):
-                # Reaped here, not left as zombies to an init that may be slow or none.
-                if children := self._crew.children.values():
-                    await asyncio.wait([child.ended for child in children], timeout=_REAP_TIMEOUT_S)
-                    await asyncio.sleep(0)  # who waits for the ends takes note of them
+                await self._crew.conclude()
                 self._leave()
 
     async def restart(self, progress: Tell) -> None:

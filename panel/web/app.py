@@ -22,19 +22,25 @@ from ..access.access import Access
 from ..audit import Audit
 from ..logs.marks import Marks
 from .api import add_error_answers, api_routes
+from .api_docs import docs_routes
+from .attach_routes import attach_routes
 from .audit_trail import AuditTrail
 from .bench_routes import bench_routes
 from .deploy_routes import deploy_routes
 from .guard import App, Guard
 from .hardware_routes import hardware_routes
+from .history_routes import history_routes
 from .hub import Hub
 from .live import live_routes
 from .log_live import log_live_routes
 from .log_routes import log_routes
+from .metrics_routes import metrics_routes
 from .page_only import PageOnly
 from .plan_actions import action_routes
 from .plan_routes import plan_routes
 from .port import Source
+from .report_routes import report_routes
+from .proof_routes import proof_routes
 
 __all__ = ["build_api", "build_app"]
 
@@ -85,10 +91,16 @@ def build_api(source: Source, *, poll_s: float = 0.5, config_dir: Path | None = 
     app.include_router(plan_routes(source, config_dir))
     app.include_router(action_routes(source, hub.wake))
     app.include_router(deploy_routes(source, hub.wake))
+    app.include_router(history_routes(source))
+    app.include_router(report_routes(source))
+    app.include_router(proof_routes(source))
+    app.include_router(attach_routes(source.attach, hub.wake))
+    app.include_router(metrics_routes(source, lambda: hub.listening))
     app.include_router(live_routes(hub))
     marks = Marks()
     app.include_router(log_routes(source, marks))
     app.include_router(log_live_routes(source, marks))
+    app.include_router(docs_routes(app))
     app.mount("/static-pdpanel", _StaticFiles(directory=_STATIC), name="static-pdpanel")
     return app
 

@@ -65,7 +65,7 @@ def deploy_routes(source: Source, wake: Callable[[], None]) -> APIRouter:
     async def deployment(run_id: str) -> Response:
         return await answer(lambda: {"text": source.run_commands.deployment_text(run_id)})
 
-    @routes.post("/runs/{run_id}/{action}", status_code=202)
+    @routes.post("/runs/{run_id}/{action}")
     async def act(run_id: str, action: Literal["restart", "resume", "adopt", "detach"], request: Request) -> Response:
         await read_body(request, _EmptyBody)
         commands: RunCommands = source.run_commands

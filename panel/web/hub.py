@@ -71,6 +71,11 @@ class Hub:
         finally:
             self._subscribers.discard(subscriber)
 
+    @property
+    def listening(self) -> int:
+        """How many pages listen."""
+        return len(self._subscribers)
+
     def wake(self) -> None:
         """Makes the next poll happen now, after an action or a new subscriber."""
         self._wake.set()

@@ -27,7 +27,9 @@ HEAD = "\n".join(
         f'<link rel="stylesheet" href="{_STATIC}/hardware.css">',
         f'<link rel="stylesheet" href="{_STATIC}/plan.css">',
         f'<link rel="stylesheet" href="{_STATIC}/observe.css">',
+        f'<link rel="stylesheet" href="{_STATIC}/proof.css">',
         f'<link rel="stylesheet" href="{_STATIC}/logs.css">',
+        f'<link rel="stylesheet" href="{_STATIC}/attach.css">',
         f'<link rel="stylesheet" href="{_STATIC}/bench.css">',
         f'<script src="{_STATIC}/uPlot.iife.min.js"></script>',
         f'<script type="module" src="{_STATIC}/main.js"></script>',
@@ -92,6 +94,7 @@ def _deploy_form(choices: Choices) -> None:
     _island("check", html.escape(json.dumps(first)))
     button = gr.Button("Deploy", variant="primary", elem_id="deploy-button")
     _island("deploy")
+    _island("attach")
     values = [mode, model, prefill, decode, transport]
     for field in values:
         field.change(None, values, None, js=_CHANGED, api_visibility="private")
@@ -117,6 +120,7 @@ def build_blocks(choices: Choices) -> gr.Blocks:
                 _island("tryit")
             with gr.Tab("Observe", id="observe", elem_id="pd-tab-observe"):
                 _island("observe")
+                _island("proof")
             with gr.Tab("Benchmark", id="bench", elem_id="pd-tab-bench"):
                 _island("bench")
             with gr.Tab("Logs", id="logs", elem_id="pd-tab-logs"):

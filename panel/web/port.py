@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from .attach_port import Attachments
 from .bench_port import Bench
 from .deploy_port import RunCommands, StartChecks
+from .history_port import History
+from .proof_port import Proofs
+from .report_port import Reports
 
 __all__ = [
     "Choices",
@@ -238,14 +242,22 @@ class Source(Protocol):
         simulated: nothing of what it tells is measured on this host; every view says so.
         start_checks: what a start would meet.
         run_commands: actions on whole runs.
+        attach: deployments that somebody else started.
         bench: loads and their results.
+        history: runs that have ended.
+        reports: what a bug report needs.
+        proof: which way the KV of a run travels.
     """
 
     choices: Choices
     simulated: bool
     start_checks: StartChecks
     run_commands: RunCommands
+    attach: Attachments
     bench: Bench
+    history: History
+    reports: Reports
+    proof: Proofs
 
     def runs(self) -> Sequence[RunView]:
         """Returns the runs, newest first."""

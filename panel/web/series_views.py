@@ -65,7 +65,7 @@ class SeriesCache:
         """Returns the list of a run; `infos` may be empty for "as before"."""
         known = self._known.get(run_id)
         if known is None or (infos and known[0] != infos):
-            known = (infos, to_series_list(infos.values()))
+            known = (dict(infos), to_series_list(infos.values()))
             while len(self._known) >= _CACHED_RUNS:
                 self._known.pop(next(iter(self._known)), None)
             self._known[run_id] = known

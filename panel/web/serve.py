@@ -13,12 +13,13 @@ import webbrowser
 
 import uvicorn
 
-from ...engine.errors import ConfigError
+from ...engine.errors import ConfigError, PdpanelError
 from ..access.access import Access
 from ..access.door import Door, access_of, is_loopback, is_unspecified
 from ..access.tls import TlsFiles
 from ..audit import Audit
 from ..config import PanelConfig
+from ..runner.journal import clean_line
 from ..runs import Runs
 from ..state_dir import claim_state_dir
 from .guard import App
@@ -114,6 +115,13 @@ class _Server(uvicorn.Server):
         self._on_ready.set()
 
 
+def _adopt(runs: Runs) -> None:
+    try:
+        runs.adopt_all(lambda line: print(clean_line(line), flush=True))
+    except (PdpanelError, OSError) as error:
+        print(f"warning: runs without a runner could not be looked for: {error}", flush=True)
+
+
 def run_server(app: App, listener: socket.socket, on_ready: threading.Event, tls: TlsFiles | None = None) -> None:
     """Serves `app` on `listener` until SIGINT or SIGTERM; over TLS with a certificate."""
     config = uvicorn.Config(
@@ -185,7 +193,11 @@ def serve(
     secret = token or door.token or ("" if door.users else secrets.token_urlsafe(24))
     access = access_of(door, host, number, secret)
     audit = Audit(config.state_dir)
-    app = build_app(source or RunsSource(Runs(config)), access, config_dir=config.config_dir, audit=audit)
+    runs = Runs(config)
+    if source is None:
+        # Beside the start of the page: nothing of it waits for runs that have lost their runner.
+        threading.Thread(target=_adopt, args=(runs,), name="adopt", daemon=True).start()
+    app = build_app(source or RunsSource(runs), access, config_dir=config.config_dir, audit=audit)
     url = _url(access, door, host, number) + ("" if door.users else f"?token={access.token}")
     ready = threading.Event()
 

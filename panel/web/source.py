@@ -17,15 +17,22 @@ from ..deployment import parse_deployment_text
 from ..doctor_text import finding_json
 from ..launch import ProcessSpec, Role
 from ..load.jobs import Loads
+from ..report.gather import RunReports
+from ..runner.lifecycle import ProcessState
 from ..runs import ProcessView as RunProcess
 from ..runs import Runs
 from ..runs import RunView as RealRun
 from ..start.consent import ConsentError, consent_id, needs_consent
+from .attach_source import RunsAttachments
 from .bench_port import Bench
 from .deploy_form import deployment_of_form
 from .hardware import describe_file, describe_this_host
+from .history_port import History
 from .host_series import HostSampler
 from .port import Choices, DeployForm, HostTraffic, Offer, OfferedProcess, ProcessView, RunView, SampleBatch
+from .proof_port import Proofs
+from .proof_source import RunProofs
+from .report_port import Reports
 from .run_commands import RunsCommands
 from .series_views import SeriesCache
 from .stages import StageLog
@@ -45,12 +52,19 @@ def _share(notice: str) -> float | None:
     return min(1.0, float(match[1]) / float(match[2]))
 
 
-def _to_process(process: RunProcess, after: tuple[str, ...]) -> ProcessView:
+def _watched_state(process: RunProcess) -> str:
+    """Returns the state of a process that is only watched: whether it starts or ended nobody here knows."""
+    if process.state is ProcessState.RESTARTING and process.stage:
+        return process.stage
+    return "not answering" if process.state is ProcessState.STARTING else str(process.state)
+
+
+def _to_process(process: RunProcess, after: tuple[str, ...], attached: bool) -> ProcessView:
     return ProcessView(
         name=process.name,
         role=str(process.role),
-        state=str(process.state),
-        stage=process.stage,
+        state=_watched_state(process) if attached else str(process.state),
+        stage="" if attached and process.state is ProcessState.RESTARTING else process.stage,
         pid=process.pid,
         port=process.port or None,
         started_s=process.started_at if process.pid is not None else None,
@@ -78,7 +92,7 @@ def _to_run(run: RealRun, after: Mapping[str, tuple[str, ...]]) -> RunView:
         transport=run.transport,
         router_url=run.router_url.rstrip("/"),
         created_s=run.created_at,
-        processes=tuple(_to_process(process, after.get(process.name, ())) for process in ordered),
+        processes=tuple(_to_process(process, after.get(process.name, ()), run.attached) for process in ordered),
         links=tuple((one, two) for one in of_role["prefill"] for two in of_role["decode"]),
         other_logs=("model", "runner"),
         notice=run.notice,
@@ -114,7 +128,11 @@ class RunsSource:
         self._stages = StageLog(time.time)
         self.start_checks = RunsStartChecks(runs)
         self.run_commands = RunsCommands(runs)
+        self.attach = RunsAttachments(runs)
         self.bench: Bench = Loads(runs.loads_dir)
+        self.history: History = runs.history
+        self.reports: Reports = RunReports(runs)
+        self.proof: Proofs = RunProofs(runs)
         self._orders: dict[str, Mapping[str, tuple[str, ...]]] = {}
 
     def runs(self) -> Sequence[RunView]:

@@ -201,6 +201,27 @@ def page(profile: BrowserContext, watched: Watched, panel: PanelProcess) -> Iter
     assert watched.hosts <= {f"127.0.0.1:{panel.port}", ""}
 
 
+@pytest.fixture(scope="module")
+def opened(profile: BrowserContext, panel: PanelProcess) -> Iterator[tuple[Page, Watched]]:
+    """One live page for a whole module, and what it did: for what lives in the page and not in its loading."""
+    watched = Watched()
+    page = _sign_in(profile, panel, watched)
+    yield page, watched
+    page.close()
+
+
+@pytest.fixture
+def shared_page(opened: tuple[Page, Watched]) -> Iterator[Page]:
+    """That page at its first tab and without messages; its console stays clean."""
+    page, watched = opened
+    page.evaluate("() => { location.hash = ''; }")
+    expect(page.get_by_role("tab", name="Deploy")).to_have_attribute("aria-selected", "true")
+    for _ in page.get_by_test_id("toast").all():
+        page.get_by_role("button", name="Dismiss message").first.click()
+    yield page
+    assert watched.complaints == []
+
+
 @pytest.fixture
 def run_id(panel: PanelProcess) -> Iterator[str]:
     """A simulated run of one prefill and two decode workers that is stopped afterwards."""

@@ -174,7 +174,7 @@ def test_frame_of_a_page(hostile: Page, target: DoorPanel) -> None:
         target.url,
     )
     frame = hostile.frames[-1]
-    assert bool(frame.locator("gradio-app, script").count()) is not target.guarded
+    assert bool(frame.locator("gradio-app, [data-island]").count()) is not target.guarded
 
 
 def test_script_and_image_in_a_page(hostile: Page, target: DoorPanel) -> None:
@@ -276,7 +276,7 @@ def test_body_that_says_it_is_huge(target: DoorPanel) -> None:
 
 def test_body_that_does_not_say_it_is_huge(target: DoorPanel) -> None:
     with socket.create_connection(("127.0.0.1", target.port), 20) as connection:
-        head = f"POST /api/plan/lint HTTP/1.1\r\nHost: 127.0.0.1:{target.port}\r\nAuthorization: Bearer {TOKEN}\r\n"
+        head = f"POST /api/runs HTTP/1.1\r\nHost: 127.0.0.1:{target.port}\r\nAuthorization: Bearer {TOKEN}\r\n"
         connection.sendall(f"{head}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
         chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
         try:

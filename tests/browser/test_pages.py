@@ -50,6 +50,7 @@ def test_deploy_starts_the_chosen_run(page: Page, panel: Any) -> None:
     expect(page.get_by_test_id("processes-chip")).to_have_text("6 of 6 processes ready")
     expect(card.get_by_test_id("next-step")).to_be_visible()
     card.get_by_test_id("stop-all").click()
+    page.get_by_test_id("confirm").get_by_role("button", name="Stop all").click()
     expect(card.get_by_test_id("run-state")).to_have_text("Stopped")
     expect(card.get_by_test_id("stop-all")).to_be_hidden()
 

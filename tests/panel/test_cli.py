@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from pdpanel.engine.errors import ConfigError, NotFoundError
 from pdpanel.panel import cli_runs
 from pdpanel.panel.deployment import parse_deployment_text
+from pdpanel.panel.rundir import RunDir
+from pdpanel.panel.runner.state import read_record
 
 from .conftest import FakeRuns, wait_for
 
@@ -92,6 +95,7 @@ def test_up_that_fails_says_why_and_leaves_nothing_running(fake: FakeRuns, capsy
     assert cli_runs.up(fake.runs, fake.deployment()) == 1
     err = capsys.readouterr().err
     assert "decode-0 crashed: exit code 3: RuntimeError: no such model" in err
+    assert "  exit-failed: It ended with an error." in err
     assert "  loading\n" in err and "\x1b" not in err
     view = fake.runs.list()[0]
     assert (view.state, view.supervised) == ("failed", False)
@@ -114,6 +118,8 @@ def test_status_logs_and_down_of_a_run(fake: FakeRuns) -> None:
             {
                 "id": view.id,
                 "state": "ready",
+                "notice": "",
+                "supervised": True,
                 "router_url": view.router_url,
                 "processes": [
                     {
@@ -123,7 +129,11 @@ def test_status_logs_and_down_of_a_run(fake: FakeRuns) -> None:
                         "port": process.port,
                         "state": "ready",
                         "restarts": 0,
+                        "stage": "",
+                        "progress": None,
                         "reason": "",
+                        "exit_code": None,
+                        "findings": [],
                     }
                     for process in view.processes
                 ],
@@ -177,3 +187,28 @@ def test_a_log_that_is_not_there_yet_is_empty(fake: FakeRuns, capsys: pytest.Cap
     with pytest.raises(NotFoundError):
         cli_runs.logs(fake.runs, "decode-5", view.id, follow=False)
     wait_for(lambda: fake.runs.get(view.id).state == "ready", "ready")
+
+
+def test_adopt_restart_and_resume(fake: FakeRuns, capsys: pytest.CaptureFixture[str]) -> None:
+    view = fake.wait(fake.start().id, "ready")
+    assert cli_runs.adopt(fake.runs, None) == 0
+    assert "every active run has a runner" in capsys.readouterr().out
+    record = read_record(RunDir(fake.config.runs_dir / view.id).state)
+    assert record is not None and record.runner_pid is not None
+    os.kill(record.runner_pid, signal.SIGKILL)
+    fake.wait(view.id, "unsupervised")
+    cli_runs.status(fake.runs, None, as_json=False)
+    assert f"a new runner takes it over: pdpanel adopt --run {view.id}" in capsys.readouterr().out
+    done = pdpanel(fake.config.state_dir, "adopt", "--run", "fake")
+    assert (done.returncode, done.stdout) == (0, f"{view.id} is ready: it has a runner\n")
+    assert cli_runs.restart(fake.runs, None, "decode-0") == 0
+    fake.wait(view.id, "ready")
+    assert cli_runs.restart(fake.runs, None, None) == 0
+    assert [process.restarts for process in fake.runs.get(view.id).processes] == [2, 1, 1]
+    fake.runs.stop(view.id)
+    with pytest.raises(ConfigError, match="no run is active"):
+        cli_runs.restart(fake.runs, None, None)
+    assert cli_runs.resume(fake.runs, None) == 0
+    assert f"run {view.id}: m over mooncake" in capsys.readouterr().out
+    done = pdpanel(fake.config.state_dir, "up", "--resume", view.id)
+    assert done.returncode == 2 and "is ready; restart it" in done.stderr

@@ -12,8 +12,10 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
-from pdpanel.engine.errors import ConfigError, ConflictError
+from pdpanel.engine.errors import ConfigError, ConflictError, PeerError
 from pdpanel.panel.ports import is_free
+from pdpanel.panel.runner import protocol
+from pdpanel.panel.runner.client import ask
 from pdpanel.panel.runner.procfs import all_stats, variables
 from pdpanel.panel.runner.state import RunRecord, read_record
 from pdpanel.panel.views import RunView
@@ -152,7 +154,8 @@ def test_killed_during_a_stop_is_finished_by_the_next_runner(fake: FakeRuns) -> 
     fake.change = lambda spec: replace(spec, grace_s=60.0) if spec.name == "decode-0" else spec
     view = fake.wait(fake.start().id, "ready")
     with ThreadPoolExecutor(1) as threads:
-        stopping = threads.submit(fake.runs.stop, view.id)
+        # Asked by a client that gives up: `Runs.stop` would end the rest itself.
+        stopping = threads.submit(ask, rundir_of(fake, view), protocol.Stop(), 60.0)
         wait_for(lambda: record_of(fake, view).stop_asked, "the stop is on record")
         rundir = rundir_of(fake, view)
         record = record_of(fake, view)
@@ -162,7 +165,8 @@ def test_killed_during_a_stop_is_finished_by_the_next_runner(fake: FakeRuns) -> 
         rundir.write(rundir.state, msgspec.json.encode(replace(record, processes=short)))
         adopted = fake.runs.adopt(view.id)
         assert adopted.state in {"stopping", "stopped"}
-        assert stopping.result(60).state == "stopped"
+        with pytest.raises(PeerError):
+            stopping.result(60)
     assert fake.wait(view.id, "stopped").ended_at is not None
     assert not is_running(pid_of(view, "decode-0"))
 

@@ -244,8 +244,8 @@ def test_live_socket(client: TestClient, source: SimulatedSource) -> None:
         assert len(receive(socket, "history")["apart"]) >= 39
         client.post(f"/api/runs/{run}/processes/decode-0/stop", json={})
         while True:
-            changed = receive(socket, "runs")["patches"]
-            if changed and changed[0]["processes"][0][1].get("state") == "stopped":
+            patches = receive(socket, "runs")["patches"]
+            if [1, "stopped"] in [[at, fields.get("state")] for one in patches for at, fields in one["processes"]]:
                 break
 
 

@@ -13,7 +13,7 @@ from pdpanel.panel.runner.samples import SampleBatch, SampleRow
 from pdpanel.panel.runner.series import SeriesInfo
 from pdpanel.panel.runs import ProcessView, Runs, RunView
 from pdpanel.panel.web.port import DeployForm
-from pdpanel.panel.web.source import RunsSource, to_series
+from pdpanel.panel.web.source import RunsSource
 
 
 def process(name: str, role: Role, state: ProcessState = ProcessState.READY, **more: Any) -> ProcessView:
@@ -63,7 +63,7 @@ class FakeRuns:
         return self.view
 
     def samples(self, run_id: str, since: int = 0) -> SampleBatch:
-        keys = ("run/kv_bytes_per_s", "proc/decode-0/rss_bytes")
+        keys = ("run/kv_bytes_per_s", "proc/decode-0/unheard_of")
         series = {key: SeriesInfo(key, "t", "u", "engine /metrics") for key in keys}
         return SampleBatch(9, series, [SampleRow(9, 12.5, dict.fromkeys(keys, 1e6))])
 
@@ -125,26 +125,6 @@ def test_samples_are_those_that_charts_show() -> None:
     assert batch.last_seq == 9
     assert [series.key for series in batch.series] == ["run/kv_bytes_per_s"]
     assert batch.rows == ((12.5, {"run/kv_bytes_per_s": 1e6}),)
-
-
-@pytest.mark.parametrize(
-    ("key", "group", "label"),
-    [
-        ("link/prefill-0>decode-1/kv_bytes_per_s", "kv", "prefill-0 → decode-1"),
-        ("run/kv_bytes_per_s", "kv", "total"),
-        ("proc/decode-0/running", "requests", "decode-0"),
-        ("proc/decode-0/generated_tokens_per_s", "tokens", "decode-0"),
-    ],
-)
-def test_series_is_named(key: str, group: str, label: str) -> None:
-    series = to_series(SeriesInfo(key, "t", "u", "s"))
-    assert series is not None
-    assert (series.group, series.label, series.total) == (group, label, key.startswith("run/"))
-
-
-@pytest.mark.parametrize("key", ["proc/decode-0/rss_bytes", "proc/prefill-0/generated_tokens_per_s"])
-def test_other_series_are_left_out(key: str) -> None:
-    assert to_series(SeriesInfo(key, "t", "u", "s")) is None
 
 
 def test_log_path_is_that_of_the_run(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from pdpanel.panel.host_facts import HostFacts
 from pdpanel.panel.load.jobs import Loads
 from pdpanel.panel.plan import RunIds, plan
 from pdpanel.panel.start.consent import ConsentError, consent_id, needs_consent
+from pdpanel.panel.web.attach_port import AttachForm
 from pdpanel.panel.web.bench_port import Bench
 from pdpanel.panel.web.hardware import describe, describe_file, describe_this_host
 from pdpanel.panel.web.port import (
@@ -36,7 +37,10 @@ from pdpanel.panel.web.port import (
 from pdpanel.panel.web.series_views import to_series_list
 from pdpanel.panel.web.stages import StageLog
 from sample_hosts import HOSTS, findings_of
+from simulated_attach import SimulatedAttachments
 from simulated_commands import SimulatedChecks, SimulatedCommands
+from simulated_history import SimulatedHistory, SimulatedReports
+from simulated_proofs import SimulatedProofs
 from simulated_start import crash, crashes, stage_at
 from simulated_traffic import simulated_traffic
 
@@ -105,6 +109,9 @@ class SimulatedSource:
     ) -> None:
         self.choices = Choices()
         self.calls: list[tuple[object, ...]] = []
+        self.history = SimulatedHistory()
+        self.reports = SimulatedReports()
+        self.proof = SimulatedProofs()
         self.gaps: list[tuple[float, float]] = []
         self.missing: set[str] = set()
         self._folder = folder
@@ -115,6 +122,7 @@ class SimulatedSource:
         self._stages = StageLog(clock)
         self.bench: Bench = Loads(folder / "loads")
         self.start_checks = SimulatedChecks()
+        self.attach = SimulatedAttachments(self._attached)
         self.run_commands = SimulatedCommands(
             lambda run_id: self._run(run_id).view, self._again, lambda *call: self.calls.append(call)
         )
@@ -168,6 +176,13 @@ class SimulatedSource:
             )
             self._runs[view.id] = _SimulatedRun(view, number)
             return view.id
+
+    def _attached(self, form: AttachForm) -> str:
+        run_id = self.start(DeployForm("pd", "watched-model", 1, 1, "tcp"))
+        with self._lock:
+            run = self._run(run_id)
+            run.view = replace(run.view, attached=True, name=form.name)
+        return run_id
 
     def stop(self, run_id: str) -> None:
         """Ends all processes of the run."""

@@ -70,8 +70,17 @@ export async function history() {
   return (await (await get("/api/history")).json()).runs;
 }
 
+/** Begins a proof of a run's transport; how far it is, and the last one, is what `proofOf` tells. */
+export async function beginProof(run) {
+  return (await post(`/api/runs/${part(run)}/proof`)).json();
+}
+
+export async function proofOf(run) {
+  return (await get(`/api/runs/${part(run)}/proof`)).json();
+}
+
 export async function removeRun(run) {
-  await post("/api/history/remove", { run });
+  await post("/api/history/remove", { runs: [run] });
 }
 
 export async function actOnProcess(run, process, action) {

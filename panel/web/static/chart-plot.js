@@ -5,9 +5,22 @@ import { clock, number } from "./format.js";
 const TIME_STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 432000];
 const FONT = "12px 'IBM Plex Sans', sans-serif";
 
+// Asking the page for a style with each line of each draw costs more than the drawing.
+const known = new Map();
+let theme = null;
+
 /** The value of a colour token now. */
 export function token(name) {
-  return getComputedStyle(document.body).getPropertyValue(name).trim() || "#888";
+  if (document.body.className !== theme) {
+    theme = document.body.className;
+    known.clear();
+  }
+  let value = known.get(name);
+  if (value === undefined) {
+    value = getComputedStyle(document.body).getPropertyValue(name).trim() || "#888";
+    known.set(name, value);
+  }
+  return value;
 }
 
 /** The token of a line; `index` < 0 is the total. */

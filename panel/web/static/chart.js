@@ -16,6 +16,7 @@ export class Chart {
   keys = "";
   lines = [];
   all = [];
+  looked = [];
   isNear = true;
 
   /** `definition` is one of observe-charts.js; `timebase` is shared; `limitOf(chart)` gives {value, text, share(now)} or null. */
@@ -89,6 +90,9 @@ export class Chart {
   /** Looks which series there are; false when none ever had a value. */
   look() {
     const { frame, series } = this.timebase;
+    const looked = [frame, series, frame.seen.size];
+    if (looked.every((part, place) => part === this.looked[place])) return this.all.length > 0;
+    this.looked = looked;
     this.all = seriesOf(this.definition, series, (key) => frame.seen.has(key));
     return this.all.length > 0;
   }
@@ -166,8 +170,8 @@ export class Chart {
       this.plot.setData(this.data(), false);
     }
     this.plot.setScale("x", { min: begin, max: end });
-    this.follow();
-    this.readOut();
+    if (this.timebase.at === null) this.readOut();
+    else this.follow();
   }
 
   tellLimit(most) {

@@ -16,7 +16,7 @@ export function ask({ title, body, actions, testid = "dialog" }) {
   );
   const content = typeof body === "string" ? el("p", {}, body) : el("div", { class: "pd-dialog-body" }, ...[body].flat());
   const node = el("dialog", { class: "pd-dialog", "aria-labelledby": name, "data-testid": testid },
-    el("h2", { id: name }, title), content, el("div", { class: "pd-actions pd-dialog-actions" }, ...buttons));
+    el("div", { class: "pd-island" }, el("h2", { id: name }, title), content, el("div", { class: "pd-actions pd-dialog-actions" }, ...buttons)));
   (document.querySelector(".gradio-container") ?? document.body).append(node);
   const back = document.activeElement;
   return new Promise((resolve) => {

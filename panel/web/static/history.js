@@ -83,7 +83,7 @@ export function history(island) {
     view.take(row);
     setText(view.name, row.id);
     setText(view.state, stateLabel(row.state));
-    view.state.dataset.state = row.state;
+    setAttribute(view.state, "data-state", row.state);
     setAttribute(view.state, "title", row.notice || null);
     setAttribute(view.buttons.clone, "hidden", row.attached);
     setAttribute(view.buttons.resume, "hidden", row.attached);
@@ -94,7 +94,7 @@ export function history(island) {
 
   function draw() {
     const rows = rowsOf(facts);
-    box.hidden = rows.length === 0;
+    setAttribute(box, "hidden", rows.length === 0);
     setText(title, `Earlier runs (${rows.length})`);
     if (box.hidden || !box.open) return;
     keyed(body, filter.keep(rows, (row) => `${row.id} ${row.name} ${row.model} ${row.transport} ${row.workers} ${stateLabel(row.state)}`), (row) => row.id, make, update);

@@ -1,5 +1,7 @@
 // Entry: mounts each view when Gradio has put its island into the page, and offers hooks to tests and consoles.
 
+import { attach } from "./attach.js";
+import { bench } from "./bench.js";
 import { check, deploy } from "./deploy.js";
 import { el } from "./dom.js";
 import { exportTab } from "./export-tab.js";
@@ -11,12 +13,13 @@ import { logs } from "./logs.js";
 import { observe } from "./observe.js";
 import { keepPlace } from "./place.js";
 import { planTab } from "./plan.js";
+import { proof } from "./proof.js";
 import { runs } from "./runs.js";
 import { store } from "./store.js";
 import { toast } from "./toast.js";
 import { tryIt } from "./tryit.js";
 
-const VIEWS = { header, guide, check, deploy, runs, history, tryit: tryIt, observe, logs, hardware, plan: planTab, export: exportTab };
+const VIEWS = { attach, header, guide, check, deploy, runs, history, tryit: tryIt, observe, proof, bench, logs, hardware, plan: planTab, export: exportTab };
 
 /** Says on each view that nothing of it was measured; the header has a mark of its own. */
 function markSimulated(island) {

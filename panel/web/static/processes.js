@@ -30,7 +30,7 @@ function crashBox() {
 
 function updateCrash(box, process) {
   const ended = process.state === "crashed" || process.state === "restarting" || process.restarts > 0;
-  box.hidden = !ended || (process.findings.length === 0 && process.exit_code === null);
+  setAttribute(box, "hidden", !ended || (process.findings.length === 0 && process.exit_code === null));
   if (box.hidden) return;
   const how = exitText(process.exit_code);
   const count = process.findings.length;
@@ -79,10 +79,10 @@ function makeRow(run, process, tell) {
 }
 
 function updateRow(row, process, watched) {
-  row.dataset.state = process.state;
+  setAttribute(row, "data-state", process.state);
   const [, state, pid, port, , cpu, memory, buttons] = row.children;
   setText(state.firstChild, stateLabel(process.state));
-  state.firstChild.dataset.state = process.state;
+  setAttribute(state.firstChild, "data-state", process.state);
   const again = process.restarts > 0 ? `restarted ${process.restarts === 1 ? "once" : `${process.restarts} times`}` : "";
   const why = process.message && again ? `${again}; last: ${process.message}` : again;
   let about = process.stage || (process.state === "ready" ? why : process.message || again);
@@ -115,12 +115,14 @@ export function processTable(run, tell) {
   table.prepend(el("caption", { class: "pd-unseen" }, `Processes of run ${run.id}`));
   let latest = run;
   const filter = rowFilter("processes", () => view.update(latest));
-  const scroll = el("div", { class: "pd-scroll pd-tall", tabindex: 0, role: "group", "aria-label": "Processes" }, table);
+  const scroll = el("div", { class: "pd-scroll", tabindex: 0, role: "group", "aria-label": "Processes" }, table);
   const node = el("div", {}, filter.node, scroll);
   const view = {
     node,
     update(now) {
       latest = now;
+      // A long table scrolls in its box, a short one with the page.
+      scroll.classList.toggle("pd-tall", now.processes.length > 20);
       const shown = filter.keep(now.processes, ({ name, role, state, message }) => `${name} ${role} ${stateLabel(state)} ${message}`);
       keyed(
         body,

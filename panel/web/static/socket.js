@@ -94,7 +94,10 @@ export class Channel {
     this.closed = true;
     clearTimeout(this.retry);
     clearTimeout(this.silence);
-    this.socket?.close();
+    const socket = this.socket;
     this.socket = null;
+    // A browser complains about a socket that is closed before it is open.
+    if (socket?.readyState === WebSocket.CONNECTING) socket.onopen = () => socket.close();
+    else socket?.close();
   }
 }

@@ -38,9 +38,9 @@ function makeRow(process) {
 function drawRow(row, process, from, to, now) {
   const view = views.get(row);
   const all = spans(process, now);
-  row.dataset.state = process.state;
+  setAttribute(row, "data-state", process.state);
   setText(view.now, words(process));
-  view.progress.hidden = process.progress === null || process.state !== "starting";
+  setAttribute(view.progress, "hidden", process.progress === null || process.state !== "starting");
   if (process.progress !== null) setAttribute(view.progress, "value", process.progress);
   const told = all.filter((span) => span.name !== "ready").map((span) => `${span.name} ${shortDuration(span.to - span.from)}`);
   setText(view.past, told.join(" · "));
@@ -63,7 +63,7 @@ export function startOrder() {
     // Those without stages were ready before anybody looked.
     const shown = run.processes.filter((process) => process.stages.length > 0);
     const going = run.processes.some((process) => GOING.has(process.state));
-    node.hidden = shown.length === 0;
+    setAttribute(node, "hidden", shown.length === 0);
     if (node.hidden) return;
     if (going !== wasGoing) {
       // Open while something happens, out of the way afterwards; in between the person decides.

@@ -1,6 +1,6 @@
 // The picture of a run: router, prefill and decode workers, and what flows between them now.
 
-import { setText, svg } from "./dom.js";
+import { setAttribute, setText, svg } from "./dom.js";
 import { number, stateLabel } from "./format.js";
 import { store } from "./store.js";
 
@@ -122,10 +122,10 @@ export function topology() {
         const box = boxes.get(process.name);
         if (!box) continue;
         setText(box.state, stateLabel(process.state));
-        box.group.dataset.state = process.state;
+        setAttribute(box.group, "data-state", process.state);
       }
       const names = run.processes.map((process) => `${process.name} ${stateLabel(process.state)}`);
-      picture.setAttribute("aria-label", `How the run is wired: ${names.join(", ")}`);
+      setAttribute(picture, "aria-label", `How the run is wired: ${names.join(", ")}`);
       this.flow();
     },
     flow() {

@@ -1,0 +1,186 @@
+"""Measures which way the KV of a run travels: watches the counters, sends test requests, watches again, and judges.
+
+The shell around `judge`; sends real requests to the run, and writes nothing. Blocks for some seconds; called by the CLI
+and by the web part's thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, Protocol
+
+from ...engine.errors import ConflictError
+from ..launch import LaunchPlan, Role
+from .host_counters import Count, HostCounters
+from .judge import judge
+from .proof import Proof
+from .traffic import Answered, EngineBytes, Requests
+from .verdict import Asked, Difference
+
+__all__ = ["Clock", "Measures", "asked_of", "prove"]
+
+_REQUESTS: Final = 3
+_LOOKS: Final = 5
+_LOOK_S: Final = 0.5
+# Some firmware shows what has travelled only a second later.
+_SETTLE_S: Final = 1.0
+
+Tell = Callable[[str, float], None]
+
+
+class _Counters(Protocol):
+    def read(self) -> Mapping[str, Count]: ...
+
+
+class _Engine(Protocol):
+    source: str
+
+    def read(self) -> float | None: ...
+
+
+class _Requests(Protocol):
+    def ask(self) -> Answered: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The time: `now` in seconds that only go forward, `rest` waits for some, `wall` is unix seconds."""
+
+    now: Callable[[], float] = time.monotonic
+    rest: Callable[[float], None] = time.sleep
+    wall: Callable[[], float] = time.time
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What is read and asked; replaced by tests."""
+
+    counters: _Counters
+    engine: _Engine
+    requests: _Requests
+    clock: Clock = Clock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    at: float
+    links: Mapping[str, Count]
+    engine: float | None
+
+
+def asked_of(plan: LaunchPlan) -> Asked:
+    """Returns which way `plan` asks its KV to travel."""
+    if plan.transport == "shm":
+        return Asked.SHARED_MEMORY
+    if plan.transport == "tcp" or plan.transport.endswith("_tcp"):
+        return Asked.TCP
+    if _nics(plan) or "rdma" in plan.transport or "efa" in plan.transport:
+        return Asked.RDMA
+    return Asked.ANY
+
+
+def prove(run_id: str, plan: LaunchPlan, tell: Tell, measures: Measures | None = None) -> Proof:
+    """Returns which way the KV of a run travels now, with the evidence.
+
+    Args:
+        run_id: the run.
+        plan: of the run.
+        tell: takes what goes on, and how much of it is done, 0 to 1.
+        measures: what is read and asked; this host's and this run's unless a test names others.
+
+    Raises:
+        ConflictError: the run has no prefill and decode apart.
+        PeerError: the deployment does not answer a test request.
+    """
+    roles = {spec.role for spec in plan.processes}
+    if not {Role.PREFILL, Role.DECODE} <= roles:
+        raise ConflictError("run", run_id, "moves no KV between workers", "start one with prefill and decode apart")
+    measures = measures or Measures(HostCounters(), EngineBytes(plan), Requests(plan))
+    clock = measures.clock
+    tell("watching the counters without test requests", 0.05)
+    looks = [_look(measures)]
+    for number in range(1, _LOOKS):
+        clock.rest(_LOOK_S)
+        looks.append(_look(measures))
+        tell("watching the counters without test requests", 0.05 + 0.2 * number / _LOOKS)
+    answered: list[Answered] = []
+    for number in range(_REQUESTS):
+        tell(f"test request {number + 1} of {_REQUESTS}", 0.3 + 0.5 * number / _REQUESTS)
+        answered.append(measures.requests.ask())
+    tell("comparing the counters", 0.9)
+    clock.rest(_SETTLE_S)
+    end = _look(measures)
+    nics = _nics(plan)
+    evidence = _differences(looks, end)
+    expected = _expected(looks, end)
+    verdict = judge(evidence, expected, asked_of(plan), nics)
+    tell(verdict.sentence, 1.0)
+    return Proof(
+        run_id=run_id,
+        at=clock.wall(),
+        verdict=verdict,
+        asked=asked_of(plan),
+        nics=nics,
+        expected_bytes=expected,
+        expected_source=measures.engine.source,
+        requests=len(answered),
+        prompt_tokens=sum(one.prompt_tokens for one in answered),
+        seconds=end.at - looks[-1].at,
+        baseline_s=looks[-1].at - looks[0].at,
+        evidence=evidence,
+    )
+
+
+def _nics(plan: LaunchPlan) -> tuple[str, ...]:
+    workers = (spec for spec in plan.processes if spec.role in {Role.PREFILL, Role.DECODE})
+    return tuple(dict.fromkeys(nic for spec in workers for nic in spec.nics))
+
+
+def _look(measures: Measures) -> _Look:
+    links = measures.counters.read()
+    return _Look(measures.clock.now(), links, measures.engine.read())
+
+
+def _expected(looks: Sequence[_Look], end: _Look) -> float | None:
+    """Returns what the engine moved for the test requests, without what it moved for others by the rate before."""
+    first, last = looks[0], looks[-1]
+    if first.engine is None or last.engine is None or end.engine is None:
+        return None
+    if not first.engine <= last.engine <= end.engine:
+        return None
+    usual = (last.engine - first.engine) / max(last.at - first.at, 1e-9) * (end.at - last.at)
+    return max(0.0, end.engine - last.engine - usual)
+
+
+def _differences(looks: Sequence[_Look], end: _Look) -> tuple[Difference, ...]:
+    found = [_difference(key, looks, end) for key in end.links]
+    found.sort(key=lambda one: -max(one.moved or (0.0,)))
+    return tuple(found)
+
+
+def _difference(key: str, looks: Sequence[_Look], end: _Look) -> Difference:
+    count = end.links[key]
+    last = looks[-1]
+    seconds = end.at - last.at
+    totals = [(look.at, one.total) for look in looks if (one := look.links.get(key)) is not None]
+    known = [(at, total) for at, total in totals if total is not None]
+    before = known[-1][1] if known and known[-1][0] == last.at else None
+    background, noise = (0.0, 0.0), 0.0
+    if len(known) > 1:
+        spans = [
+            [max(0.0, new - old) / max(at - then, 1e-9) * seconds for new, old in zip(now, was, strict=True)]
+            for (then, was), (at, now) in pairwise(known)
+        ]
+        whole = max(known[-1][0] - known[0][0], 1e-9)
+        rises = [max(0.0, new - old) for new, old in zip(known[-1][1], known[0][1], strict=True)]
+        background = (rises[0] / whole * seconds, rises[1] / whole * seconds)
+        noise = max(max(span) for span in spans)
+    reason = count.reason or ("" if before is not None else "it could not be read before the requests")
+    if before is not None and count.total is not None and any(a < b for a, b in zip(count.total, before, strict=True)):
+        reason = "it went backwards: it was reset, or its driver was loaded anew"
+    return Difference(
+        count.kind, count.name, count.source, before, count.total, background, noise, count.fabric, reason
+    )

@@ -1,0 +1,42 @@
+"""Attached runs over the real runs: the `Attachments` of the Attach form.
+
+Only translation. Called from worker threads by `attach_routes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..attach.findings import explain_logs
+from ..attach.request import AttachRequest, WantedWorker
+from ..doctor_text import finding_json
+from ..launch import Role
+from ..runs import Runs
+from .attach_port import AttachForm
+
+__all__ = ["RunsAttachments"]
+
+
+class RunsAttachments:
+    """The `Attachments` over a `Runs`."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+
+    def attach(self, form: AttachForm) -> str:
+        """Begins to watch a deployment and returns the run's id."""
+        request = AttachRequest(
+            name=form.name,
+            router=form.router,
+            workers=tuple(WantedWorker(one.url, Role(one.role) if one.role else None) for one in form.workers),
+            api_key=form.api_key,
+            log_folder=form.log_folder,
+            logs=tuple(form.logs),
+        )
+        return self._runs.attach(request).id
+
+    def findings(self, run_id: str) -> Mapping[str, object]:
+        """Returns what all logs of a run say together."""
+        plan = self._runs.plan(run_id)
+        found = explain_logs({spec.name: self._runs.log_path(run_id, spec.name) for spec in plan.processes})
+        return {"findings": [finding_json(finding) for finding in found.findings], "notes": list(found.notes)}

@@ -1,0 +1,39 @@
+"""Attached runs of the simulated source: real checks and a real runner, below a folder of the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from pdpanel.engine.errors import ConfigError
+from pdpanel.panel.attach.request import AttachRequest, WantedWorker
+from pdpanel.panel.launch import Role
+from pdpanel.panel.web.attach_port import AttachForm
+
+__all__ = ["SimulatedAttachments"]
+
+
+class SimulatedAttachments:
+    """An `Attachments` that checks the form as the real one does, and adds a simulated run.
+
+    Args:
+        start: adds the run of a form and returns its id.
+    """
+
+    def __init__(self, start: Callable[[AttachForm], str]) -> None:
+        self._start = start
+
+    def attach(self, form: AttachForm) -> str:
+        AttachRequest(
+            name=form.name,
+            router=form.router,
+            workers=tuple(WantedWorker(one.url, Role(one.role) if one.role else None) for one in form.workers),
+            api_key=form.api_key,
+            log_folder=form.log_folder,
+            logs=tuple(form.logs),
+        )
+        if "silent" in form.router:
+            raise ConfigError("router", form.router, "does not answer", "start it")
+        return self._start(form)
+
+    def findings(self, run_id: str) -> Mapping[str, object]:
+        return {"findings": [], "notes": [f"The logs of {run_id} are simulated."]}
