@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ..engine.errors import ConfigError, PdpanelError, RequestError
-from . import cli_access, cli_attach, cli_bench, cli_history, cli_load, cli_planning, cli_proof, cli_report, cli_supervise
+from . import (
+    cli_access,
+    cli_attach,
+    cli_bench,
+    cli_history,
+    cli_load,
+    cli_planning,
+    cli_proof,
+    cli_report,
+    cli_supervise,
+)
 from .cli_audited import AuditedGroup
 from .config import PanelConfig, read_config
 
@@ -94,10 +104,11 @@ def panel(
     origin: cli_access.OriginOption = None,
     root_path: cli_access.RootPathOption = "",
     token_file: cli_access.TokenFileOption = None,
+    webhook: cli_access.WebhookOption = "",
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Serve LLMs with prefill and decode on separate workers. Without a command: start the web panel."""
-    context.obj = read_config(state_dir=state_dir, cache_dir=cache_dir, config_dir=config_dir)
+    context.obj = read_config(state_dir=state_dir, cache_dir=cache_dir, config_dir=config_dir, webhook=webhook)
     if version:
         from importlib.metadata import version as version_of
 
@@ -173,13 +184,14 @@ def up(
 @app.command()
 def down(
     context: typer.Context,
+    process: Annotated[str | None, typer.Argument(metavar="PROCESS", help="One process; without it, all.")] = None,
     run: RunOption = None,
     every: Annotated[bool, typer.Option("--all", help="Stop all runs.")] = False,
 ) -> None:
-    """Stop a run; without --run the only one there is."""
+    """Stop a run, or one process of it; without --run the only one there is."""
     from . import cli_runs
 
-    raise typer.Exit(cli_runs.down(_runs(context), run, every=every))
+    raise typer.Exit(cli_runs.down(_runs(context), run, process, every=every))
 
 
 @app.command()

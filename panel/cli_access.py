@@ -26,6 +26,7 @@ __all__ = [
     "TlsKeyOption",
     "TokenFileOption",
     "TrustedProxyOption",
+    "WebhookOption",
     "open_door",
     "register",
 ]
@@ -61,6 +62,10 @@ RootPathOption = Annotated[
 TokenFileOption = Annotated[
     Path | None,
     typer.Option("--token-file", metavar="FILE", readable=False, help="A lasting token for API clients."),
+]
+
+WebhookOption = Annotated[
+    str, typer.Option("--webhook", metavar="URL", help="Tell this URL of crashes; a file that holds it also goes.")
 ]
 
 

@@ -123,9 +123,8 @@ def prune(
         typer.echo(_json(done, removed=True))
         return
     typer.echo(f"freed {size_text(done.size_bytes)}")
-    left = [
-        item.name for item in plan.items if (item.kind, item.name) not in {(one.kind, one.name) for one in done.items}
-    ]
+    removed = {item.paths for item in done.items}
+    left = [item.name for item in plan.items if item.paths not in removed]
     if left:
         typer.echo(f"not removed: {', '.join(left)}", err=True)
         raise typer.Exit(1)

@@ -87,8 +87,9 @@ def _row(one: Difference) -> str:
     name = f"{one.kind} {one.name}"
     if one.moved is None or one.before is None or one.after is None:
         return f"{name:24}{one.reason or 'cannot be read'}"
-    before, after = (f"{max(total):.0f}" for total in (one.before, one.after))
     sent, received = one.moved
+    way = 1 if received > sent else 0  # before and after are those of the direction that moved more
+    before, after = (f"{total[way]:.0f}" for total in (one.before, one.after))
     usual = _size(max(one.background))
     return f"{name:24}{before:>18}{after:>18}{_size(sent):>12}{_size(received):>12}{usual:>12}"
 

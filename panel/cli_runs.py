@@ -171,8 +171,13 @@ def _staged(process: ProcessView) -> str:
     return clean_line(process.stage) + share if process.stage else ""
 
 
-def down(runs: Runs, run: str | None, *, every: bool) -> int:
-    """Stops a run, or all of them, and returns 0 when everything has ended."""
+def down(runs: Runs, run: str | None, process: str | None = None, *, every: bool) -> int:
+    """Stops a run, one process of it, or all runs, and returns 0 when everything has ended."""
+    if process is not None:
+        view = _one(runs, run)
+        runs.stop_process(view.id, process)
+        typer.echo(f"{view.id}: {process} stops")
+        return 0
     active = _active(runs.list())
     if run is not None:
         chosen = [_find(runs.list(), run)]

@@ -9,12 +9,13 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_config_path, user_state_path
 
 from ..engine.errors import ConfigError
+from .webhook.target import read_target
 
 __all__ = ["PanelConfig", "Person", "inherited_environment", "read_config", "this_person"]
 
@@ -32,12 +33,14 @@ class PanelConfig:
         cache_dir: models and converted weights, shared with the engine.
         config_dir: a person's own presets.
         log_bytes: a process's log is cut when it is longer than this.
+        webhook: the URL that hears of crashes, a secret; empty for none.
     """
 
     state_dir: Path
     cache_dir: Path
     config_dir: Path
     log_bytes: int = _LOG_MB << 20
+    webhook: str = field(default="", repr=False)
 
     @property
     def runs_dir(self) -> Path:
@@ -51,6 +54,7 @@ def read_config(
     state_dir: Path | None = None,
     cache_dir: Path | None = None,
     config_dir: Path | None = None,
+    webhook: str = "",
 ) -> PanelConfig:
     """Returns the folders to use.
 
@@ -59,9 +63,10 @@ def read_config(
         state_dir: an option given by the person, which wins over the environment.
         cache_dir: the same for the cache.
         config_dir: the same for the person's presets.
+        webhook: a URL, or a file that holds it; wins over PDPANEL_WEBHOOK and the file `webhook` of the config folder.
 
     Raises:
-        ConfigError: PDPANEL_LOG_MB is no number of MiB.
+        ConfigError: PDPANEL_LOG_MB is no number of MiB, or the webhook is no URL.
     """
     env = os.environ if environ is None else environ
 
@@ -69,11 +74,14 @@ def read_config(
         chosen = option or (Path(env[variable]) if env.get(variable) else default)
         return Path(os.path.abspath(os.path.expanduser(chosen)))
 
+    config = choose(config_dir, "PDPANEL_CONFIG_DIR", user_config_path(_APP))
+    target = read_target(webhook or env.get("PDPANEL_WEBHOOK", ""), config)
     return PanelConfig(
         state_dir=choose(state_dir, "PDPANEL_STATE_DIR", user_state_path(_APP)),
         cache_dir=choose(cache_dir, "PDPANEL_CACHE_DIR", user_cache_path(_APP)),
-        config_dir=choose(config_dir, "PDPANEL_CONFIG_DIR", user_config_path(_APP)),
+        config_dir=config,
         log_bytes=_log_bytes(env.get("PDPANEL_LOG_MB", "")),
+        webhook="" if target is None else target.url,
     )
 
 

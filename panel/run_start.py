@@ -32,8 +32,10 @@ _START_TIMEOUT_S = 20.0
 _POLL_S = 0.01
 
 
-def create_run(rundir: RunDir, launch: LaunchPlan, deployment: str, now: float) -> RunRecord:
+def create_run(rundir: RunDir, launch: LaunchPlan, deployment: str, now: float, webhook: str = "") -> RunRecord:
     """Writes a fresh run's directory, starts its runner, and returns what that answers.
+
+    `webhook` is the URL that hears of crashes.
 
     Raises:
         PeerError: the runner did not come up.
@@ -44,6 +46,8 @@ def create_run(rundir: RunDir, launch: LaunchPlan, deployment: str, now: float) 
         rundir.write(rundir.deployment, deployment.encode())
         rundir.write(rundir.plan, encode_plan(launch))
         _write_files(rundir, launch)
+        if webhook:
+            rundir.write(rundir.webhook, webhook.encode())
         record = initial_record(rundir.run_id, launch, now, boot_id())
         rundir.write(rundir.state, encode_record(record))
         runner = spawn_runner(rundir, lock)

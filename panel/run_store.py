@@ -65,12 +65,14 @@ class RunStore:
     def look(self, rundir: RunDir) -> RunRecord | None:
         """Returns the run as it is now; None when its record cannot be read."""
         record = read_record(rundir.state)
-        if record is None or record.state is RunState.STOPPED:
+        if record is not None and record.state is RunState.STOPPED:
             return record
         try:
+            # Of a record that the disk has lost, too.
             return ask(rundir, protocol.GetStatus()).run
         except (PeerError, ConflictError):
-            pass
+            if record is None:
+                return None
         if rundir.is_supervised() and record.state not in FINAL:
             # Of one that is about to take the run over for the first time nothing can be expected yet.
             silent = "" if record.runner_pid is None else "its runner does not answer"

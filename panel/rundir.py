@@ -75,6 +75,11 @@ class RunDir:
         return self.path / "runner.log"
 
     @property
+    def webhook(self) -> Path:
+        """The URL that hears of crashes; there for runs that have one."""
+        return self.path / "webhook"
+
+    @property
     def markers(self) -> Path:
         """The folder, shared by all runs, of models that were prepared before."""
         return self.path.parent.parent / "models"

@@ -126,7 +126,7 @@ class Runs:
             rundir = self._store.new(new_run_id(deployment.name, now))
             launch = self._plan(deployment, rundir)
             self.check(launch)
-            record = create_run(rundir, launch, dump_deployment(deployment), now)
+            record = create_run(rundir, launch, dump_deployment(deployment), now, self._config.webhook)
         return to_view(record, rundir.logs)
 
     def attach(self, request: AttachRequest) -> RunView:
@@ -138,7 +138,7 @@ class Runs:
         """
         from .attach.start import attach_run
 
-        rundir, record = attach_run(self._store, request, time.time())
+        rundir, record = attach_run(self._store, request, time.time(), self._config.webhook)
         return to_view(record, rundir.logs)
 
     def adopt(self, run_id: str) -> RunView:

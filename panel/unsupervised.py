@@ -22,6 +22,7 @@ REBOOTED = "ended by a restart of this host"
 DETACHED = "detached; its processes were left as they are"
 _UNWATCHED = "its runner ended, so that nobody watches it now"
 _LOST = "its runner ended without stopping the run"
+_UNBORN = "its start was broken off before it had a runner"
 
 
 def without_runner(record: RunRecord, rundir: RunDir) -> RunRecord:
@@ -35,7 +36,7 @@ def without_runner(record: RunRecord, rundir: RunDir) -> RunRecord:
     step = record.step_pid is not None and is_still(record.step_pid, record.step_ticks, record.id)
     processes = tuple(process if _stays(process, record.id) else _gone(process) for process in record.processes)
     if not step and all(process.state in ENDED for process in processes):
-        return _over(record, rundir, record.notice if record.stop_asked else _LOST)
+        return _over(record, rundir, _how_it_ended(record))
     # With a part of it alive the others stay as they were: whoever takes it over starts those that wait for that.
     shown = tuple(
         process if process.state not in _LIVING or _stays(process, record.id) else _gone(process)
@@ -54,7 +55,7 @@ def end_unsupervised(record: RunRecord, rundir: RunDir, progress: Callable[[str]
         return _over(record, rundir, DETACHED)
     started = [process for process in record.processes if process.pid is not None]
     ending = end_processes(record.id, record.host, [*started, record.step], progress)
-    notice = ending.notice or (record.notice if record.stop_asked else _LOST)
+    notice = ending.notice or _how_it_ended(record)
     processes = tuple(
         process if process.name in ending.stuck or process.state in ENDED else _gone(process)
         for process in record.processes
@@ -66,6 +67,12 @@ def end_unsupervised(record: RunRecord, rundir: RunDir, progress: Callable[[str]
 
 
 _LIVING = frozenset({ProcessState.STARTING, ProcessState.READY, ProcessState.STOPPING})
+
+
+def _how_it_ended(record: RunRecord) -> str:
+    if record.stop_asked:
+        return record.notice
+    return _UNBORN if record.runner_pid is None else _LOST
 
 
 def _over(record: RunRecord, rundir: RunDir, notice: str) -> RunRecord:

@@ -63,6 +63,7 @@ class RunView:
         ended_at: unix seconds; None while it goes on.
         resumed_at: when it was started again after its end, unix seconds; None for a run that never ended.
         attached: somebody else started the processes: they are watched, never started or ended.
+        findings: what is wrong with the run's directory now, such as samples that cannot be written.
     """
 
     id: str
@@ -78,6 +79,7 @@ class RunView:
     ended_at: float | None = None
     resumed_at: float | None = None
     attached: bool = False
+    findings: tuple[Finding, ...] = ()
 
 
 def to_view(record: RunRecord, logs: Path) -> RunView:
@@ -115,4 +117,5 @@ def to_view(record: RunRecord, logs: Path) -> RunView:
         ended_at=record.ended_at,
         resumed_at=record.resumed_at,
         attached=record.attached,
+        findings=record.findings,
     )

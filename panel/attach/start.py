@@ -27,13 +27,14 @@ __all__ = ["attach_run"]
 _NO_LOG = "[pdpanel] {url} was attached by its URL: its log lies elsewhere; attach the file to see it here.\n"
 
 
-def attach_run(store: RunStore, request: AttachRequest, now: float) -> tuple[RunDir, RunRecord]:
+def attach_run(store: RunStore, request: AttachRequest, now: float, webhook: str = "") -> tuple[RunDir, RunRecord]:
     """Begins to watch a deployment, and returns its run as the runner tells it.
 
     Args:
         store: all runs.
         request: what to watch.
         now: unix seconds.
+        webhook: the URL that hears of crashes; empty for none.
 
     Raises:
         ConfigError: something of it cannot be watched.
@@ -47,6 +48,8 @@ def attach_run(store: RunStore, request: AttachRequest, now: float) -> tuple[Run
     with held_lock(rundir) as lock:
         assert lock is not None  # Nobody knows of the directory yet.
         rundir.write(rundir.plan, encode_plan(made.plan))
+        if webhook:
+            rundir.write(rundir.webhook, webhook.encode())
         if request.api_key:
             rundir.write(key_file(rundir), request.api_key.encode())
         for spec in made.plan.processes:

@@ -13,7 +13,7 @@ from ..lint import rules as lint
 from ..metadata import rules as metadata
 from ..recipes import catalog as recipes
 from ..results import findings as results
-from ..runner import oom
+from ..runner import oom, storage_findings
 from ..start import start_check
 from ..telemetry import findings as telemetry
 from . import deployment, exit_code, log, log_load
@@ -30,6 +30,7 @@ RULE_GROUPS: Mapping[str, tuple[Rule, ...]] = {
     "Commands and configs from elsewhere": lint.RULES,
     "Logs": (*(signature.rule for signature in SIGNATURES), *log.RULES, *log_load.RULES),
     "Processes that ended": (*exit_code.RULES, *oom.RULES),
+    "Runs on disk": storage_findings.RULES,
     "Benchmark results": results.RULES,
     "Metadata servers": metadata.RULES,
     "Recipes": recipes.RULES,

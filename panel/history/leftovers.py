@@ -56,7 +56,7 @@ def unused_models(cache_dir: Path, used: Collection[str]) -> list[PruneItem]:
     entries = {entry.name for text in used if (entry := find_in_catalog(text)) is not None}
     known = {entry.name for entry in CATALOG}
     items = [
-        PruneItem(PruneKind.MODEL, path.name, (str(path),), bytes_of(path), "no run has used this download")
+        PruneItem(PruneKind.MODEL, path.name, (str(path),), bytes_of(path), "no remaining run uses this download")
         for path in _entries(cache_dir / "models")
         if path.name in known - entries and path.is_dir() and not path.is_symlink()
     ]
@@ -68,8 +68,8 @@ def unused_models(cache_dir: Path, used: Collection[str]) -> list[PruneItem]:
         names = sources.get(found[1], [])
         if int(found[2]) >= FORMAT and any(_is_used(name, used, entries, cache_dir) for name in names):
             continue
-        why = "of an older version" if int(found[2]) < FORMAT else "no run has used this conversion"
-        name = Path(names[0]).name if names else path.name[:12]
+        why = "of an older version" if int(found[2]) < FORMAT else "no remaining run uses this conversion"
+        name = f"{Path(names[0]).name if names else path.name[:12]}, converted"
         items.append(PruneItem(PruneKind.MODEL, name, (str(path),), bytes_of(path), why))
     return items
 

@@ -6,6 +6,7 @@ Pure; judges one row. Called by `scan`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...engine.errors import RequestError
@@ -59,11 +60,15 @@ class RowTest:
         plain = not query.regex and self._text and (query.case or query.text.isascii())
         self._needle = (query.text.encode() if query.case else query.text.lower().encode()) if plain else b""
 
-    def may_hold(self, data: bytes) -> bool:
-        """Returns False when no line in the bytes can be what is looked for."""
+    def candidates(self, data: bytes) -> Callable[[int], int]:
+        """Returns what tells, of a place in `data`, where the next line that may hold the text has it; -1 for nowhere.
+
+        Where that cannot be told from the bytes it is the place itself.
+        """
         if not self._needle or b"\x1b" in data or b"\0" in data:
-            return True
-        return self._needle in (data.lower() if self._any_case else data)
+            return lambda start: start
+        lowered = data.lower() if self._any_case else data
+        return lambda start: lowered.find(self._needle, start)
 
     def holds(self, row: Row) -> bool:
         """Returns True for a row that is looked for."""

@@ -7,18 +7,18 @@ that are all short. Knows no socket; the log routes call it, for an expression t
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from .level import Level, may_have_level
+from .level import Level, Telling
 from .log_file import LogFile
-from .pieces import Piece, pieces_in
+from .pieces import LONGEST_PIECE, pieces_in
 from .query import Query, RowTest
 from .rows import Row, begin_of, level_above, pieces_between, row_of
 
 __all__ = ["Bounds", "Scan", "scan"]
 
-_STEP = 512 * 1024
+_STEP = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,12 @@ def scan(file: LogFile, query: Query, at: int, *, backward: bool = False, bounds
     while True:
         if backward:
             begin, end = begin_of(file, max(0, place - step)), place
-            pieces = list(pieces_in(file.read(begin, end), begin))
+            data = file.read(begin, end)
         else:
             begin, end = place, min(size, place + step)
-            pieces = pieces_between(file, begin, end)
-        hits = wanted.among(pieces, file)
+            data = file.read(begin, end + LONGEST_PIECE)
+        most = None if backward else bounds.hits - len(found)
+        hits = wanted.among(data, begin, end, file, most)
         fitting = _fitting(hits, bounds, len(found), text_bytes, backward)
         found = [*fitting, *found] if backward else [*found, *fitting]
         text_bytes += sum(row.end - row.at for row in fitting)
@@ -96,14 +97,20 @@ def scan(file: LogFile, query: Query, at: int, *, backward: bool = False, bounds
         elif backward:
             place = begin
         else:
-            place = pieces[-1].end if pieces else size
+            place = size if end >= size else _next_begin(file, end)
         seen += end - begin
         done = not full and (place <= 0 if backward else place >= size)
         enough = full or len(found) >= bounds.hits or seen >= bounds.bytes or time.monotonic() >= deadline
         if done or enough:
-            if done and pieces and not backward and not pieces[-1].whole:
-                place = pieces[-1].at  # the line may go on
+            if done and not backward and file.read(size - 1, size) != b"\n":
+                place = begin_of(file, size)  # the last line may go on
             return Scan(tuple(found), place, done, size)
+
+
+def _next_begin(file: LogFile, at: int) -> int:
+    """Returns where the first row begins that does not begin before `at`."""
+    begin = begin_of(file, at)
+    return at if begin == at else pieces_between(file, begin, at)[-1].end
 
 
 def _fitting(hits: Sequence[Row], bounds: Bounds, count: int, text_bytes: int, backward: bool) -> list[Row]:
@@ -118,25 +125,48 @@ def _fitting(hits: Sequence[Row], bounds: Bounds, count: int, text_bytes: int, b
 
 
 class _Wanted:
-    """Picks the rows of one block."""
+    """Picks the rows of one block, and looks at no line that cannot be one of them."""
 
     def __init__(self, query: Query) -> None:
         self._test = RowTest(query)
         self._least = query.level
 
-    def among(self, pieces: Sequence[Piece], file: LogFile) -> list[Row]:
-        if not pieces:
-            return []
+    def among(self, data: bytes, offset: int, end: int, file: LogFile, most: int | None) -> list[Row]:
+        """Returns the rows that begin before `end`.
+
+        Args:
+            data: bytes of the file, from the begin of a row on.
+            offset: where they begin.
+            end: where in the file the block ends; `data` may hold more.
+            file: the file.
+            most: when there are more rows than that, one of those is enough to know of; None for all.
+        """
         # Without a level to look for nobody needs to know which line a line continues.
-        above = level_above(file, pieces[0].at) if self._least else Level.NONE
+        above = level_above(file, offset) if self._least else Level.NONE
+        candidate = self._candidates(data)
         rows: list[Row] = []
-        for piece in pieces:
-            if self._least is Level.NONE and not self._test.may_hold(piece.data):
-                continue
-            if self._least >= Level.WARNING and above < self._least and not may_have_level(piece.data):
-                continue
-            row = row_of(piece)
-            above = row.level if row.says_level else above
-            if self._test.holds(row := replace(row, level=above)):
-                rows.append(row)
+        at = 0
+        while offset + at < end and (most is None or len(rows) <= most):
+            if above < self._least or not self._least:
+                place = candidate(at)
+                if place < 0 or offset + place >= end + LONGEST_PIECE:
+                    break
+                at = max(at, data.rfind(b"\n", at, place) + 1)
+            newline = data.find(b"\n", at)
+            line_end = newline + 1 if newline >= 0 else len(data)
+            for piece in pieces_in(data[at:line_end], offset + at):
+                if piece.at >= end:
+                    break
+                row = row_of(piece)
+                above = row.level if row.says_level else above
+                if self._test.holds(row := replace(row, level=above)):
+                    rows.append(row)
+            at = line_end
         return rows
+
+    def _candidates(self, data: bytes) -> Callable[[int], int]:
+        if not self._least:
+            return self._test.candidates(data)
+        if self._least >= Level.WARNING:
+            return Telling(data).after
+        return lambda start: start

@@ -7,24 +7,28 @@ A part that cannot be had, as on the bad day that the report is about, says why 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from ...engine.errors import PdpanelError
 from ..config import inherited_environment, this_person
 from ..redact import Redactor
+from ..rundir import RunDir
 from ..runner.log_cap import head_of
+from ..runner.state import MODEL_STEP
 from .log_ends import HEAD_BYTES, TAIL_BYTES, read_ends
 from .report import Report, make_report
 from .sample_csv import to_csv
 from .versions import versions
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ..runs import Runs
 
 __all__ = ["RunReports"]
@@ -34,6 +38,8 @@ _LEAST_LOG_BYTES = 64 << 10
 _ROWS = 1000
 _LAST_S = 900.0
 _FAR_S = 1e11
+# As in a dump: of a MAC address the vendor alone.
+_MAC = re.compile(r"\b((?:[0-9a-fA-F]{2}:){2}[0-9a-fA-F]{2})(?::[0-9a-fA-F]{2}){3}\b")
 _ABOUT = """\
 A report about the run {run} of pdpanel, made {when} (UTC).
 
@@ -47,7 +53,7 @@ logs/            of each process the first {head} KiB and the last part of its l
 versions.json    versions of the packages that matter
 
 Tokens, keys, passwords, home directories and the user's name were taken out and show as <redacted>, ~ and user.
-Addresses, names of hosts and devices, prompts that a log repeats and everything else are as they were.
+IP addresses, names of hosts and devices, prompts that a log repeats and everything else are as they were.
 """
 
 
@@ -95,15 +101,13 @@ class RunReports:
         return to_csv(self._runs.range(run_id, end - _LAST_S, end, 2000))
 
     def _logs(self, run_id: str) -> list[tuple[str, str]]:
-        try:
-            names = [spec.name for spec in self._runs.plan(run_id).processes]
-        except Exception as error:
-            return [("logs/README.txt", f"The names of the logs are not known: {error}\n")]
-        tail_bytes = max(_LEAST_LOG_BYTES, min(TAIL_BYTES, _ALL_LOGS_BYTES // max(1, len(names))))
+        # By the record, not by the plan, which may be what is broken.
+        found = [Path(process.log) for process in self._runs.get(run_id).processes]
+        rundir = RunDir(found[0].parent.parent)
+        tail_bytes = max(_LEAST_LOG_BYTES, min(TAIL_BYTES, _ALL_LOGS_BYTES // len(found)))
         texts = []
-        for name in (*names, "model", "runner"):
-            path = self._runs.log_path(run_id, name)
-            shown = "runner.log" if name == "runner" else f"logs/{path.name}"
+        for path in (*found, rundir.logs / f"{MODEL_STEP}.log", rundir.runner_log):
+            shown = path.name if path == rundir.runner_log else f"logs/{path.name}"
             if path.exists():
                 texts.append((shown, _part(lambda path=path: read_ends(path, tail_bytes=tail_bytes))))
             head = head_of(path)
@@ -116,7 +120,10 @@ class RunReports:
         from ..doctor.log import explain_log
         from ..doctor_text import finding_json
 
-        found = {"plan": [finding_json(finding) for finding in check_plan(self._runs.plan(run_id))]}
+        run = self._runs.get(run_id)
+        found = {"run": [finding_json(one) for one in (*run.findings, *(f for p in run.processes for f in p.findings))]}
+        with suppress(PdpanelError):
+            found["plan"] = [finding_json(finding) for finding in check_plan(self._runs.plan(run_id))]
         for name, text in logs:
             if findings := explain_log(text.splitlines(), name).findings:
                 found[name] = [finding_json(finding) for finding in findings]
@@ -138,7 +145,8 @@ def _host() -> str:
     host = probe_host(this_host_files(environ), environ)
     topology = survey_topology(host)
     findings = [asdict(finding) for finding in check_host(host, topology)]
-    return _json({"probe": probe_document(host, topology), "findings": findings})
+    text = _json({"probe": probe_document(host, topology), "findings": findings})
+    return _MAC.sub(r"\1:00:00:00", text)
 
 
 def _part(make: Callable[[], str]) -> str:

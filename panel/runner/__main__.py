@@ -20,6 +20,7 @@ from ..config import inherited_environment, read_config
 from ..history.ended_run import write_summary
 from ..launch import decode_plan
 from ..rundir import RunDir
+from ..webhook.notify import watching
 from .journal import Journal
 from .lifecycle import FINAL
 from .log_cap import LogCap
@@ -67,7 +68,8 @@ async def _run(rundir: RunDir, journal: Journal) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     try:
-        async with serve(rundir, supervisor, store):
+        told = watching(rundir.webhook, lambda: supervisor.record, journal)
+        async with serve(rundir, supervisor, store), told:
             tasks = [asyncio.create_task(work) for work in (supervisor.start(), sampler.run(), upkeep.run())]
             ended = asyncio.create_task(supervisor.ended.wait())
             pending: set[asyncio.Task[object]] = {ended, *tasks}  # type: ignore[assignment]

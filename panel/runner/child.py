@@ -10,11 +10,14 @@ import asyncio
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from ...engine.errors import ConfigError
+from ..logs.restart_line import restart_line
 from .procfs import is_still, read_stat
 
 __all__ = ["UNKNOWN_EXIT", "Adopted", "Child", "Started", "describe_exit"]
@@ -55,6 +58,9 @@ class Child:
             ConfigError: the command cannot be started.
         """
         descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        if os.fstat(descriptor).st_size:
+            with suppress(OSError):  # a reader sees where the next start begins
+                os.write(descriptor, restart_line(time.time()))
         try:
             popen = subprocess.Popen(
                 argv,

@@ -19,6 +19,7 @@ from .child import Child, Started, describe_exit
 from .freeze import FROZEN, FreezeWatch
 from .journal import Journal, clean_line, last_meaningful_line
 from .lifecycle import ProcessEvent, ProcessState
+from .listener import older_listener
 from .oom import oom_counts
 from .probe import startup_phases, wait_until_ready
 from .procfs import read_stat
@@ -220,7 +221,14 @@ class Crew:
 
         log = StageLog(self._rundir.logs / spec.log, self._book.process(name).log_offset)
         waited_s = 0.0 if isinstance(child, Child) else _age_s(child)
-        problem = await wait_until_ready(spec.ready, log, on_stage, lambda: len(self._probes), waited_s)
+        problem = await wait_until_ready(
+            spec.ready,
+            log,
+            on_stage,
+            lambda: len(self._probes),
+            waited_s,
+            lambda port: older_listener(port, child.pid, child.start_ticks),
+        )
         if child.ended.done() or self.children.get(name) is not child:
             return
         del self._probes[name]

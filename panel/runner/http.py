@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 __all__ = ["Answer", "KeptConnection", "get"]
 
-_MAX_BYTES: Final = 8 << 20
+_MAX_BYTES: Final = 4 << 20
 _MAX_HEAD: Final = 64 << 10
 _CHUNK: Final = 65536
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -29,7 +30,12 @@ _AT_FULL_PACE = 8
 
 
 async def wait_until_ready(
-    ready: Readiness, log: StageLog, on_stage: Callable[[Stage], None], starting: Callable[[], int], waited_s: float = 0
+    ready: Readiness,
+    log: StageLog,
+    on_stage: Callable[[Stage], None],
+    starting: Callable[[], int],
+    waited_s: float = 0,
+    stranger: Callable[[int], int | None] = lambda port: None,
 ) -> str:
     """Returns "" once the readiness URL answers 200, at once without one, or what was missing in the end.
 
@@ -39,9 +45,11 @@ async def wait_until_ready(
         on_stage: takes what the process is doing meanwhile.
         starting: tells how many processes are being waited for now.
         waited_s: how long it has been starting already.
+        stranger: tells which process answers on a port in place of this one, None for itself.
     """
     if not ready.url:
         return ""
+    port = urlsplit(ready.url).port or 80
     timeout_s = max(ready.timeout_s - waited_s, min(ready.timeout_s, _LEAST_S))
     started = time.monotonic()
     last, read_at = "no answer yet", -_LOG_EVERY_S
@@ -49,7 +57,13 @@ async def wait_until_ready(
     while (waited := time.monotonic() - started) < timeout_s:
         answer = await get(ready.url, min(_ANSWER_TIMEOUT_S, ready.timeout_s))
         if answer is not None and answer.status == 200:
-            return ""
+            other = await asyncio.to_thread(stranger, port)
+            if other is None:
+                return ""
+            last = f"another process, {other}, answers on port {port}"
+            on_stage(Stage(last))
+            await asyncio.sleep(_SLOW_POLL_S)
+            continue
         if waited - read_at >= _LOG_EVERY_S:
             read_at = waited
             told = log.look()

@@ -65,7 +65,7 @@ class SampleFile:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
         if read_only:
-            self._database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0)
+            self._database = _connected_to_read(path)
             return
         self._database = sqlite3.connect(path, isolation_level=None)
         try:
@@ -191,6 +191,24 @@ class SampleFile:
     def close(self) -> None:
         """Closes the file."""
         self._database.close()
+
+
+def _connected_to_read(path: Path) -> sqlite3.Connection:
+    try:
+        return _connected(path, "mode=ro")
+    except sqlite3.OperationalError:
+        # On a read-only disk SQLite cannot make the files beside it that it wants; then nobody writes either.
+        return _connected(path, "immutable=1")
+
+
+def _connected(path: Path, mode: str) -> sqlite3.Connection:
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=2.0)
+    try:
+        database.execute("pragma user_version").fetchone()
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 def _table(step_s: int) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 from ...nic_probe.finding import Finding
 from ..telemetry.findings import metrics_unreadable
-from ..telemetry.recognise import MetricsReader
+from ..telemetry.recognise import MetricsReader, Reading
 from .http import Answer, KeptConnection
 from .rows import Scraped
 
@@ -23,6 +23,8 @@ _TIMEOUT_S: Final = 2.0
 _WORTH_WORDS: Final = 4
 _SELDOM_AFTER: Final = 20
 _SELDOM: Final = 10
+# A page as long as no engine has would hold up the beat while it is read.
+_LONG_BYTES: Final = 512 << 10
 
 
 class Scraper:
@@ -75,7 +77,7 @@ class Scraper:
         at = time.monotonic()
         if isinstance(answer, Answer):
             if answer.status == 200:
-                reading = self._reader.read(answer.body)
+                reading = await self._read(answer.body)
                 if not reading.problem:
                     self._failures, self._problem = 0, ""
                     return Scraped(at, reading)
@@ -85,3 +87,8 @@ class Scraper:
         self._failures += 1
         self._problem = answer
         return None
+
+    async def _read(self, body: bytes) -> Reading:
+        if len(body) > _LONG_BYTES:
+            return await asyncio.to_thread(self._reader.read, body)
+        return self._reader.read(body)

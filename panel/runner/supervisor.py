@@ -105,7 +105,7 @@ class Supervisor:
             for process in self._book.processes:
                 self._book.apply(process.name, ProcessEvent.STOP, again=False)
             left = [process for process in self._book.processes if process.pid is not None]
-            if self._plan.prepare is not None:
+            if self._preparing is not None or self._book.run.step_pid is not None:
                 left.append(self._book.run.step)
             await self._crew.end(left, progress)
             if all(process.state in ENDED for process in self._book.processes):

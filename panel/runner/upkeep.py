@@ -17,7 +17,7 @@ from .storage_findings import log_cut
 
 __all__ = ["Upkeep"]
 
-_PERIOD_S = 5.0
+_PERIOD_S = 2.0
 
 
 class Upkeep:
@@ -27,9 +27,17 @@ class Upkeep:
         logs: which logs are capped, and where.
         journal: is told of what happens.
         save_record: writes the run's record if it waits to be written.
+        period_s: how often it looks.
     """
 
-    def __init__(self, logs: LogCap, journal: Journal, save_record: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        logs: LogCap,
+        journal: Journal,
+        save_record: Callable[[], None] = lambda: None,
+        period_s: float = _PERIOD_S,
+    ) -> None:
+        self._period_s = period_s
         self._logs = logs
         self._journal = journal
         self._save_record = save_record
@@ -64,7 +72,7 @@ class Upkeep:
     async def run(self) -> None:
         """Looks after it until cancelled."""
         while True:
-            await asyncio.sleep(_PERIOD_S)
+            await asyncio.sleep(self._period_s)
             for path in await asyncio.to_thread(self._logs.look):
                 self.on_cut(path)
             self._save_record()

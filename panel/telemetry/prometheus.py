@@ -25,7 +25,10 @@ _CUT = b"\n# TYPE "
 _PARTS = ("_bucket", "_sum", "_count")
 _ESCAPED = re.compile(r"\\(.)")
 _MOST_SAMPLES = 20_000
+_MOST_FAMILIES = 20_000
 _MOST_REMEMBERED = 5_000
+_LONGEST_HEAD = 300
+_LONGEST_LABELS = 2_000
 # Ranks of one model instance, which all see the same requests.
 _REPLICAS = frozenset({"tp_rank", "pp_rank", "moe_ep_rank"})
 
@@ -94,11 +97,13 @@ class PageReader:
         self._wanted = wanted
         self._labels: dict[bytes, Labels] = {b"": Labels({})}
         # What each family's lines were, and what they meant: most stay as they are from look to look.
+        self._heads: dict[bytes, str] = {}
+        self._beginnings: dict[str, tuple[str, str]] = {}
         self._known: dict[str, tuple[bytes, tuple[Sample, ...]]] = {}
 
     def read(self, text: bytes) -> Page:
         """Returns the wanted families of `text`; never raises."""
-        blocks = (b"\n" + text).split(_CUT)
+        blocks = (b"\n" + text).split(_CUT, _MOST_FAMILIES)
         found: dict[str, tuple[Sample, ...]] = {}
         prefixes: set[str] = set()
         left = _MOST_SAMPLES
@@ -107,11 +112,10 @@ class PageReader:
             left -= self._read_untyped(blocks[0], found, prefixes)
         for block in blocks[1:]:
             head, _, body = block.partition(b"\n")
-            words = head.split()
-            if not words:
+            name = self._family(head) if len(head) <= _LONGEST_HEAD else ""
+            if not name:
                 continue
-            name = family_name(words[0].decode("ascii", "replace"))
-            prefixes.update(_beginnings(name))
+            prefixes.update(self._beginnings[name])
             if name in self._wanted and left > 0 and name not in found:
                 known = self._known.get(name)
                 if known is None or known[0] != body:
@@ -156,7 +160,22 @@ class PageReader:
         found.update((name, tuple(samples)) for name, samples in lists.items())
         return count
 
+    def _family(self, head: bytes) -> str:
+        """Returns the name in a `# TYPE` line, empty when there is none."""
+        name = self._heads.get(head)
+        if name is None:
+            if len(self._heads) >= _MOST_REMEMBERED:
+                self._heads.clear()
+                self._beginnings.clear()
+                self._known.clear()
+            words = head.split()
+            name = self._heads[head] = family_name(words[0].decode("ascii", "replace")) if words else ""
+            self._beginnings[name] = _beginnings(name)
+        return name
+
     def _labels_of(self, text: bytes) -> Labels:
+        if len(text) > _LONGEST_LABELS:
+            return _labels(text)
         labels = self._labels.get(text)
         if labels is None:
             if len(self._labels) >= _MOST_REMEMBERED:

@@ -47,12 +47,12 @@ class Windows:
     def observed(self, key: Hashable, histogram: Histogram, t: float) -> Histogram | None:
         """Returns what was observed within the window that ends at `t`; None when nothing was, or nobody can know."""
         looks = self._looks.setdefault(key, deque())
-        if looks and (looks[-1][1].bounds != histogram.bounds or histogram.since(looks[-1][1]) is None):
+        if looks and histogram is not looks[-1][1] and histogram.since(looks[-1][1]) is None:
             looks.clear()
         looks.append((t, histogram))
         while len(looks) > 2 and t - looks[1][0] >= self._seconds:
             looks.popleft()
-        if len(looks) < 2:
+        if len(looks) < 2 or looks[0][1] is histogram:
             return None
         new = histogram.since(looks[0][1])
         return new if new is not None and new.count > 0 else None

@@ -15,7 +15,7 @@ from .prometheus import Page, PageReader
 from .sglang import Sglang
 from .smg import Smg
 from .vllm import Vllm
-from .vocabulary import Measurement, Vocabulary, measure
+from .vocabulary import KnownHistogram, Measurement, Vocabulary, measure
 
 __all__ = ["VOCABULARIES", "MetricsReader", "Reading"]
 
@@ -51,9 +51,17 @@ class MetricsReader:
 
     def __init__(self) -> None:
         self._pages = PageReader(_WANTED)
+        self._known: dict[str, KnownHistogram] = {}
+        self._last = (b"", self._read(b""))
 
     def read(self, text: bytes) -> Reading:
         """Returns what the bytes of a page say; never raises."""
+        # An idle program says the same again and again.
+        if text != self._last[0]:
+            self._last = (text, self._read(text))
+        return self._last[1]
+
+    def _read(self, text: bytes) -> Reading:
         nothing = Measurement({}, {}, {})
         page = self._pages.read(text)
         if not page.is_metrics:
@@ -62,7 +70,7 @@ class MetricsReader:
             return Reading("", nothing, "is HTML" if html else "holds no metrics" if start else "is empty")
         for vocabulary in VOCABULARIES:
             if _speaks(page, vocabulary):
-                return Reading(vocabulary.name, measure(page, vocabulary))
+                return Reading(vocabulary.name, measure(page, vocabulary, self._known))
         words = ", ".join(sorted(word for word in page.prefixes if "_" not in word)[:3])
         return Reading("", nothing, f"holds metrics of no known engine ({words})")
 

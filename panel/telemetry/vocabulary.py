@@ -15,7 +15,7 @@ from typing import Protocol
 from .histogram import Histogram, merged
 from .prometheus import Page, Sample
 
-__all__ = ["Fold", "Kind", "Measurement", "Term", "Vocabulary", "measure"]
+__all__ = ["Fold", "Kind", "KnownHistogram", "Measurement", "Term", "Vocabulary", "measure"]
 
 
 class Kind(Enum):
@@ -106,8 +106,18 @@ class Vocabulary(Protocol):
         ...
 
 
-def measure(page: Page, vocabulary: Vocabulary) -> Measurement:
-    """Returns the quantities of `page`; one that the page does not have is left out."""
+KnownHistogram = tuple[Sequence[Sample], Histogram | None]
+"""The lines of a histogram and what they come to."""
+
+
+def measure(page: Page, vocabulary: Vocabulary, known: dict[str, KnownHistogram]) -> Measurement:
+    """Returns the quantities of `page`; one that the page does not have is left out.
+
+    Args:
+        page: of one process.
+        vocabulary: its engine's.
+        known: histograms by quantity from the page before, whose lines may be the same; brought up to date.
+    """
     gauges: dict[tuple[str, str], float] = {}
     counters: dict[tuple[str, str], float] = {}
     histograms: dict[str, Histogram] = {}
@@ -119,8 +129,12 @@ def measure(page: Page, vocabulary: Vocabulary) -> Measurement:
                 counters[term.quantity, ""] = 0.0
             continue
         if term.kind is Kind.HISTOGRAM:
-            if (histogram := _histogram(chosen, term.fold)) is not None:
-                histograms[term.quantity] = histogram.scaled(term.scale)
+            before = known.get(term.quantity)
+            if before is None or before[0] is not samples:
+                histogram = _histogram(chosen, term.fold)
+                before = known[term.quantity] = (samples, histogram and histogram.scaled(term.scale))
+            if before[1] is not None:
+                histograms[term.quantity] = before[1]
             continue
         part = "sum" if term.kind is Kind.SUM else ""
         target = gauges if term.kind is Kind.GAUGE else counters

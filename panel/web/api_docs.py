@@ -33,8 +33,8 @@ _ERROR_STATES = {
 }
 _TEXT = (
     "The panel and the command line are clients of the same runners. Send the token as `Authorization: Bearer TOKEN`, "
-    "or with --auth a user and a password as Basic. Every POST takes Content-Type: application/json, and names runs and "
-    'processes; none takes a command. An error is {"error": one sentence}.'
+    "or with --auth a user and a password as Basic. Every POST takes Content-Type: application/json, and names runs "
+    'and processes; none takes a command. An error is {"error": one sentence}.'
 )
 _STYLE = """
 :root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem}
@@ -97,7 +97,8 @@ def _section(method: str, path: str, operation: Mapping[str, Any]) -> Iterator[s
     for status, answer in operation["responses"].items():
         if status.startswith("2"):
             for kind, body in answer.get("content", {}).items():
-                yield f"<details><summary>{status}: {escape(kind)}</summary><pre>{_shown(body['schema'])}</pre></details>"
+                text = _shown(body["schema"])
+                yield f"<details><summary>{status}: {escape(kind)}</summary><pre>{text}</pre></details>"
     yield "</section>"
 
 

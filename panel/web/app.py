@@ -39,8 +39,8 @@ from .page_only import PageOnly
 from .plan_actions import action_routes
 from .plan_routes import plan_routes
 from .port import Source
-from .report_routes import report_routes
 from .proof_routes import proof_routes
+from .report_routes import report_routes
 
 __all__ = ["build_api", "build_app"]
 
@@ -90,10 +90,10 @@ def build_api(source: Source, *, poll_s: float = 0.5, config_dir: Path | None = 
     app.include_router(bench_routes(source))
     app.include_router(plan_routes(source, config_dir))
     app.include_router(action_routes(source, hub.wake))
+    app.include_router(proof_routes(source))  # before the routes of any action on a run
     app.include_router(deploy_routes(source, hub.wake))
     app.include_router(history_routes(source))
     app.include_router(report_routes(source))
-    app.include_router(proof_routes(source))
     app.include_router(attach_routes(source.attach, hub.wake))
     app.include_router(metrics_routes(source, lambda: hub.listening))
     app.include_router(live_routes(hub))

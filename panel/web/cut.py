@@ -23,6 +23,8 @@ __all__ = ["POINTS", "Cut", "thinned"]
 
 # More rows than this in a window are joined to means: a chart has no more pixels to show them.
 POINTS = 600
+# Beyond so many series a chart has a line for a few of them, and a tab shall not take more than 10 kB/s.
+_FEW = 320
 
 
 def thinned(times: NDArray[np.float64], values: Matrix, step_s: float) -> tuple[NDArray[np.float64], Matrix]:
@@ -39,9 +41,9 @@ def thinned(times: NDArray[np.float64], values: Matrix, step_s: float) -> tuple[
     return times[ends], means
 
 
-def _column(values: NDArray[np.float32]) -> str:
+def _column(values: NDArray[np.float32], digits: int) -> str:
     """Returns one column as JSON: an array, or one value where all are the same."""
-    texts = [number_text(value) for value in cast(list[float], values.tolist())]
+    texts = [number_text(value, digits) for value in cast(list[float], values.tolist())]
     return texts[0] if len(set(texts)) == 1 else f"[{','.join(texts)}]"
 
 
@@ -61,6 +63,7 @@ class Cut:
         chosen = "" if groups is None else ",".join(sorted(groups))
         self._mark = f"{zlib.crc32(chosen.encode()):x}"
         self._places: list[int] = []
+        self._digits = 4
         self._before: list[str] = []
         self._given = 0
 
@@ -91,7 +94,9 @@ class Cut:
             values = values[:, self._places]
         stamps = np.round(times * 1000).astype(np.int64)
         apart = ",".join(map(str, np.diff(stamps, prepend=stamps[:1]).tolist()))
-        columns = ",".join(_column(values[:, place]) for place in range(values.shape[1])) if len(times) else ""
+        columns = (
+            ",".join(_column(values[:, place], self._digits) for place in range(values.shape[1])) if len(times) else ""
+        )
         return (
             f'{{"type":"history","run":{self._run()},"version":"{self._version}.{self._mark}","window_s":{window_s:g},'
             f'"step_s":{step:g},"groups":{groups},"series":{msgspec.json.encode(series).decode()},'
@@ -102,12 +107,13 @@ class Cut:
     def _begin(self) -> None:
         self._version = self._trace.version
         self._places = [place for place, _ in self._trace.series(self._groups)]
+        self._digits = 4 if len(self._places) <= _FEW else 3
         self._given = self._trace.end
         _, values = self._trace.rows(self._trace.end - 1)
         self._before = self._texts(values[-1]) if len(values) else ["null"] * len(self._places)
 
     def _texts(self, row: NDArray[np.float32]) -> list[str]:
-        return [number_text(value) for value in cast(list[float], row[self._places].tolist())]
+        return [number_text(value, self._digits) for value in cast(list[float], row[self._places].tolist())]
 
     def _row(self, moment: float, row: NDArray[np.float32]) -> str:
         texts = self._texts(row)

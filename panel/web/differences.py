@@ -15,16 +15,19 @@ from .port import HostTraffic, LinkTraffic, ProcessView, RunView
 __all__ = ["RunChanges", "link_changes", "plain_link", "plain_run", "run_changes"]
 
 RunChanges = dict[str, list[Any]]
-_TO_ROUND = frozenset({"cpu_percent", "rss_bytes"})
+# Significant digits of figures that change all the time.
+_DIGITS = {"cpu_percent": 3, "rss_bytes": 4}
 
 
 def _plain_process(process: ProcessView) -> dict[str, Any]:
-    names = ProcessView.__dataclass_fields__
-    return {name: rounded(getattr(process, name)) if name in _TO_ROUND else getattr(process, name) for name in names}
+    fields = {name: getattr(process, name) for name in ProcessView.__dataclass_fields__}
+    for name, digits in _DIGITS.items():
+        fields[name] = rounded(fields[name], digits)
+    return fields
 
 
 def plain_run(view: RunView) -> dict[str, Any]:
-    """Returns `view` as plain values, figures that change all the time with four significant digits."""
+    """Returns `view` as plain values, figures that change all the time with few digits."""
     fields = {name: getattr(view, name) for name in RunView.__dataclass_fields__ if name != "processes"}
     return {**fields, "processes": [_plain_process(process) for process in view.processes]}
 

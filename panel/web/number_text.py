@@ -1,7 +1,7 @@
-"""Numbers as they travel to the browser: JSON text of four significant digits, and rows as what changed.
+"""Numbers as they travel to the browser: JSON text of a few significant digits, and rows as what changed.
 
 Pure. Four digits are more than a chart of 1000 pixels or a readout shows; a number that changes beyond them alone is
-not sent again. Called by `trace` and `differences`.
+not sent again. Called by `cut` and `differences`.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ __all__ = ["changed_segments", "number_text", "rounded"]
 _BRIDGE = 2
 
 
-def number_text(value: float) -> str:
-    """Returns `value` as JSON with four significant digits; what is no number is `null`."""
+def number_text(value: float, digits: int = 4) -> str:
+    """Returns `value` as JSON with so many significant digits; what is no number is `null`."""
     if value != value or value in (float("inf"), float("-inf")):
         return "null"
-    text = f"{value:.4g}"
+    text = f"{value:.{digits}g}"
     # JSON allows both; the exponent's sign and zero are bytes that say nothing.
     return text.replace("e+0", "e").replace("e+", "e").replace("e-0", "e-") if "e" in text else text
 
 
-def rounded(value: object) -> object:
-    """Returns a float or a large integer with four significant digits, anything else as it is."""
+def rounded(value: object, digits: int = 4) -> object:
+    """Returns a float or a large integer with so many significant digits, anything else as it is."""
     if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**6):
-        return float(f"{value:.4g}")
+        return float(f"{value:.{digits}g}")
     return value
 
 

@@ -7,7 +7,7 @@ neither Gradio nor FastAPI nor the runs themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +29,7 @@ __all__ = [
     "ProcessView",
     "RunView",
     "SampleBatch",
+    "SampleStretch",
     "SeriesView",
     "Source",
     "StageView",
@@ -147,6 +148,19 @@ class SampleBatch:
     """
 
     last_seq: int
+    series: tuple[SeriesView, ...] = ()
+    rows: tuple[tuple[float, Mapping[str, float]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SampleStretch:
+    """Samples of a stretch of time, oldest first; each row stands for `step_s` seconds.
+
+    Attributes:
+        rows: as in SampleBatch; one without values marks a time in which nothing was sampled.
+    """
+
+    step_s: float
     series: tuple[SeriesView, ...] = ()
     rows: tuple[tuple[float, Mapping[str, float]], ...] = ()
 
@@ -297,6 +311,12 @@ class Source(Protocol):
 
     def samples(self, run_id: str, since: int) -> SampleBatch:
         """Returns the run's samples after number `since`, a bounded count of them; 0 begins at the oldest."""
+        ...
+
+    def range(
+        self, run_id: str, from_s: float, to_s: float, points: int, groups: Collection[str] = ()
+    ) -> SampleStretch:
+        """Returns about `points` rows between two times, of these groups at least; none means all."""
         ...
 
     def log_path(self, run_id: str, name: str) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from ...engine.errors import ConfigError, PdpanelError
@@ -29,12 +29,22 @@ from .deploy_form import deployment_of_form
 from .hardware import describe_file, describe_this_host
 from .history_port import History
 from .host_series import HostSampler
-from .port import Choices, DeployForm, HostTraffic, Offer, OfferedProcess, ProcessView, RunView, SampleBatch
+from .port import (
+    Choices,
+    DeployForm,
+    HostTraffic,
+    Offer,
+    OfferedProcess,
+    ProcessView,
+    RunView,
+    SampleBatch,
+    SampleStretch,
+)
 from .proof_port import Proofs
 from .proof_source import RunProofs
 from .report_port import Reports
 from .run_commands import RunsCommands
-from .series_views import SeriesCache
+from .series_views import SeriesCache, to_series_list
 from .stages import StageLog
 from .start_checks import RunsStartChecks
 
@@ -197,6 +207,17 @@ class RunsSource:
         keys = {view.key for view in series}
         rows = tuple((row.t, {key: value for key, value in row.values.items() if key in keys}) for row in batch.rows)
         return SampleBatch(batch.last_seq, series, rows)
+
+    def range(
+        self, run_id: str, from_s: float, to_s: float, points: int, groups: Collection[str] = ()
+    ) -> SampleStretch:
+        """Returns the samples between two times, of the series that the charts show."""
+        known = self._translated.of(run_id, {})
+        keys = tuple(view.key for view in known if view.group in groups) if groups else ()
+        found = self._runs.range(run_id, from_s, to_s, points, keys)
+        return SampleStretch(
+            found.step_s, to_series_list(found.series.values()), tuple((row.t, row.values) for row in found.rows)
+        )
 
     def log_path(self, run_id: str, name: str) -> Path:
         """Returns the log of a process, of the model's preparation or of the runner."""

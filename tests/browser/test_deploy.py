@@ -81,9 +81,9 @@ def test_the_start_is_shown_as_it_happens_and_a_crash_is_explained(page: Page, p
     assert any(re.match(r"starting|importing|loading weights \d+ %|warming up|registered", each) for each in seen), seen
     order = run_card.get_by_test_id("start-order")
     order.locator("summary").click()
-    expect(order.locator('[data-process="decode-1"]')).to_contain_text("ready")
-    expect(order.locator('[data-process="decode-1"]')).to_contain_text(re.compile(r"\d\.\d s"))
-    expect(order.locator('[data-process="decode-0"]')).to_contain_text("crashed")
+    expect(order.locator('[data-started="decode-1"]')).to_contain_text("ready")
+    expect(order.locator('[data-started="decode-1"]')).to_contain_text(re.compile(r"\d\.\d s"))
+    expect(order.locator('[data-started="decode-0"]')).to_contain_text("crashed")
     crash = crashed.get_by_test_id("crash")
     expect(crash.locator("summary").first).to_have_text("signal 9 (SIGKILL) · explained (1)")
     crash.locator("summary").first.click()
@@ -128,7 +128,7 @@ def test_a_run_is_restarted_stopped_and_resumed_as_a_whole(page: Page, panel: An
     history = page.get_by_test_id("history")
     if not history.evaluate("node => node.open"):
         history.locator("summary").first.click()
-    row = history.locator(f'tr[data-run="{run_id}"]')
+    row = history.locator(f'tr[data-earlier="{run_id}"]')
     expect(row).to_contain_text("Stopped")
     expect(row).to_contain_text("1P2D")
     row.get_by_role("button", name=f"Resume {run_id}").click()
@@ -176,7 +176,7 @@ def test_markup_in_names_reasons_and_findings_runs_nothing(page: Page, panel: An
     expect(history).to_be_visible()
     if not history.evaluate("node => node.open"):
         history.locator("summary").first.click()
-    expect(history.locator(f'tr[data-run="{run}"]')).to_contain_text("<img src=x")
+    expect(history.locator(f'tr[data-earlier="{run}"]')).to_contain_text("<img src=x")
     page.evaluate("(text) => { location.hash = '#run=' + encodeURIComponent(text); }", HOSTILE)
     expect(page.get_by_test_id("toast").last).to_contain_text(f"The run {HOSTILE} is not here any more")
     assert page.locator("#pd-tabs img, .pd-toasts img, .pd-header img").count() == 0

@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
 
 WAIT_MS = 20_000
 TICKS = "() => window.pdpanel.ticks"
+
+
+@pytest.fixture
+def page(shared_page: Page) -> Page:
+    return shared_page
 
 
 def open_tab(page: Page, name: str) -> None:
@@ -24,6 +30,16 @@ def choose(page: Page, run_id: str) -> None:
     page.get_by_test_id("run-picker").select_option(run_id)
 
 
+def press_deploy(page: Page) -> str:
+    """Presses the button and returns the run that it started."""
+    before = page.evaluate("() => window.pdpanel.selected")
+    page.locator("#deploy-button").click()
+    page.wait_for_function("(before) => window.pdpanel.selected !== before", arg=before, timeout=WAIT_MS)
+    run_id = page.evaluate("() => window.pdpanel.selected")
+    expect(page.get_by_test_id("deploy-outcome")).to_contain_text(f"Started run {run_id}.")
+    return run_id
+
+
 def test_deploy_tab_comes_first(page: Page) -> None:
     expect(page.get_by_role("tab").first).to_have_attribute("aria-selected", "true")
     expect(page.get_by_role("tab", selected=True)).to_have_text("Deploy")
@@ -31,16 +47,14 @@ def test_deploy_tab_comes_first(page: Page) -> None:
 
 
 def test_deploy_starts_the_chosen_run(page: Page, panel: Any) -> None:
+    page.get_by_role("radio", name="Prefill and decode apart").check()
     page.get_by_label("Prefill workers").fill("2")
     page.get_by_label("Decode workers").fill("3")
     page.get_by_role("combobox", name="Model").fill("my-model")
     page.get_by_role("combobox", name="Model").press("Enter")
     page.get_by_role("combobox", name="Transport").click()
     page.get_by_role("option", name="tcp", exact=True).click()
-    page.locator("#deploy-button").click()
-    outcome = page.get_by_test_id("deploy-outcome")
-    expect(outcome).to_contain_text("Started run")
-    run_id = page.evaluate("() => window.pdpanel.selected")
+    run_id = press_deploy(page)
     run = panel.run(run_id)
     assert (run["mode"], run["model"], run["transport"]) == ("pd", "my-model", "tcp")
     card = page.locator(f'[data-run="{run_id}"]')
@@ -56,12 +70,10 @@ def test_deploy_starts_the_chosen_run(page: Page, panel: Any) -> None:
 
 
 def test_unified_needs_neither_counts_nor_transport(page: Page, panel: Any) -> None:
-    page.get_by_label("Unified").check()
+    page.get_by_role("radio", name="Unified").check()
     expect(page.get_by_label("Prefill workers")).to_be_hidden()
     expect(page.get_by_role("combobox", name="Transport")).to_be_hidden()
-    page.locator("#deploy-button").click()
-    expect(page.get_by_test_id("deploy-outcome")).to_contain_text("Started run")
-    run_id = page.evaluate("() => window.pdpanel.selected")
+    run_id = press_deploy(page)
     assert [each["role"] for each in panel.run(run_id)["processes"]] == ["unified", "router"]
     panel.ask("POST", f"/api/runs/{run_id}/stop")
 
@@ -148,87 +160,6 @@ def test_model_output_is_text(page: Page, run_id: str) -> None:
     expect(output).to_have_attribute("data-state", "done")
     assert output.locator("img, script").count() == 0
     assert page.evaluate("() => window.hacked") is None
-
-
-def test_charts_tick(page: Page, run_id: str) -> None:
-    choose(page, run_id)
-    open_tab(page, "Observe")
-    wait_for_ticks(page, 3)
-    keys = page.evaluate("() => window.pdpanel.series.map((series) => series.key)")
-    assert "link/prefill-0>decode-1/kv_bytes_per_s" in keys
-    value = page.evaluate("() => window.pdpanel.lastValue('run/kv_bytes_per_s')")
-    assert isinstance(value, int | float)
-    labels = page.locator('section[aria-label="KV transfer"] .pd-legendname').all_inner_texts()
-    assert labels == ["prefill-0 → decode-0", "prefill-0 → decode-1", "total"]
-    expect(page.locator('[data-chart="kv"] canvas')).to_have_count(1)
-    first = page.evaluate("() => window.pdpanel.charts.kv.range()[1]")
-    wait_for_ticks(page, 4)
-    assert page.evaluate("() => window.pdpanel.charts.kv.range()[1]") > first
-    expect(page.locator('[data-chart="kv"] canvas')).to_have_count(1)
-
-
-def test_zoom_survives_updates_and_tab_changes(page: Page, panel: Any, run_id: str) -> None:
-    choose(page, run_id)
-    open_tab(page, "Observe")
-    page.locator('[data-window="60"]').click()
-    wait_for_ticks(page, 8)
-    box = page.locator('[data-chart="kv"] .u-over').bounding_box()
-    assert box is not None
-    y = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] * 0.5, y)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.9, y, steps=8)
-    page.mouse.up()
-    zoomed = page.evaluate("() => window.pdpanel.charts.kv.range()")
-    assert zoomed[1] - zoomed[0] < 30
-    assert page.evaluate("() => window.pdpanel.charts.tokens.range()") == zoomed
-    wait_for_ticks(page, 4)
-    open_tab(page, "Logs")
-    open_tab(page, "Observe")
-    wait_for_ticks(page, 2)
-    assert page.evaluate("() => window.pdpanel.charts.kv.range()") == zoomed
-    page.get_by_test_id("reset-zoom").click()
-    reset = page.evaluate("() => window.pdpanel.charts.kv.range()")
-    assert reset[1] > zoomed[1]
-
-
-def test_value_under_the_cursor(page: Page, run_id: str) -> None:
-    choose(page, run_id)
-    open_tab(page, "Observe")
-    page.locator('[data-window="60"]').click()
-    wait_for_ticks(page, 6)
-    when = page.locator('section[aria-label="KV transfer"] .pd-when')
-    expect(when).to_have_text("now")
-    box = page.locator('[data-chart="kv"] .u-over').bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] * 0.99, box["y"] + 20)
-    expect(when).to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
-
-
-def test_pause_holds_the_picture(page: Page, run_id: str) -> None:
-    choose(page, run_id)
-    open_tab(page, "Observe")
-    wait_for_ticks(page, 2)
-    page.get_by_test_id("pause").click()
-    held = page.evaluate("() => window.pdpanel.charts.kv.range()")
-    wait_for_ticks(page, 4)
-    assert page.evaluate("() => window.pdpanel.charts.kv.range()") == held
-    page.get_by_test_id("pause").click()
-    page.wait_for_function(f"() => window.pdpanel.charts.kv.range()[1] > {held[1]}")
-
-
-def test_missing_samples_are_a_gap(page: Page) -> None:
-    data = page.evaluate(
-        """async () => {
-          const { columns } = await import("/static-pdpanel/chart.js");
-          const series = [{ key: "a", scale: 2 }, { key: "b", scale: 1 }];
-          return columns([[1, { a: 1, b: 1 }], [2, { a: 2 }], [9, { a: 3, b: 3 }]], series);
-        }"""
-    )
-    assert data[0][:2] == [1, 2]
-    assert len(data[0]) == 4
-    assert data[1] == [2, 4, None, 6]
-    assert data[2] == [1, None, None, 3]
 
 
 def test_hardware_is_shown(page: Page) -> None:

@@ -65,12 +65,12 @@ def test_bodies_of_all_kinds(parts: tuple[bytes, ...], body: bytes) -> None:
     [
         ((b"SSH-2.0-OpenSSH_9.6\r\n\r\n",), "does not begin as HTTP"),
         ((b"x" * 200_000,), "does not begin as HTTP"),
-        ((OK, b"Content-Length: 99999999999\r\n\r\n"), "longer than 8 MiB"),
+        ((OK, b"Content-Length: 99999999999\r\n\r\n"), "longer than 4 MiB"),
         ((OK, b"Content-Length: -5\r\n\r\n"), "does not begin as HTTP"),
         ((OK, b"Content-Length: 10\r\n\r\nabc"), "breaks off"),
         ((OK, b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), "breaks off"),
         ((OK, b"Content-Encoding: gzip\r\n\r\nnot gzip"), "breaks off"),
-        ((OK, b"Content-Encoding: gzip\r\n\r\n", gzip.compress(bytes(20 << 20))), "longer than 8 MiB"),
+        ((OK, b"Content-Encoding: gzip\r\n\r\n", gzip.compress(bytes(20 << 20))), "longer than 4 MiB"),
         ((OK, b"Content-Encoding: br\r\n\r\nx"), "encoded as br"),
         ((), "breaks off"),
     ],
@@ -96,7 +96,7 @@ def test_an_endless_page_ends_here() -> None:
         async with serving(endless) as url:
             return await KeptConnection(url).get(30.0)
 
-    assert asyncio.run(ask()) == "the answer is longer than 8 MiB"
+    assert asyncio.run(ask()) == "the answer is longer than 4 MiB"
 
 
 def test_a_page_that_trickles_is_given_up() -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
+from pdpanel.panel.launch import Readiness
 from pdpanel.panel.views import RunView
 
 from .conftest import FakeRuns, wait_for
@@ -65,3 +69,28 @@ def test_a_process_that_stands_stopped_is_killed_and_started_again(fake: FakeRun
     again = fake.wait(view.id, "ready").processes[0]
     assert again.restarts == 1
     assert again.reason == "stopped by a signal (SIGSTOP), and killed for that"
+
+
+def test_an_answer_of_somebody_else_on_its_port_makes_nothing_ready(fake: FakeRuns) -> None:
+    """The port was taken after the plan was made; who has it says 200 to everything."""
+    code = """
+import http.server, sys
+class Yes(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+    def log_message(self, *args): pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Yes)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None
+            url = f"http://127.0.0.1:{int(other.stdout.readline())}/health"
+            fake.change = lambda spec: replace(spec, ready=Readiness(url, 3.0)) if spec.name == "decode-0" else spec
+            view = fake.start()
+            wait_for(lambda: f"another process, {other.pid}," in fake.runs.get(view.id).processes[0].stage, "the stage")
+            reason = fake.wait_process(view.id, "decode-0", "crashed").processes[0].reason
+            assert reason.startswith("Not ready within 3 s (last seen: another process, ")
+        finally:
+            other.kill()

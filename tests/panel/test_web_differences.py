@@ -34,11 +34,11 @@ def test_figures_of_processes_travel_alone() -> None:
     changes = run_changes(plain(RUN), plain(busy))
     assert changes["runs"] == changes["gone"] == []
     (patch,) = changes["patches"]
-    assert patch == {"id": "one", "set": {}, "processes": [[place, {"cpu_percent": 33.33}] for place in range(32)]}
+    assert patch == {"id": "one", "set": {}, "processes": [[place, {"cpu_percent": 33.3}] for place in range(32)]}
     assert applied(plain(RUN), changes) == plain(busy)
 
 
-def test_change_beyond_four_digits_is_none() -> None:
+def test_change_beyond_the_digits_is_none() -> None:
     still = replace(RUN, processes=tuple(replace(one, cpu_percent=10.00001) for one in PROCESSES))
     assert run_changes(plain(RUN), plain(still)) == {"runs": [], "patches": [], "gone": []}
 

@@ -7,7 +7,8 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
-from pdpanel.panel.web.guard import Access, Guard
+from pdpanel.panel.access.access import Access
+from pdpanel.panel.web.guard import Guard
 
 TOKEN = "s3cret-token"
 PORT = 7860
@@ -232,7 +233,7 @@ def test_cookie_of_another_site_beside_ours_does_not_lock_us_out() -> None:
 def test_token_in_the_url_becomes_a_cookie() -> None:
     reached, sent = ask({"sec-fetch-site": "none"}, query=f"view=2&token={TOKEN}", path="/page")
     assert (reached, status(sent)) == (0, 303)
-    assert header(sent, "location") == ["/page?view=2"]
+    assert header(sent, "location") == ["./page?view=2"]
     assert header(sent, "set-cookie") == [f"pdpanel-{PORT}={TOKEN}; Path=/; HttpOnly; SameSite=Strict"]
     assert header(sent, "cache-control") == ["no-store"]
 
@@ -246,10 +247,21 @@ def test_token_from_a_link_of_another_site_is_taken_without_a_redirect() -> None
     assert b"<script>" not in sent[1]["body"]
 
 
-@pytest.mark.parametrize("path", ["//evil.test/", "///evil.test"])
+@pytest.mark.parametrize("path", ["/x/http:evil.test", "/@evil.test", "/x/", "/"])
 def test_token_redirect_stays_on_this_host(path: str) -> None:
     _, sent = ask({}, query=f"token={TOKEN}", path=path)
-    assert header(sent, "location")[0].startswith("/e")
+    assert header(sent, "location") == ["./" + path.rpartition("/")[2]]
+
+
+@pytest.mark.parametrize("path", ["//evil.test/", "/api//runs", "/api/../x", "/..", "/a\\b", "/a\x00", "/./api"])
+def test_odd_paths_reach_nothing(path: str) -> None:
+    reached, sent = ask(COOKIE, path=path, query=f"token={TOKEN}")
+    assert (reached, status(sent)) == (0, 400)
+
+
+def test_too_many_headers_reach_nothing() -> None:
+    reached, sent = ask([*COOKIE.items(), *((f"x-{number}", "") for number in range(200))])
+    assert (reached, status(sent)) == (0, 431)
 
 
 @pytest.mark.parametrize("query", ["token=nope", f"token={TOKEN}&token=nope", "token="])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -42,25 +42,43 @@ class PretendedServer:
         self.bodies: list[dict[str, Any]] = []
         self.most = 0
         self._now = 0
+        self._transports: set[asyncio.WriteTransport] = set()
         self._gap_s, self._per_event, self._usage, self._wrong, self._key = gap_s, per_event, usage, wrong, key
         self._pages = {"/v1/models": {"data": [{"id": "pretended"}]}} | dict(pages or {})
         self._loop = asyncio.new_event_loop()
         app = web.Application()
         app.router.add_get("/{path:.*}", self._page)
         app.router.add_post("/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app)
-        self._loop.run_until_complete(self._runner.setup())
-        self._loop.run_until_complete(web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=0.1).start())
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
+        self._call(self._listen())
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
     def close(self) -> None:
-        """Ends the server."""
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+        """Ends the server and what it was about to answer."""
+        self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+
+    def _call(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    async def _listen(self) -> None:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+
+    async def _end(self) -> None:
+        for transport in self._transports:
+            transport.abort()
+        await self._runner.cleanup()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(5):  # Connections that are closed say so in the loop's next turns.
+            await asyncio.sleep(0)
 
     def __enter__(self) -> PretendedServer:
         return self
@@ -69,6 +87,8 @@ class PretendedServer:
         self.close()
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
+        if isinstance(request.transport, asyncio.WriteTransport):
+            self._transports.add(request.transport)
         if self._key and request.headers.get("Authorization") != f"Bearer {self._key}":
             return web.json_response({"error": {"message": "no such key"}}, status=401)
         found = self._pages.get(request.path)
@@ -77,6 +97,8 @@ class PretendedServer:
         return web.Response(text=found) if isinstance(found, str) else web.json_response(found)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if isinstance(request.transport, asyncio.WriteTransport):
+            self._transports.add(request.transport)
         if request.path == "/tokenize" or request.path in self._pages:
             return await self._page(request)
         body = await request.json()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from pdpanel.panel.web.port import (
     ProcessView,
     RunView,
     SampleBatch,
+    SampleStretch,
     SeriesView,
 )
 from pdpanel.panel.web.series_views import to_series_list
@@ -224,6 +225,17 @@ class SimulatedSource:
             rows = [row for row in run.samples if row[0] > since][:_BATCH]
             last = rows[-1][0] if rows else since
             return SampleBatch(last, self._series(run), tuple((moment, values) for _, moment, values in rows))
+
+    def range(
+        self, run_id: str, from_s: float, to_s: float, points: int, groups: Collection[str] = ()
+    ) -> SampleStretch:
+        """Returns made-up samples since the run began."""
+        with self._lock:
+            run = self._run(run_id)
+            step = max(0.5, (to_s - from_s) / points)
+            begin = max(from_s, run.view.created_s)
+            moments = [begin + place * step for place in range(max(0, int((to_s - begin) / step)))]
+            return SampleStretch(step, self._series(run), tuple((one, self._values(run, one)) for one in moments))
 
     def log_path(self, run_id: str, name: str) -> Path:
         """Returns the log that the simulation writes."""

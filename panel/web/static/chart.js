@@ -1,7 +1,7 @@
 // One chart of Observe: draws its series of the shared frame while it can be seen; zoom, cursor and keys act on all charts.
 
 import { plotOptions } from "./chart-plot.js";
-import { el, isVisible, setAttribute, setText } from "./dom.js";
+import { el, setAttribute, setText } from "./dom.js";
 import { savePng } from "./download.js";
 import { clock, number } from "./format.js";
 import { Legend } from "./legend.js";
@@ -17,7 +17,10 @@ export class Chart {
   lines = [];
   all = [];
   looked = [];
+  width = 0;
+  drawnMs = -1e9;
   isNear = true;
+  isUnder = false;
 
   /** `definition` is one of observe-charts.js; `timebase` is shared; `limitOf(chart)` gives {value, text, share(now)} or null. */
   constructor(definition, timebase, limitOf = () => null) {
@@ -52,7 +55,12 @@ export class Chart {
   }
 
   listen() {
-    new ResizeObserver(() => this.draw()).observe(this.plotBox);
+    // Asking for a width between two changes of the page makes the browser lay it out each time.
+    new ResizeObserver((entries) => {
+      this.width = Math.floor(entries.at(-1).contentRect.width);
+      if (this.width === 0) this.leave();
+      this.draw();
+    }).observe(this.plotBox);
     new MutationObserver(() => this.plot?.redraw(false)).observe(document.body, { attributeFilter: ["class"] });
     // Drawing what is scrolled out of sight costs as much as drawing what is seen.
     new IntersectionObserver(
@@ -65,7 +73,9 @@ export class Chart {
     this.timebase.on(["view"], () => this.draw());
     this.timebase.on(["cursor"], () => this.follow());
     this.plotBox.addEventListener("keydown", (event) => this.key(event));
-    this.plotBox.addEventListener("blur", () => this.timebase.setAt(null));
+    this.plotBox.addEventListener("blur", () => {
+      if (!this.isUnder) this.timebase.setAt(null);
+    });
     this.toLimit.addEventListener("click", () => {
       this.shape.toLimit = !this.shape.toLimit;
       this.toLimit.setAttribute("aria-pressed", String(this.shape.toLimit));
@@ -87,6 +97,10 @@ export class Chart {
     event.preventDefault();
   }
 
+  isSeen() {
+    return this.isNear && this.width > 0 && !document.hidden;
+  }
+
   /** Looks which series there are; false when none ever had a value. */
   look() {
     const { frame, series } = this.timebase;
@@ -100,7 +114,7 @@ export class Chart {
   build() {
     this.plot?.destroy();
     const options = plotOptions({
-      width: this.plotBox.clientWidth,
+      width: this.width,
       height: this.definition.height ?? HEIGHT,
       lines: this.lines,
       shape: this.shape,
@@ -108,6 +122,10 @@ export class Chart {
       onSelect: (u) => this.zoom(u),
     });
     this.plot = new window.uPlot(options, this.data(), this.plotBox);
+    this.plot.over.addEventListener("pointerenter", () => {
+      this.isUnder = true;
+    });
+    this.plot.over.addEventListener("pointerleave", () => this.leave());
     this.plot.over.addEventListener("dblclick", () => this.timebase.setZoom(null));
   }
 
@@ -125,31 +143,41 @@ export class Chart {
     this.timebase.setZoom([from, to]);
   }
 
-  /** The mouse moved over this chart, or left it. */
+  /** The mouse moved over this chart, or the samples moved below it. */
   hover(u) {
-    if (this.isFollowing || (u.cursor.left < 0 && document.activeElement === this.plotBox)) return;
+    if (!this.isUnder) return;
     const { left, idx } = u.cursor;
-    const time = left >= 0 && idx !== null && idx !== undefined ? u.data[0][idx] : null;
-    if (time !== null || this.isUnder) this.timebase.setAt(time ?? null);
-    this.isUnder = time !== null;
+    this.timebase.setAt(left >= 0 && idx !== null && idx !== undefined ? u.data[0][idx] : null);
+  }
+
+  leave() {
+    if (!this.isUnder) return;
+    this.isUnder = false;
+    this.timebase.setAt(null);
   }
 
   /** Puts the cursor where another chart or the keyboard has put it. */
   follow() {
-    if (!this.plot || !this.isNear || !isVisible(this.plotBox)) return;
+    if (!this.plot || !this.isSeen()) return;
     const { at } = this.timebase;
     if (!this.isUnder) {
-      this.isFollowing = true;
       const left = at === null ? -10 : this.plot.valToPos(at, "x");
       this.plot.setCursor({ left, top: at === null ? -10 : 20 }, false);
-      this.isFollowing = false;
     }
     this.readOut();
   }
 
+  /** Draws new samples, but no sooner than they move the picture by a pixel, and within a second. */
+  tick() {
+    const [begin, end] = this.timebase.range();
+    const pixelMs = (1000 * (end - begin)) / Math.max(1, this.width);
+    if (performance.now() - this.drawnMs >= Math.min(900, pixelMs) - 50) this.draw();
+  }
+
   /** Draws what is to be seen; does nothing while nobody can see it. */
   draw() {
-    if (!this.isNear || !isVisible(this.plotBox) || !window.uPlot) return;
+    if (!this.isSeen() || !window.uPlot) return;
+    this.drawnMs = performance.now();
     const { frame } = this.timebase;
     const [begin, end] = this.timebase.range();
     this.legend.choose(this.all, (key) => frame.peak(key, begin));
@@ -165,8 +193,7 @@ export class Chart {
       this.lines = lines;
       this.build();
     } else {
-      const width = this.plotBox.clientWidth;
-      if (this.plot.width !== width) this.plot.setSize({ width, height: this.plot.height });
+      if (this.plot.width !== this.width) this.plot.setSize({ width: this.width, height: this.plot.height });
       this.plot.setData(this.data(), false);
     }
     this.plot.setScale("x", { min: begin, max: end });

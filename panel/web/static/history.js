@@ -72,7 +72,7 @@ export function history(island) {
     const cells = COLUMNS.slice(1, -1).map((label) => el("td", { data: { label } }));
     const state = el("span", { class: "pd-state" });
     const name = el("span", { class: "pd-name" });
-    const node = el("tr", { data: { run: first.id } }, el("th", { scope: "row" }, name, " ", state), ...cells,
+    const node = el("tr", { data: { earlier: first.id } }, el("th", { scope: "row" }, name, " ", state), ...cells,
       el("td", { data: { label: "Actions" } }, el("div", { class: "pd-actions" }, ...Object.values(buttons))));
     views.set(node, { name, state, cells, buttons, take: (next) => { row = next; } });
     return node;

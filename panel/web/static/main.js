@@ -21,12 +21,13 @@ import { tryIt } from "./tryit.js";
 
 const VIEWS = { attach, header, guide, check, deploy, runs, history, tryit: tryIt, observe, proof, bench, logs, hardware, plan: planTab, export: exportTab };
 
-/** Says on each view that nothing of it was measured; the header has a mark of its own. */
-function markSimulated(island) {
+/** Gives a view its heading, for those who do not see the tabs, and the mark of a host that is made up. */
+function headView(island) {
   const panel = island.closest('[role="tabpanel"]');
   if (!panel || panel.querySelector(".pd-simulated-note")) return;
   const note = el("p", { class: "pd-simulated-note", hidden: true, "data-testid": "simulated-note" }, "SIMULATED: this host, its devices and their counters are made up.");
-  panel.prepend(note);
+  const name = document.getElementById(`${panel.id}-button`)?.textContent ?? "";
+  panel.prepend(el("h2", { class: "pd-unseen" }, name.trim()), note);
   store.on(["runs"], () => {
     note.hidden = !store.simulated;
   });
@@ -37,7 +38,7 @@ function mountAll() {
     const view = VIEWS[island.dataset.island];
     if (!view) continue;
     island.dataset.mounted = "";
-    markSimulated(island);
+    headView(island);
     view(island);
   }
 }

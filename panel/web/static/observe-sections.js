@@ -68,8 +68,8 @@ class Section {
     setAttribute(this.missing, "hidden", empty.length === 0);
   }
 
-  draw() {
-    if (this.node.open) for (const chart of this.charts) if (!chart.node.hidden) chart.draw();
+  tick() {
+    if (this.node.open) for (const chart of this.charts) if (!chart.node.hidden) chart.tick();
   }
 }
 
@@ -99,7 +99,7 @@ export class Sections {
     for (const section of this.list) section.look(explain, isEarly);
   }
 
-  draw() {
-    for (const section of this.list) section.draw();
+  tick() {
+    for (const section of this.list) section.tick();
   }
 }

@@ -96,7 +96,7 @@ export function observe(island) {
     if (!isVisible(island)) return;
     sections.look(explain, timebase.frame.times.length === 0);
     tiles.update(store.edge() - Math.min(LIVE_S, timebase.windowS));
-    sections.draw();
+    sections.tick();
     tell();
   }
 

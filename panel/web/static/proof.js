@@ -11,17 +11,19 @@ function size(bytes) {
   return bytes === null || bytes === undefined ? "not known" : `${(bytes / 1e6).toFixed(2)} MB`;
 }
 
-function total(pair) {
-  return pair ? Math.max(...pair).toLocaleString("en-US") : "–";
+function total(pair, way) {
+  return pair ? pair[way].toLocaleString("en-US") : "–";
 }
 
 /** The cells of one row of evidence. */
 export function evidenceCells(one, expected) {
   const moved = one.moved;
+  // Before and after are those of the direction that moved more.
+  const way = moved && moved[1] > moved[0] ? 1 : 0;
   const share = moved && expected ? `${Math.round((100 * Math.max(...moved)) / expected)} %` : "–";
   return [
-    total(one.before),
-    total(one.after),
+    total(one.before, way),
+    total(one.after, way),
     moved ? size(moved[0]) : "–",
     moved ? size(moved[1]) : one.reason || "cannot be read",
     moved ? size(Math.max(...one.background)) : "–",
@@ -56,7 +58,8 @@ export function proof(island) {
   island.append(section);
 
   let shown = "";
-  let asking = false;
+  // Only the newest question is listened to: a run may be left and chosen again while one is under way.
+  let turn = 0;
 
   function draw(view) {
     const running = view.state === "running";
@@ -70,7 +73,7 @@ export function proof(island) {
     when.hidden = details.hidden = !made;
     if (!made) return;
     const moved = made.expected_bytes === null ? "The engine does not say how much KV it moved." : `The engine moved ${size(made.expected_bytes)} of KV (${made.expected_source}).`;
-    setText(when, `Proved at ${new Date(made.at * 1000).toLocaleString()} with ${made.requests} requests of ${made.prompt_tokens} prompt tokens in all. ${moved}`);
+    setText(when, `Proved at ${new Date(made.at * 1000).toLocaleString()} with ${made.requests} requests, ${made.prompt_tokens} prompt tokens in all. ${moved}`);
     keyed(evidence.body, made.evidence, (one) => `${one.kind} ${one.name}`, row, (node, one) => {
       setText(node.children[0], [one.kind, one.name, one.fabric].filter(Boolean).join(" "));
       node.title = one.source;
@@ -79,19 +82,16 @@ export function proof(island) {
   }
 
   async function ask(run, question) {
-    if (asking) return;
-    asking = true;
+    const mine = ++turn;
+    let view;
     try {
-      const view = await question(run);
-      if (run === shown) {
-        draw(view);
-        if (view.state === "running") setTimeout(() => ask(shown, proofOf), ASK_MS);
-      }
+      view = await question(run);
     } catch (error) {
-      if (run === shown) draw({ state: "failed", text: error.message, share: 0, proof: null });
-    } finally {
-      asking = false;
+      view = { state: "failed", text: error.message, share: 0, proof: null };
     }
+    if (mine !== turn) return;
+    draw(view);
+    if (view.state === "running") setTimeout(() => mine === turn && ask(run, proofOf), ASK_MS);
   }
 
   function follow() {

@@ -29,7 +29,7 @@ function makeRow(process) {
   const now = el("span", { class: "pd-order-now" });
   const progress = el("progress", { max: 1, "aria-label": `Loading of ${process.name}` });
   const past = el("span", { class: "pd-order-past" });
-  const row = el("li", { class: "pd-order-row", data: { process: process.name } },
+  const row = el("li", { class: "pd-order-row", data: { started: process.name } },
     el("span", { class: "pd-name", data: { role: process.role } }, process.name), bar, el("span", { class: "pd-order-words" }, now, progress, past));
   views.set(row, { bar, now, progress, past });
   return row;

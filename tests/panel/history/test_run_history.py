@@ -246,7 +246,7 @@ def test_a_model_of_the_catalogue_stays_while_a_run_uses_it(config: PanelConfig,
     conversion = converted(config, "d", str(download / "model.gguf"))
     assert history.plan(PruneWish(days=36500, models=True)).items == ()
     everything = history.plan(PruneWish(days=0, models=True))
-    assert names(everything)[1:] == [("model", "SmolLM2-135M-Instruct"), ("model", "model.gguf")]
+    assert names(everything)[1:] == [("model", "SmolLM2-135M-Instruct"), ("model", "model.gguf, converted")]
     history.prune(everything)
     assert not conversion.exists()
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 from statistics import fmean
 
 import pytest
@@ -18,7 +18,7 @@ SPEC = LoadSpec(url="http://h", requests=40, input="10-90", output="5~2")
 def test_poisson_arrivals_have_the_rate_and_no_order_in_their_gaps(seed: int, rate: float) -> None:
     spec = replace(SPEC, arrival=Arrival.POISSON, rate=rate, seed=seed)
     times = list(islice(arrival_times(spec), 4001))
-    gaps = [two - one for one, two in zip(times, times[1:], strict=False)]
+    gaps = [two - one for one, two in pairwise(times)]
     assert times[0] == 0
     assert min(gaps) >= 0
     mean = fmean(gaps)

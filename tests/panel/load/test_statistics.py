@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy
 import pytest
 from hypothesis import given
@@ -28,7 +30,7 @@ def test_a_curve_rises_from_the_least_to_the_largest(values: list[float]) -> Non
     points = curve(values)
     assert len(points) == CURVE_POINTS
     assert (points[0], points[-1]) == (min(values), max(values))
-    assert all(one <= two + 1e-9 * max(values) for one, two in zip(points, points[1:], strict=False))
+    assert all(one <= two + 1e-9 * max(values) for one, two in pairwise(points))
 
 
 def test_of_nothing_there_is_nothing() -> None:

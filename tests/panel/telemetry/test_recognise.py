@@ -3,6 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pdpanel.panel.telemetry.recognise import VOCABULARIES, MetricsReader
 from pdpanel.panel.telemetry.vocabulary import Measurement
 from prometheus_client.parser import text_string_to_metric_families
@@ -135,3 +137,27 @@ def test_hostile_labels_stay_values() -> None:
     assert MetricsReader().read(text.encode()).measurement.counters == {
         ("kv_bytes", '127.0.0.1:1"} 9\nx{y="'): 3.0,
     }
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"# TYPE a gauge\n",
+        b'sglang:num_running_reqs{x="',
+        b'sglang:num_running_reqs{x="\\"',
+        b'# TYPE sglang:num_running_reqs gauge\nsglang:num_running_reqs{a="b",',
+        b"<p>nothing</p>\n",
+        bytes(range(256)),
+    ],
+)
+def test_a_long_hostile_page_comes_to_an_end_without_values(piece: bytes) -> None:
+    """Were the work more than its length, this would take hours."""
+    said = MetricsReader().read(piece * ((2 << 20) // len(piece))).measurement
+    assert (said.gauges, said.histograms) == ({}, {})
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=400), st.sampled_from([b"", b"# TYPE sglang:num_running_reqs gauge\n"]))
+def test_whatever_a_page_holds_values_are_finite_and_not_negative(text: bytes, head: bytes) -> None:
+    said = MetricsReader().read(head + b"sglang:num_running_reqs" + text).measurement
+    assert all(0 <= value < float("inf") for value in (*said.gauges.values(), *said.counters.values()))
