@@ -88,10 +88,10 @@ def _until_ready(runs: Runs, start: Callable[[], RunView], served_name: str | No
     typer.echo(f"run {view.id}: {_served(view)}")
     shown = _Shown()
     try:
-        while view.state is RunState.STARTING:
+        while view.state in {RunState.STARTING, RunState.UNSUPERVISED}:
             shown.show(view)
             time.sleep(_POLL_S)
-            view = runs.get(view.id)
+            view = runs.get(view.id) if view.state is RunState.STARTING else runs.adopt(view.id)
     except KeyboardInterrupt:
         typer.echo("interrupted: stopping the run", err=True)
         runs.stop(view.id)

@@ -49,8 +49,8 @@ _NAMED = re.compile(
     # The stems are looked for first: almost no word of a log has one.
     rf"{_BEGIN}(?=[\w.-]{{0,99}}(?i:token|key|secret|pass|pwd|credential|auth|cookie|jwt))([\w.-]{{1,100}})(\\*[\"'])?"
     # After a flag a blank or, in a list, a comma is enough.
-    r"(\s{0,9}[:=][ \t]{0,9}|(?<=[\"'])\s{0,9},\s{0,9}|\s{1,9}(?:-\s{1,9})?)"
-    r"(?:(\\*[\"'])((?:(?!\4)(?:\\.|[^\\\r\n]))*)|([^\s\"'\\]+))"
+    r"(\s{0,9}[:=][ \t]{0,9}|(?<=[\"'])\s{0,9},\s{0,9}|(?:\s|\\{1,4}[\nnrt]){1,9}(?:-\s{1,9})?)"
+    r"(?:(\\*[\"'])((?:(?!\4)(?:\\.|[^\\\r\n]))*)|((?:[^\s\"'\\]|\\(?![\"'nrt\s]))+))"
 )
 _SHAPES = re.compile(
     r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf]))(?:"
@@ -170,7 +170,7 @@ def _named(text: str, counts: Counter[str]) -> str:
             place = found.end(1)
             continue
         flag = name.startswith("-")
-        if ("," in between or not between.strip(" \t\r\n-")) and not flag:
+        if ("," in between or not between.strip(" \t\r\n-\\")) and not flag:
             continue
         value = quoted if quote else plain
         if _is_plain(name, value) or (flag and value.startswith("--")) or value == REDACTED:

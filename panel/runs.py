@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..engine.errors import NotFoundError, PdpanelError, PeerError
+from ..engine.errors import ConflictError, NotFoundError, PdpanelError, PeerError
 from . import ports
 from .attach.request import AttachRequest
 from .config import PanelConfig, inherited_environment
@@ -38,7 +38,7 @@ from .runner.samples import SampleBatch, read_range, read_samples
 from .runner.state import MODEL_STEP, RunRecord, encode_record, read_record
 from .start.consent import Consents
 from .start.preflight import check_startable, local_addresses
-from .state_dir import claim_state_dir
+from .state_dir import claim_state_dir, on_full_disk
 from .unsupervised import end_unsupervised, without_runner
 from .views import ProcessView, RunView, to_view
 
@@ -138,6 +138,7 @@ class Runs:
         """
         from .attach.start import attach_run
 
+        claim_state_dir(self._config.state_dir)
         rundir, record = attach_run(self._store, request, time.time(), self._config.webhook)
         return to_view(record, rundir.logs)
 
@@ -278,7 +279,7 @@ class Runs:
         rundir = self._store.known(run_id)
         try:
             found = ask(rundir, protocol.GetRange(from_s, to_s, most_rows, keys)).range
-        except PeerError:
+        except (PeerError, ConflictError):  # there is none, or one of a version that does not know this
             found = None
         return read_range(rundir.samples, from_s, to_s, most_rows, keys) if found is None else found
 
@@ -350,7 +351,7 @@ class Runs:
     def _one_start(self) -> Iterator[None]:
         # One start at a time: between choosing a port and its use another start could choose the same one.
         claim_state_dir(self._config.state_dir)
-        with locked(self._config.state_dir / "start.lock"):
+        with on_full_disk(self._config.state_dir), locked(self._config.state_dir / "start.lock"):
             yield
 
     def _await_exit(self, rundir: RunDir) -> None:

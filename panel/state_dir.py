@@ -6,12 +6,15 @@ calls this before its first look and before its first write; the panel when it s
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..engine.errors import ConfigError
 
-__all__ = ["STATE_VERSION", "check_state_dir", "claim_state_dir"]
+__all__ = ["STATE_VERSION", "check_state_dir", "claim_state_dir", "on_full_disk"]
 
 STATE_VERSION = 1
 _FILE = "version"
@@ -57,6 +60,22 @@ def claim_state_dir(path: Path) -> None:
         raise ConfigError("--state-dir", str(path), f"cannot be written: {error.strerror}", _REMEDY) from None
     if not writable:
         raise ConfigError("--state-dir", str(path), "cannot be written: it is read-only for this user", _REMEDY)
+
+
+@contextmanager
+def on_full_disk(path: Path) -> Iterator[None]:
+    """Makes one sentence of a disk that takes nothing while the context writes below `path`.
+
+    Raises:
+        ConfigError: the disk is full, over its quota or read-only.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
+            raise
+        remedy = "make room, for example with `pdpanel prune`, or name another with --state-dir"
+        raise ConfigError("--state-dir", str(path), f"takes no new run: {error.strerror}", remedy) from None
 
 
 def _write(path: Path) -> None:

@@ -22,8 +22,7 @@ from ..logs.rows import begin_of
 
 __all__ = ["Explained", "explain_logs"]
 
-_BEGIN = 4 << 20
-_END = 4 << 20
+_PART_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +38,12 @@ class Explained:
     notes: tuple[str, ...]
 
 
-def explain_logs(logs: Mapping[str, Path]) -> Explained:
+def explain_logs(logs: Mapping[str, Path], part_bytes: int = _PART_BYTES) -> Explained:
     """Returns what the logs say.
 
     Args:
         logs: by the name of their process.
+        part_bytes: how much is read of each end of a log that is longer than both.
     """
     findings: list[Finding] = []
     workers: list[WorkerArguments] = []
@@ -52,21 +52,21 @@ def explain_logs(logs: Mapping[str, Path]) -> Explained:
         try:
             with open_log(path) as file:
                 settled = ArgumentsReader(name)
-                lines = _lines(file)
+                lines = _lines(file, part_bytes)
                 findings += explain_log(settled.watched(lines), name).findings
                 workers += settled.workers()
-                if file.size > _BEGIN + _END:
-                    notes.append(f"Of {name}'s log the first and last {_BEGIN >> 20} MiB were read.")
+                if file.size > 2 * part_bytes:
+                    notes.append(f"Of {name}'s log the first and last {part_bytes >> 10} KiB were read.")
         except PdpanelError as error:
             notes.append(f"{name}: {error}")
     findings += check_agreement(workers)
     return Explained(sorted_findings(findings), tuple(notes))
 
 
-def _lines(file: LogFile) -> Iterator[bytes]:
+def _lines(file: LogFile, part_bytes: int) -> Iterator[bytes]:
     size = file.size
-    if size <= _BEGIN + _END:
+    if size <= 2 * part_bytes:
         yield from bounded_lines(io.BytesIO(file.read(0, size)))
         return
-    yield from bounded_lines(io.BytesIO(file.read(0, begin_of(file, _BEGIN))))
-    yield from bounded_lines(io.BytesIO(file.read(begin_of(file, size - _END), size)))
+    yield from bounded_lines(io.BytesIO(file.read(0, begin_of(file, part_bytes))))
+    yield from bounded_lines(io.BytesIO(file.read(begin_of(file, size - part_bytes), size)))

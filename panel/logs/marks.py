@@ -18,7 +18,7 @@ from ..doctor.log_line import line_parts
 from ..doctor.signatures.catalog import SIGNATURES
 from ..doctor.signatures.gate import gate
 from .log_file import LogFile, LogId
-from .rows import begin_of, pieces_between
+from .rows import next_begin, pieces_between
 
 __all__ = ["Mark", "Marks", "explain_text"]
 
@@ -118,10 +118,7 @@ class Marks:
         region = self._regions.get(key)
         if region is None:
             low = number * _REGION
-            begin = begin_of(file, low)
-            # The first piece that begins in the region: the one at its edge, or the next.
-            first = next((piece.at for piece in pieces_between(file, begin, low + _REGION) if piece.at >= low), None)
-            region = self._regions[key] = _Region(low + _REGION if first is None else first)
+            region = self._regions[key] = _Region(next_begin(file, low))
         self._regions.move_to_end(key)
         end = min((number + 1) * _REGION, upto)
         if region.upto < end:

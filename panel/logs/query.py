@@ -16,6 +16,7 @@ from .rows import Row
 __all__ = ["LONGEST_QUERY", "Query", "RowTest"]
 
 LONGEST_QUERY = 500
+_COLOUR = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,14 @@ class RowTest:
 
         Where that cannot be told from the bytes it is the place itself.
         """
-        if not self._needle or b"\x1b" in data or b"\0" in data:
+        if not self._needle:
             return lambda start: start
         lowered = data.lower() if self._any_case else data
+        if b"\x1b" in data:
+            # The text may be found across a change of colour, but only where it is once the colours are gone.
+            plain = _COLOUR.sub(b"", lowered)
+            absent = b"\x1b" not in plain and self._needle not in plain
+            return lambda start: -1 if absent else start
         return lambda start: lowered.find(self._needle, start)
 
     def holds(self, row: Row) -> bool:

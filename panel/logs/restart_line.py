@@ -1,4 +1,4 @@
-"""The line with which a runner begins the next start of a process in the same log, and how a reader knows it.
+"""The line with which a runner begins the next start of a process in the same log, and how a reader knows a break.
 
 Pure. `runner.child` writes it, `rows` shows it as a break.
 """
@@ -6,11 +6,13 @@ Pure. `runner.child` writes it, `rows` shows it as a break.
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 
 __all__ = ["is_restart_line", "restart_line"]
 
 _EVENT = '"event": "process starts again"'
+_CUT = re.compile(r"\[pdpanel\] \d+ bytes were cut out of this log here")
 
 
 def restart_line(now: float) -> bytes:
@@ -20,5 +22,5 @@ def restart_line(now: float) -> bytes:
 
 
 def is_restart_line(text: str) -> bool:
-    """Returns True for a cleaned line that `restart_line` wrote."""
-    return text.startswith('{"t": ') and _EVENT in text[:120]
+    """Returns True for a cleaned line of `restart_line`, and for the one where `runner.log_cap` cut a part out."""
+    return (text.startswith('{"t": ') and _EVENT in text[:120]) or _CUT.match(text) is not None

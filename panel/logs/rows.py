@@ -20,6 +20,7 @@ __all__ = [
     "Window",
     "begin_of",
     "level_above",
+    "next_begin",
     "pieces_between",
     "row_of",
     "rows_after",
@@ -91,6 +92,12 @@ def pieces_between(file: LogFile, start: int, end: int) -> list[Piece]:
     """Returns the pieces that begin in `start` to `end`; `start` must begin one, if the file has not changed."""
     data = file.read(start, end + LONGEST_PIECE)
     return [piece for piece in pieces_in(data, start) if piece.at < end]
+
+
+def next_begin(file: LogFile, at: int) -> int:
+    """Returns where the first row begins that does not begin before `at`."""
+    begin = begin_of(file, at)
+    return at if begin == at else pieces_between(file, begin, at)[-1].end
 
 
 def rows_before(file: LogFile, at: int) -> Window:

@@ -14,7 +14,7 @@ from .level import Level, Telling
 from .log_file import LogFile
 from .pieces import LONGEST_PIECE, pieces_in
 from .query import Query, RowTest
-from .rows import Row, begin_of, level_above, pieces_between, row_of
+from .rows import Row, begin_of, level_above, next_begin, row_of
 
 __all__ = ["Bounds", "Scan", "scan"]
 
@@ -97,7 +97,7 @@ def scan(file: LogFile, query: Query, at: int, *, backward: bool = False, bounds
         elif backward:
             place = begin
         else:
-            place = size if end >= size else _next_begin(file, end)
+            place = size if end >= size else next_begin(file, end)
         seen += end - begin
         done = not full and (place <= 0 if backward else place >= size)
         enough = full or len(found) >= bounds.hits or seen >= bounds.bytes or time.monotonic() >= deadline
@@ -105,12 +105,6 @@ def scan(file: LogFile, query: Query, at: int, *, backward: bool = False, bounds
             if done and not backward and file.read(size - 1, size) != b"\n":
                 place = begin_of(file, size)  # the last line may go on
             return Scan(tuple(found), place, done, size)
-
-
-def _next_begin(file: LogFile, at: int) -> int:
-    """Returns where the first row begins that does not begin before `at`."""
-    begin = begin_of(file, at)
-    return at if begin == at else pieces_between(file, begin, at)[-1].end
 
 
 def _fitting(hits: Sequence[Row], bounds: Bounds, count: int, text_bytes: int, backward: bool) -> list[Row]:

@@ -13,9 +13,11 @@ from itertools import pairwise
 from typing import Final, Protocol
 
 from ...engine.errors import ConflictError
+from ..config import inherited_environment
 from ..launch import LaunchPlan, Role
 from .host_counters import Count, HostCounters
 from .judge import judge
+from .nvlink import NvlinkBytes
 from .proof import Proof
 from .traffic import Answered, EngineBytes, Requests
 from .verdict import Asked, Difference
@@ -98,7 +100,33 @@ def prove(run_id: str, plan: LaunchPlan, tell: Tell, measures: Measures | None =
     roles = {spec.role for spec in plan.processes}
     if not {Role.PREFILL, Role.DECODE} <= roles:
         raise ConflictError("run", run_id, "moves no KV between workers", "start one with prefill and decode apart")
-    measures = measures or Measures(HostCounters(), EngineBytes(plan), Requests(plan))
+    if measures is not None:
+        return _measured(run_id, plan, tell, measures)
+    links = _Links(plan)
+    try:
+        return _measured(run_id, plan, tell, Measures(links, EngineBytes(plan), Requests(plan)))
+    finally:
+        links.close()
+
+
+class _Links:
+    """The links of this host, with those of its GPUs where the plan has some."""
+
+    def __init__(self, plan: LaunchPlan) -> None:
+        self._host = HostCounters()
+        self._nvlink = NvlinkBytes(inherited_environment()) if any(spec.gpus for spec in plan.processes) else None
+        if self._nvlink is not None:
+            self._nvlink.start()
+
+    def read(self) -> Mapping[str, Count]:
+        return {**self._host.read(), **(self._nvlink.read() if self._nvlink is not None else {})}
+
+    def close(self) -> None:
+        if self._nvlink is not None:
+            self._nvlink.close()
+
+
+def _measured(run_id: str, plan: LaunchPlan, tell: Tell, measures: Measures) -> Proof:
     clock = measures.clock
     tell("watching the counters without test requests", 0.05)
     looks = [_look(measures)]

@@ -140,7 +140,7 @@ class Crew:
         said = last_meaningful_line(self._rundir.logs / spec.log, process.log_offset)
         reason = f"{FROZEN}, and killed for that" if frozen else describe_exit(code)
         if said and not frozen and (code is None or code >= 0):  # Nobody logs the signal that killed him.
-            reason = f"{reason}: {said}"
+            reason = f"{reason}: {said}" if code is not None else f"{reason}; its log says: {said}"
         changes = {"reason": reason, "findings": (), "exit_code": code, "stage": "", "progress": None}
         self._book.apply(name, ProcessEvent.EXIT, **changes)
         if not frozen:

@@ -50,7 +50,7 @@ def _target(url: str) -> _Target:
 
 async def get(url: str, timeout_s: float) -> Answer | None:
     """Returns the answer to a GET on `url`, None if there was none within `timeout_s` or it was not HTTP."""
-    connection = KeptConnection(url)
+    connection = KeptConnection(url, {"Connection": "close"})
     try:
         answer = await connection.get(timeout_s)
     finally:

@@ -17,6 +17,8 @@ __all__ = ["HEAD_BYTES", "LogCap", "head_of"]
 
 HEAD_BYTES = 1 << 20
 _KEPT_SHARE = 4
+# The note at the front must not reach the part that is moved.
+_LEAST_CAP_BYTES = 4096
 _CHUNK_BYTES = 1 << 20
 _MOST_TURNS = 20
 
@@ -38,7 +40,7 @@ class LogCap:
     def __init__(self, folder: Path, cap_bytes: int, others: tuple[Path, ...] = ()) -> None:
         self._folder = folder
         self._others = others
-        self.cap_bytes = cap_bytes
+        self.cap_bytes = max(cap_bytes, _LEAST_CAP_BYTES)
 
     def look(self) -> list[Path]:
         """Cuts what is too long, and returns what was cut; what cannot be cut now is tried again the next time."""

@@ -40,6 +40,7 @@ from .plan_actions import action_routes
 from .plan_routes import plan_routes
 from .port import Source
 from .proof_routes import proof_routes
+from .range_routes import range_routes
 from .report_routes import report_routes
 
 __all__ = ["build_api", "build_app"]
@@ -96,6 +97,7 @@ def build_api(source: Source, *, poll_s: float = 0.5, config_dir: Path | None = 
     app.include_router(report_routes(source))
     app.include_router(attach_routes(source.attach, hub.wake))
     app.include_router(metrics_routes(source, lambda: hub.listening))
+    app.include_router(range_routes(source))
     app.include_router(live_routes(hub))
     marks = Marks()
     app.include_router(log_routes(source, marks))

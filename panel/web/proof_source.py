@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -23,8 +23,7 @@ __all__ = ["RunProofs", "plain_proof"]
 _LOG = logging.getLogger(__name__)
 
 
-class _Prove(Protocol):
-    def __call__(self, run_id: str, plan: LaunchPlan, tell: Callable[[str, float], None]) -> Proof: ...
+_Prove = Callable[[str, LaunchPlan, Callable[[str, float], None]], Proof]
 
 
 class RunProofs:

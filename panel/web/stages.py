@@ -16,21 +16,22 @@ from .port import ProcessView, RunView, StageView
 
 __all__ = ["StageLog", "stage_word"]
 
-_COUNTED = re.compile(r"\s*\(?\b\d+(?:[.,]\d+)?(?:\s*(?:%|of\b.*|/\s*\d+.*|[kMG]?B\b.*))?\)?\s*$")
+_COUNTED = re.compile(r"\s*\(?\b\d+(?:[.,]\d+)?\s*(?:%|of\b.*|/\s*\d+.*|[kMG]?B\b.*)\)?\s*$")
 _STARTING = ("starting", "restarting")
 # A process that waits for others, or comes back again and again, has few stages; a program may call them anything.
 _MOST = 12
 
 
 def stage_word(process: ProcessView) -> str:
-    """Returns the stage of a process without its count: "loading weights 40 %" is "loading weights"."""
+    """Returns the stage of a process without its count or cause: "loading weights 40 %" is "loading weights"."""
     if process.state == "pending":
         return "waiting"
     if process.state == "ready":
         return "ready"
     if process.state not in _STARTING:
         return ""
-    return _COUNTED.sub("", process.stage).rstrip(" :,.;…") or "starting"
+    # What follows a colon says why it takes so long, and changes.
+    return _COUNTED.sub("", process.stage.partition(": ")[0]).rstrip(" :,.;…") or "starting"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,15 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ...engine.errors import PdpanelError
-from ...nic_probe import Host, Topology, probe_host, survey_topology, this_host_files
+from ...nic_probe import Finding, Host, Topology, probe_host, survey_topology, this_host_files
 from ..config import inherited_environment
 from ..deployment import Deployment, dump_deployment
-from ..doctor.deployment import check_deployment
-from ..host_facts import this_host
+from ..doctor.arguments_of import arguments_of_plan
+from ..doctor.deployment import check_commands
 from ..runs import Runs
 from ..start.consent import needs_consent
 from ..start.start_check import StartReport, Surroundings, check_start
@@ -63,22 +64,27 @@ class RunsStartChecks:
 
     def _look(self, deployment: Deployment) -> StartReport:
         host, topology = self._probed()
-        told = check_deployment(deployment, host, topology, this_host(()))
+        told: tuple[Finding, ...] = ()
+        refused: PdpanelError | None = None
+        try:
+            # The plan that a start would make now, with the ports that are free now.
+            planned = self._runs.preview(deployment)
+            # All of it runs here, whatever its nodes are called.
+            workers = [replace(worker, node="") for worker in arguments_of_plan(planned)]
+            judged = check_commands(workers, host, topology)
+            # The plan has just bound its ports; the probe, which is older, may remember them as taken.
+            told = (*planned.findings, *(finding for finding in judged if finding.id != "port-taken"))
+            # Nothing is run that the person has not agreed to: only looked for.
+            self._runs.check(planned, agreed=not needs_consent(deployment))
+        except PdpanelError as error:
+            refused = error
         here = Surroundings(
             cores=len(os.sched_getaffinity(0)),
             available_bytes=host.memory.available_bytes.value,
             installed=lambda package: importlib.util.find_spec(package) is not None,
             size_of=_size_of,
         )
-        return check_start(deployment, told, self._refused(deployment), here)
-
-    def _refused(self, deployment: Deployment) -> PdpanelError | None:
-        try:
-            # Nothing is run that the person has not agreed to: only looked for.
-            self._runs.check(self._runs.preview(deployment), agreed=not needs_consent(deployment))
-        except PdpanelError as error:
-            return error
-        return None
+        return check_start(deployment, told, refused, here)
 
     def _probed(self) -> tuple[Host, Topology]:
         if self._host is None or self._clock() - self._host[0] >= _HOST_S:

@@ -74,7 +74,9 @@ def hostile(request: pytest.FixtureRequest, signed_in: BrowserContext, hostile_p
     page.close()
 
 
-FROM_EACH_PLACE = pytest.mark.parametrize("hostile", ["127.0.0.1", "localhost", "evil.test"], indirect=True)
+FROM_EACH_PLACE = pytest.mark.parametrize(
+    "hostile", ["127.0.0.1", pytest.param("localhost", marks=pytest.mark.slow), "evil.test"], indirect=True
+)
 FETCH = """async ([url, options]) => {
   try {
     if (options.form) {

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import aiohttp
 import pytest
 from aiohttp import web
-from door_panel import TOKEN, door_panel, free_port
+from door_panel import TOKEN, DoorPanel, door_panel, free_port
 from playwright.sync_api import Browser, expect
 
 PREFIX = "/user/ann/proxy/panel"
@@ -94,31 +94,43 @@ def running(proxy: Proxy, port: int) -> Iterator[None]:
         loop.close()
 
 
-@pytest.mark.parametrize("strip", [True, False], ids=["stripped", "unstripped"])
-def test_page_below_a_prefix(chromium: Browser, tmp_path_factory: pytest.TempPathFactory, strip: bool) -> None:
-    outer = free_port()
-    options = ["--root-path", PREFIX, "--allowed-hosts", f"localhost:{outer}"]
+@pytest.fixture(scope="module")
+def outer_ports() -> dict[bool, int]:
+    return {strip: free_port() for strip in (True, False)}
+
+
+@pytest.fixture(scope="module")
+def panel(tmp_path_factory: pytest.TempPathFactory, outer_ports: dict[bool, int]) -> Iterator[DoorPanel]:
+    options = ["--root-path", PREFIX]
+    for port in outer_ports.values():
+        options += ["--allowed-hosts", f"localhost:{port}"]
     with door_panel(tmp_path_factory.mktemp("prefix") / "panel", options) as panel:
-        proxy = Proxy(panel.port, strip=strip)
-        with running(proxy, outer):
-            run = panel.deploy()
-            context = chromium.new_context()
-            page = context.new_page()
-            missing: list[str] = []
-            page.on("response", lambda got: missing.append(got.url) if got.status >= 400 else None)
-            page.goto(f"http://localhost:{outer}{PREFIX}/?token={TOKEN}")
-            expect(page.get_by_test_id("live-chip")).to_have_attribute("data-state", "live", timeout=40_000)
-            page.wait_for_function("(run) => window.pdpanel.runs.some((each) => each.id === run)", arg=run)
-            assert page.url.split("#")[0] == f"http://localhost:{outer}{PREFIX}/"
-            (cookie,) = context.cookies()
-            assert (cookie.get("path"), cookie.get("sameSite")) == (PREFIX, "Strict")
-            stopped = page.evaluate(
-                """async (path) => (await fetch(path, {
-                  method: "POST", headers: { "Content-Type": "application/json" }, body: "{}",
-                })).status""",
-                f"{PREFIX}/api/runs/{run}/stop",
-            )
-            assert stopped == 202
-            assert panel.is_stopped(run)
-            assert (missing, proxy.outside) == ([], [])
-            context.close()
+        yield panel
+
+
+@pytest.mark.parametrize("strip", [True, False], ids=["stripped", "unstripped"])
+def test_page_below_a_prefix(chromium: Browser, panel: DoorPanel, outer_ports: dict[bool, int], strip: bool) -> None:
+    outer = outer_ports[strip]
+    proxy = Proxy(panel.port, strip=strip)
+    with running(proxy, outer):
+        run = panel.deploy()
+        context = chromium.new_context()
+        page = context.new_page()
+        missing: list[str] = []
+        page.on("response", lambda got: missing.append(got.url) if got.status >= 400 else None)
+        page.goto(f"http://localhost:{outer}{PREFIX}/?token={TOKEN}")
+        expect(page.get_by_test_id("live-chip")).to_have_attribute("data-state", "live", timeout=40_000)
+        page.wait_for_function("(run) => window.pdpanel.runs.some((each) => each.id === run)", arg=run)
+        assert page.url.split("#")[0] == f"http://localhost:{outer}{PREFIX}/"
+        (cookie,) = context.cookies()
+        assert (cookie.get("path"), cookie.get("sameSite")) == (PREFIX, "Strict")
+        stopped = page.evaluate(
+            """async (path) => (await fetch(path, {
+              method: "POST", headers: { "Content-Type": "application/json" }, body: "{}",
+            })).status""",
+            f"{PREFIX}/api/runs/{run}/stop",
+        )
+        assert stopped == 202
+        assert panel.is_stopped(run)
+        assert (missing, proxy.outside) == ([], [])
+        context.close()

@@ -142,6 +142,8 @@ def test_explained_lines_are_marked(page: Page, panel: Any, logged_run: str) -> 
     expect(page.get_by_test_id("log-note")).to_contain_text("What to do:")
     page.get_by_test_id("log-note").get_by_role("button", name="Close").click()
     expect(page.get_by_test_id("log-note")).to_be_hidden()
+    page.get_by_test_id("log-explain").click()
+    expect(page.get_by_test_id("log-report")).to_contain_text("simulated")
 
 
 def test_hostile_and_binary_content_runs_nothing(page: Page, panel: Any, logged_run: str) -> None:

@@ -31,6 +31,8 @@ PLACES = (
     "Set-Cookie: pdpanel={}; HttpOnly",
     "dbPassword: {}",
     "--auth me:{}",
+    '"script": "--api-key \\\\\\n  {}"',
+    "DB_PASSWORD=ab\\{}",
 )
 
 

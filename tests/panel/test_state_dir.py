@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -7,7 +8,10 @@ from pathlib import Path
 import pytest
 from pdpanel.engine.errors import ConfigError
 from pdpanel.panel import state_dir
-from pdpanel.panel.state_dir import STATE_VERSION, check_state_dir, claim_state_dir
+from pdpanel.panel.rundir import RunDir
+from pdpanel.panel.state_dir import STATE_VERSION, check_state_dir, claim_state_dir, on_full_disk
+
+from .conftest import FakeRuns
 
 
 def test_a_new_directory_is_for_its_owner_and_says_its_version(tmp_path: Path) -> None:
@@ -57,3 +61,23 @@ def test_a_read_only_directory_is_said(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(ConfigError, match="read-only for this user; make it usable"):
         claim_state_dir(tmp_path)
     check_state_dir(tmp_path)
+
+
+def test_a_full_disk_is_a_sentence_and_another_error_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"takes no new run: No space left.*`pdpanel prune`"), on_full_disk(tmp_path):
+        with open("/dev/full", "w") as file:
+            file.write("x")
+    with pytest.raises(FileNotFoundError), on_full_disk(tmp_path):
+        (tmp_path / "missing").read_text()
+
+
+def test_a_start_on_a_full_disk_is_refused_with_a_sentence(
+    tmp_path: Path, fake: FakeRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: RunDir) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RunDir, "create", full)
+    with pytest.raises(ConfigError, match="takes no new run: No space left on device"):
+        fake.start()
+    assert fake.runs.list() == []

@@ -14,11 +14,8 @@ import typer
 from pdpanel.panel.cli import app as cli
 from pdpanel.panel.runs import Runs
 from pdpanel.panel.web.app import build_api
-from pdpanel.panel.web.port import DeployForm
 from simulated_source import SimulatedSource
 from starlette.testclient import TestClient
-
-FORM = DeployForm("pd", "SmolLM2-135M-Instruct", 1, 1, "mooncake")
 
 
 @pytest.fixture(scope="module")
@@ -110,43 +107,3 @@ def test_examples_of_the_document_are_routes(schema: dict[str, Any]) -> None:
     for address in re.findall(r"\$PANEL(/[^\s\"'?]*)", text):
         plain = address.replace("$RUN", "{run_id}")
         assert plain == "/metrics" or any(name.endswith(f" {plain}") for name, _ in operations(schema)), address
-
-
-def _case(schema: dict[str, Any], source: SimulatedSource, most_examples: int) -> None:
-    import schemathesis
-    from hypothesis import HealthCheck, settings
-
-    loaded = schemathesis.openapi.from_dict(schema)
-
-    @loaded.parametrize()
-    def unused(case: Any) -> None: ...
-
-    run = source.start(FORM)
-    with TestClient(build_api(source), raise_server_exceptions=False) as client:
-        for found in loaded.get_all_operations():
-            operation = found.ok()
-            # Streams without end, and what asks the outside.
-            if operation.path.endswith(("/try", "/attach", "/proof")) or "/loads" in operation.path:
-                continue
-
-            @settings(
-                max_examples=most_examples, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-            )
-            @__import__("hypothesis").given(case=operation.as_strategy())
-            def check(case: Any) -> None:
-                path = case.formatted_path
-                if "run_id" in (case.path_parameters or {}):
-                    path = case.operation.path.format(**{**case.path_parameters, "run_id": run})
-                body = case.body if isinstance(case.body, dict | list | str | int | float | None) else None
-                answer = client.request(
-                    case.method,
-                    path,
-                    params=dict(case.query or {}) or None,
-                    content=None if case.method == "GET" else json.dumps(body, default=str),
-                    headers={"Content-Type": "application/json"},
-                )
-                assert answer.status_code < 500, (case.method, path, answer.text)
-                if answer.status_code >= 400 and answer.headers["content-type"] == "application/json":
-                    assert "\n" not in str(answer.json().get("error", answer.json().get("detail")))
-
-            check()

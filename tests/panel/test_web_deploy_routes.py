@@ -6,7 +6,11 @@ from typing import Any, cast
 
 import pytest
 from pdpanel.engine.errors import ConfigError
+from pdpanel.panel import ports
 from pdpanel.panel.deployment import Deployment, parse_deployment, parse_deployment_text
+from pdpanel.panel.host_facts import this_host
+from pdpanel.panel.launch import LaunchPlan
+from pdpanel.panel.plan import RunIds, plan
 from pdpanel.panel.runs import Runs
 from pdpanel.panel.web.app import build_api
 from pdpanel.panel.web.port import DeployForm
@@ -91,10 +95,13 @@ class PortRefusingRuns:
     def __init__(self) -> None:
         self.asked = 0
 
-    def preview(self, deployment: Deployment) -> None:
+    def preview(self, deployment: Deployment) -> LaunchPlan:
         self.asked += 1
         if deployment.router.port == 8000:
             raise ConfigError("router.port", 8000, "is in use", "write 8001, which is free, or leave it out")
+        # As in Runs: the ports of the plan are free ones.
+        taken = ports.taken_ports("127.0.0.1", [*ports.WORKER_BAND, *ports.BOOTSTRAP_BAND, *ports.ROUTER_BAND])
+        return plan(deployment, this_host(taken), RunIds("r", "/runs/r", "/cache"))
 
     def check(self, launch: object, *, agreed: bool) -> None:
         assert agreed
@@ -114,7 +121,9 @@ def test_an_answer_is_kept_for_some_seconds_and_asked_anew_afterwards() -> None:
     assert [fix.value for fix in refused.fixes if fix.path == "router.port"] == [8001]
     assert checks.check(wanted(router={"port": 8000})) is refused
     assert runs.asked == 1
-    assert not checks.check(wanted()).blocked
+    fine = checks.check(wanted())
+    assert not fine.blocked
+    assert [finding.id for finding in fine.findings if finding.id == "port-taken"] == []
     now[0] = 60.0
     checks.check(wanted())
     assert runs.asked == 3

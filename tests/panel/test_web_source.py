@@ -7,6 +7,7 @@ import pytest
 from pdpanel.engine.errors import ConfigError
 from pdpanel.panel.config import PanelConfig
 from pdpanel.panel.deployment import Deployment
+from pdpanel.panel.history.run_history import RunHistory
 from pdpanel.panel.launch import Role
 from pdpanel.panel.runner.lifecycle import ProcessState, RunState
 from pdpanel.panel.runner.samples import SampleBatch, SampleRow
@@ -34,6 +35,9 @@ def process(name: str, role: Role, state: ProcessState = ProcessState.READY, **m
 
 class FakeRuns:
     """Stands in for Runs where only translation is tested."""
+
+    loads_dir = Path("/nowhere/loads")
+    history = RunHistory(PanelConfig(Path("/nowhere"), Path("/nowhere"), Path("/nowhere")))
 
     def __init__(self, notice: str = "", state: RunState = RunState.READY) -> None:
         self.started: list[Deployment] = []

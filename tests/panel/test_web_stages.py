@@ -35,9 +35,10 @@ class Watch:
         ("loading weights 3 of 7", "loading weights"),
         ("loading weights (3/7)", "loading weights"),
         ("fetching 45 of 93 MB", "fetching"),
+        ("starting: prefill http://127.0.0.1:30004 (Connection refused)", "starting"),
         ("starts again in 3 s", "starts again in 3 s"),
         ("", "starting"),
-        ("12", "starting"),
+        ("another process answers on port 8002", "another process answers on port 8002"),
     ],
 )
 def test_a_stage_is_named_without_its_count(stage: str, word: str) -> None:

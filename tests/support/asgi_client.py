@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 
@@ -60,7 +61,7 @@ async def ask(
     app: Any,
     inner: Inner,
     path: str = "/",
-    headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    headers: Mapping[str, str] = MappingProxyType({}),
     *,
     method: str = "GET",
     kind: str = "http",
@@ -69,13 +70,12 @@ async def ask(
     peer: str = "127.0.0.1",
 ) -> Heard:
     """Returns the answer; a list of bodies comes in that many parts, a WebSocket gets them as texts."""
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
     scope: dict[str, Any] = {
         "type": kind,
         "path": path,
         "raw_path": path.encode(),
         "query_string": query.encode(),
-        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs],
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
         "client": (peer, 50000),
         "scheme": "http" if kind == "http" else "ws",
     }

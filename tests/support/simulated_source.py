@@ -35,6 +35,7 @@ from pdpanel.panel.web.port import (
     SampleStretch,
     SeriesView,
 )
+from pdpanel.panel.web.proof_port import Proofs
 from pdpanel.panel.web.series_views import to_series_list
 from pdpanel.panel.web.stages import StageLog
 from sample_hosts import HOSTS, findings_of
@@ -112,7 +113,7 @@ class SimulatedSource:
         self.calls: list[tuple[object, ...]] = []
         self.history = SimulatedHistory()
         self.reports = SimulatedReports()
-        self.proof = SimulatedProofs()
+        self.proof: Proofs = SimulatedProofs()
         self.gaps: list[tuple[float, float]] = []
         self.missing: set[str] = set()
         self._folder = folder

@@ -31,7 +31,9 @@ def fill(page: Page, panel: Any, run_id: str) -> str:
     row = page.locator(f'.pd-card[data-run="{crashed}"] tr[data-process="decode-0"]')
     expect(row).to_have_attribute("data-state", "crashed", timeout=_WAIT_MS)
     row.get_by_test_id("crash").locator("summary").first.click()
-    page.locator(f'.pd-card[data-run="{run_id}"]').get_by_test_id("start-order").locator("summary").click()
+    order = page.locator(f'.pd-card[data-run="{crashed}"]').get_by_test_id("start-order").locator("summary")
+    expect(order).to_contain_text("Start order", timeout=_WAIT_MS)
+    order.click()
     history = page.get_by_test_id("history")
     expect(history).to_be_visible()
     if not history.evaluate("node => node.open"):

@@ -1,5 +1,6 @@
 // The strip above the tabs: name, run choice, and chips for processes and connection.
 
+import { account } from "./account.js";
 import { el, keyed, setText, svg } from "./dom.js";
 import { shortModel, stateLabel } from "./format.js";
 import { showHelp } from "./help.js";
@@ -20,7 +21,7 @@ function mark() {
 
 function connectionText({ state, waitMs }) {
   if (state === "live") return "Live";
-  if (state === "refused") return "Signed out: open the URL that the panel printed";
+  if (state === "refused") return "Signed out: reload the page, or open the URL that the panel printed";
   if (state === "connecting") return "Connecting";
   return `Disconnected, next try in ${Math.max(1, Math.round(waitMs / 1000))} s`;
 }
@@ -66,6 +67,7 @@ export function header(island) {
       el("div", { class: "pd-chips" }, simulated, pickerBox, processes, live, help, other),
     ),
   );
+  account(island.querySelector(".pd-chips"));
 
   store.on(["runs", "selected"], () => {
     const runs = store.list();

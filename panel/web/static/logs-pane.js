@@ -8,6 +8,12 @@ const NEAR_PX = 400;
 
 const places = new Intl.NumberFormat("en");
 
+/** The break between two starts of a process, and the one where a part of the log was cut out. */
+function restartWords(text) {
+  const time = /^\{"t": "([^"]{1,40})"/.exec(text);
+  return time ? `The process starts again here, at ${time[1]}.` : text;
+}
+
 function rowNode(row, findings, onMark) {
   const node = el("div", { class: "pd-logrow", data: { at: row.at, pos: places.format(row.at) } });
   fill(node, row, findings, onMark);
@@ -19,7 +25,7 @@ function fill(node, row, findings, onMark) {
   setAttribute(node, "data-level", row.level);
   setAttribute(node, "data-restart", row.restart);
   const finding = row.finding === undefined ? null : findings[row.finding];
-  node.replaceChildren(row.restart ? `The process starts again here. ${row.text}` : row.text);
+  node.replaceChildren(row.restart ? restartWords(row.text) : row.text);
   if (finding) {
     node.prepend(
       el("button", {

@@ -6,6 +6,7 @@ import { el, keyed, setText } from "./dom.js";
 import { bytes } from "./format.js";
 import { LogNote } from "./logs-note.js";
 import { LogPane } from "./logs-pane.js";
+import { LogReport } from "./logs-report.js";
 import { LogSearch, paint } from "./logs-search.js";
 import { END, LogSource } from "./logs-source.js";
 import { Channel } from "./socket.js";
@@ -21,6 +22,7 @@ export function logs(island) {
   const follow = el("input", { id: "pd-follow", type: "checkbox", checked: true, "data-testid": "log-follow" });
   const wrap = el("input", { id: "pd-wrap", type: "checkbox", checked: true, "data-testid": "log-wrap" });
   const time = el("input", { id: "pd-log-time", type: "text", maxlength: 40, autocomplete: "off", placeholder: "14:03:22", "data-testid": "log-time" });
+  const explain = el("button", { type: "button", class: "pd-button", "data-testid": "log-explain" }, "Explain all logs");
   const firstError = el("button", { type: "button", class: "pd-button", "data-testid": "log-first-error" }, "First error");
   const download = el("a", { class: "pd-button pd-linkbutton", download: "", "data-testid": "log-download" }, "Download");
   const state = el("p", { class: "pd-hint", role: "status", "data-testid": "log-state" });
@@ -38,6 +40,7 @@ export function logs(island) {
 
   const note = new LogNote(() => pane.node.focus({ preventScroll: true }));
   const pane = new LogPane({ load: (side) => load(side), onMark: (finding) => note.show(finding), onPause: () => setFollow(false) });
+  const report = new LogReport();
   const search = new LogSearch({
     source: () => source,
     anchor: (backward) => {
@@ -65,12 +68,14 @@ export function logs(island) {
       el("label", { for: "pd-follow", class: "pd-check" }, follow, el("span", {}, "Follow")),
       el("label", { for: "pd-wrap", class: "pd-check" }, wrap, el("span", {}, "Wrap lines")),
       firstError,
+      explain,
       when,
       copyButton("Copy", () => pane.text(), { "data-testid": "log-copy" }),
       download,
     ),
     search.node,
     trouble,
+    report.node,
     note.node,
     pane.node,
     state,
@@ -216,6 +221,7 @@ export function logs(island) {
     binary = false;
     say("");
     note.close();
+    if (report.run !== source?.run) report.close();
     pane.clear();
     setFollow(true);
     search.forget();
@@ -258,6 +264,7 @@ export function logs(island) {
       if (error.name !== "AbortError") say(error.message);
     }
   });
+  explain.addEventListener("click", () => source && report.ask(source.run, say));
   when.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (!source || !time.value.trim()) return;

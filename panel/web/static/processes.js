@@ -29,7 +29,8 @@ function crashBox() {
 }
 
 function updateCrash(box, process) {
-  const ended = process.state === "crashed" || process.state === "restarting" || process.restarts > 0;
+  // A process that was asked to stop ended as it should; one that lives may have crashed before.
+  const ended = process.state !== "stopped" && (process.state === "crashed" || process.restarts > 0);
   setAttribute(box, "hidden", !ended || (process.findings.length === 0 && process.exit_code === null));
   if (box.hidden) return;
   const how = exitText(process.exit_code);
@@ -85,8 +86,9 @@ function updateRow(row, process, watched) {
   setAttribute(state.firstChild, "data-state", process.state);
   const again = process.restarts > 0 ? `restarted ${process.restarts === 1 ? "once" : `${process.restarts} times`}` : "";
   const why = process.message && again ? `${again}; last: ${process.message}` : again;
-  let about = process.stage || (process.state === "ready" ? why : process.message || again);
-  if (process.state === "restarting") about = [process.message, process.stage].filter(Boolean).join("; ");
+  const stage = STOPPABLE.has(process.state) || process.state === "stopping" ? process.stage : "";
+  let about = stage || (process.state === "ready" ? why : process.message || again);
+  if (process.state === "restarting") about = [process.message, stage].filter(Boolean).join("; ");
   setText(state.children[1], about);
   updateCrash(state.children[2], process);
   setText(pid, process.pid ?? "–");

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pdpanel.nic_probe.sources.files import HostFiles
 from pdpanel.panel.proof.host_counters import HostCounters
@@ -8,7 +9,7 @@ from pdpanel.panel.proof.verdict import Counter
 from rdma_tree import INFINIBAND, ROCE, V1, gid_table, memory_tree, netdev, rdma_device, rdma_port, software_device
 from simulated_node import grow_node
 
-WORDS = {"counters__port_xmit_data": "250\n", "counters__port_rcv_data": "500\n"}
+WORDS: dict[str, Any] = {"counters__port_xmit_data": "250\n", "counters__port_rcv_data": "500\n"}
 LO = {"sys/class/net/lo/statistics/tx_bytes": "7\n", "sys/class/net/lo/statistics/rx_bytes": "9\n"}
 
 
