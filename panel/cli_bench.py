@@ -133,6 +133,7 @@ def panel(
     nics: Annotated[int, typer.Option(min=1, max=64, help="NICs of its host.")] = 16,
     seconds: Annotated[float, typer.Option(min=0.5, max=600, help="Of each stretch that is measured.")] = 10.0,
     rounds: Annotated[int, typer.Option(min=1, max=20, help="Stretches of each figure.")] = 3,
+    chromium_tabs: Annotated[int, typer.Option(min=1, max=200, help="How many of the tabs are real ones.")] = 20,
     short: Annotated[bool, typer.Option("--short", help="One short stretch of each, one tab in Chromium.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each figure, and no more.")] = False,
 ) -> None:
@@ -142,7 +143,7 @@ def panel(
     """
     from .bench.panel import PanelPlan, measure_panel
 
-    plan = PanelPlan(tabs, processes, nics, seconds, rounds, tabs)
+    plan = PanelPlan(tabs, processes, nics, seconds, rounds, chromium_tabs)
     if short:
         plan = PanelPlan(tabs, processes, nics, min(seconds, 1.0), 1, 1)
     with _ended_by_sigterm_too():

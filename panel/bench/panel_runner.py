@@ -58,7 +58,9 @@ def idle_runner(folder: Path, processes: int) -> Iterator[int]:
     """
     config = read_config(state_dir=folder, cache_dir=folder / "cache", config_dir=folder / "config")
     runs = Runs(config, _plan)
-    view = runs.start(parse_deployment({"name": "idle", "model": "none", "prefill": {"count": 1}, "decode": {"count": processes}}))
+    view = runs.start(
+        parse_deployment({"name": "idle", "model": "none", "prefill": {"count": 1}, "decode": {"count": processes}})
+    )
     try:
         deadline = time.monotonic() + _READY_S
         while runs.get(view.id).state is not RunState.READY:

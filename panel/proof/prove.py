@@ -7,9 +7,8 @@ and by the web part's thread.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final, Protocol
 
 from ...engine.errors import ConflictError
@@ -17,10 +16,11 @@ from ..config import inherited_environment
 from ..launch import LaunchPlan, Role
 from .host_counters import Count, HostCounters
 from .judge import judge
+from .looks import Look, differences, moved_by_engine
 from .nvlink import NvlinkBytes
 from .proof import Proof
 from .traffic import Answered, EngineBytes, Requests
-from .verdict import Asked, Difference
+from .verdict import Asked, Way
 
 __all__ = ["Clock", "Measures", "asked_of", "prove"]
 
@@ -29,6 +29,7 @@ _LOOKS: Final = 5
 _LOOK_S: Final = 0.5
 # Some firmware shows what has travelled only a second later.
 _SETTLE_S: Final = 1.0
+_FURTHER_TURNS: Final = 2
 
 Tell = Callable[[str, float], None]
 
@@ -64,13 +65,6 @@ class Measures:
     engine: _Engine
     requests: _Requests
     clock: Clock = Clock()
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    at: float
-    links: Mapping[str, Count]
-    engine: float | None
 
 
 def asked_of(plan: LaunchPlan) -> Asked:
@@ -127,6 +121,17 @@ class _Links:
 
 
 def _measured(run_id: str, plan: LaunchPlan, tell: Tell, measures: Measures) -> Proof:
+    proof = _turn(run_id, plan, lambda text, share: tell(text, 0.8 * share), measures)
+    for _ in range(_FURTHER_TURNS):
+        # Other traffic may have hidden the KV this time; what the engine does not count it never will.
+        if proof.verdict.way is not Way.UNKNOWN or not proof.expected_bytes:
+            break
+        proof = _turn(run_id, plan, lambda text, share: tell(f"once more: {text}", 0.8 + 0.1 * share), measures)
+    tell(proof.verdict.sentence, 1.0)
+    return proof
+
+
+def _turn(run_id: str, plan: LaunchPlan, tell: Tell, measures: Measures) -> Proof:
     clock = measures.clock
     tell("watching the counters without test requests", 0.05)
     looks = [_look(measures)]
@@ -142,14 +147,12 @@ def _measured(run_id: str, plan: LaunchPlan, tell: Tell, measures: Measures) -> 
     clock.rest(_SETTLE_S)
     end = _look(measures)
     nics = _nics(plan)
-    evidence = _differences(looks, end)
-    expected = _expected(looks, end)
-    verdict = judge(evidence, expected, asked_of(plan), nics)
-    tell(verdict.sentence, 1.0)
+    evidence = differences(looks, end)
+    expected = moved_by_engine(looks, end)
     return Proof(
         run_id=run_id,
         at=clock.wall(),
-        verdict=verdict,
+        verdict=judge(evidence, expected, asked_of(plan), nics),
         asked=asked_of(plan),
         nics=nics,
         expected_bytes=expected,
@@ -167,48 +170,6 @@ def _nics(plan: LaunchPlan) -> tuple[str, ...]:
     return tuple(dict.fromkeys(nic for spec in workers for nic in spec.nics))
 
 
-def _look(measures: Measures) -> _Look:
+def _look(measures: Measures) -> Look:
     links = measures.counters.read()
-    return _Look(measures.clock.now(), links, measures.engine.read())
-
-
-def _expected(looks: Sequence[_Look], end: _Look) -> float | None:
-    """Returns what the engine moved for the test requests, without what it moved for others by the rate before."""
-    first, last = looks[0], looks[-1]
-    if first.engine is None or last.engine is None or end.engine is None:
-        return None
-    if not first.engine <= last.engine <= end.engine:
-        return None
-    usual = (last.engine - first.engine) / max(last.at - first.at, 1e-9) * (end.at - last.at)
-    return max(0.0, end.engine - last.engine - usual)
-
-
-def _differences(looks: Sequence[_Look], end: _Look) -> tuple[Difference, ...]:
-    found = [_difference(key, looks, end) for key in end.links]
-    found.sort(key=lambda one: -max(one.moved or (0.0,)))
-    return tuple(found)
-
-
-def _difference(key: str, looks: Sequence[_Look], end: _Look) -> Difference:
-    count = end.links[key]
-    last = looks[-1]
-    seconds = end.at - last.at
-    totals = [(look.at, one.total) for look in looks if (one := look.links.get(key)) is not None]
-    known = [(at, total) for at, total in totals if total is not None]
-    before = known[-1][1] if known and known[-1][0] == last.at else None
-    background, noise = (0.0, 0.0), 0.0
-    if len(known) > 1:
-        spans = [
-            [max(0.0, new - old) / max(at - then, 1e-9) * seconds for new, old in zip(now, was, strict=True)]
-            for (then, was), (at, now) in pairwise(known)
-        ]
-        whole = max(known[-1][0] - known[0][0], 1e-9)
-        rises = [max(0.0, new - old) for new, old in zip(known[-1][1], known[0][1], strict=True)]
-        background = (rises[0] / whole * seconds, rises[1] / whole * seconds)
-        noise = max(max(span) for span in spans)
-    reason = count.reason or ("" if before is not None else "it could not be read before the requests")
-    if before is not None and count.total is not None and any(a < b for a, b in zip(count.total, before, strict=True)):
-        reason = "it went backwards: it was reset, or its driver was loaded anew"
-    return Difference(
-        count.kind, count.name, count.source, before, count.total, background, noise, count.fabric, reason
-    )
+    return Look(measures.clock.now(), links, measures.engine.read())

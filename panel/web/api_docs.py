@@ -32,7 +32,7 @@ _ERROR_STATES = {
     "502": "The run's runner or router does not answer.",
 }
 _TEXT = (
-    "The panel and the command line are clients of the same runners. Send the token as `Authorization: Bearer TOKEN`, "
+    "The panel and the command line are clients of the same runners. Send the token as Authorization: Bearer TOKEN, "
     "or with --auth a user and a password as Basic. Every POST takes Content-Type: application/json, and names runs "
     'and processes; none takes a command. An error is {"error": one sentence}.'
 )

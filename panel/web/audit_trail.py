@@ -23,8 +23,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # Questions whose body is too long for an address.
 _ASKS_ONLY = frozenset(
-    {f"/api/plan/{name}" for name in ("start-text", "preview", "diff", "lint", "import", "offer", "export")}
-    | {"/api/hardware/inspect"}
+    {
+        f"/api/plan/{name}"
+        for name in ("start-text", "preview", "diff", "lint", "import", "offer", "export", "export.zip")
+    }
+    | {"/api/hardware/inspect", "/api/deploy/check", "/api/loads/commands"}
 )
 
 

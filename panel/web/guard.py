@@ -8,12 +8,15 @@ Gradio. `app.build_app` puts it around everything.
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from html import escape
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from ..access.access import Access
+from ..access.tickets import Tickets
 from .arrival import arrive
 from .identity import Identity, Shut, header_values, same_secret
 from .limits import BodyLimit, body_limit_of
@@ -31,6 +34,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = Iterable[tuple[bytes, bytes]]
 
 _HTML = b"text/html; charset=utf-8"
+_JSON = b"application/json"
+_TICKETS = "/api/tickets"
 _NO_TOKEN = Refusal(401, "The token is missing or no longer valid; open the URL that the panel printed.")
 _NO_USER = Refusal(401, "Sign in first: open the panel in a browser, or send a user and a password.")
 
@@ -45,6 +50,7 @@ class Guard:
         self._app = app
         self._access = access
         self._identity = identity or Identity(access)
+        self._tickets = Tickets()
         self._headers = security_headers(access)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,6 +77,10 @@ class Guard:
             await receive()
             await send({"type": "websocket.close", "code": 4000 + refusal.status, "reason": refusal.reason})
             return
+        if not self._access.users or self._identity.at_once(headers) is None:
+            # By the panel's token, or by a password that was sent with it: nothing that could end.
+            await self._app(scope, receive, send)
+            return
         shut = False
 
         async def send_signed_in(message: Message) -> None:
@@ -78,12 +88,11 @@ class Guard:
             nonlocal shut
             if shut:
                 return
-            if message["type"] == "websocket.send" and self._identity.at_once(headers) is None and not basic:
+            if message["type"] == "websocket.send" and self._identity.at_once(headers) is None:
                 shut = True
                 message = {"type": "websocket.close", "code": 4401, "reason": _NO_USER.reason}
             await send(message)
 
-        basic = bool(self._access.users) and self._identity.at_once(headers) is None
         await self._app(scope, receive, send_signed_in)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,6 +116,9 @@ class Guard:
                 return
             retry = [(b"retry-after", b"60")] if refusal.status == 429 else []
             await self._answer(send, refusal.status, refusal.reason, retry)
+            return
+        if path == _TICKETS and scope["method"] == "POST" and not users:
+            await self._answer(send, 200, json.dumps({"ticket": self._tickets.make(time.monotonic())}), kind=_JSON)
             return
         scope["pdpanel.who"] = who
         await self._pass_on(scope, receive, send)
@@ -165,18 +177,26 @@ class Guard:
         await self._answer(send, 200, login_page(action), LOGIN_HEADERS, _HTML)
 
     async def _take_token(self, scope: Scope, send: Send) -> bool:
-        """Turns `?token=` of a page load into a cookie and sends the browser to the same page without it."""
+        """Turns `?token=` or `?ticket=` of a page load into a cookie; sends the browser to the page without it."""
         if scope["method"] != "GET":
             return False
         query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
-        tokens = [value for key, value in query if key == "token"]
-        if len(tokens) != 1 or not same_secret(tokens[0], self._access.token):
+        given = [(key, value) for key, value in query if key in ("token", "ticket")]
+        if len(given) != 1:
             return False
-        rest = urlencode([(key, value) for key, value in query if key != "token"])
+        key, value = given[0]
+        if key == "ticket":
+            # A frame that is loaded anew has used its ticket and has the cookie: it goes on without either.
+            right = self._tickets.take(value, time.monotonic())
+        elif right := same_secret(value, self._access.token):
+            pass
+        else:
+            return False
+        rest = urlencode([pair for pair in query if pair[0] != key])
         # Relative to the page's own address, whatever a proxy has before it; "./" keeps it from being another host.
         page = "./" + scope.get("raw_path", scope["path"].encode()).decode("latin-1").rpartition("/")[2]
         location = f"{page}?{rest}" if rest else page
-        headers = [(b"set-cookie", self._access.set_cookie(self._access.token).encode())]
+        headers = [(b"set-cookie", self._access.set_cookie(self._access.token).encode())] if right else []
         if header_values(scope["headers"], b"sec-fetch-site") in ([], ["none"], ["same-origin"]):
             await self._answer(send, 303, "", [(b"location", location.encode("latin-1")), *headers])
         else:

@@ -18,7 +18,7 @@ from ..logs.log_file import LogFile, open_log
 from ..logs.marks import Marks
 from ..logs.query import Query as LogQuery
 from ..logs.regex_child import search_expression
-from ..logs.rows import begin_of, rows_after, rows_around, rows_before
+from ..logs.rows import begin_of, next_begin, rows_after, rows_around, rows_before
 from ..logs.scan import Bounds, scan
 from ..logs.seek import place_of_time
 from .log_port import LEVELS, rows_json, window_json
@@ -76,7 +76,9 @@ def log_routes(source: Source, marks: Marks) -> APIRouter:
         bounds = Bounds(min(most, wide.hits), wide.seconds, wide.bytes, wide.text_bytes)
 
         def work(file: LogFile) -> dict[str, Any]:
-            place = at if at <= 0 else begin_of(file, min(at, file.size))
+            # A place inside a line stands for the next one downwards, so that nobody finds the same line again.
+            size = file.size
+            place = size if at >= size else begin_of(file, at) if backward else next_begin(file, at)
             if text and regex:
                 found = search_expression(file, query, place, backward=backward, bounds=bounds)
             else:

@@ -10,6 +10,7 @@ import secrets
 import socket
 import threading
 import webbrowser
+from collections.abc import Callable
 
 import uvicorn
 
@@ -164,6 +165,8 @@ def serve(
     source: Source | None = None,
     door: Door | None = None,
     token: str | None = None,
+    listener: socket.socket | None = None,
+    announce: Callable[[str, Access], None] | None = None,
 ) -> None:
     """Serves the panel until SIGINT or SIGTERM; its runs go on afterwards.
 
@@ -175,6 +178,8 @@ def serve(
         source: the runs to show; the real ones of `config` by default.
         door: who may reach the panel and how; loopback and a token by default.
         token: the secret of the URL; a fresh one by default.
+        listener: a listening socket, instead of one on `host` and `port`.
+        announce: takes the URL once the panel answers; it is printed by default.
 
     Raises:
         ConfigError: the port is taken, the address is not one of this host, or the door is not enough for it.
@@ -184,7 +189,7 @@ def serve(
         remedy = "add --auth and TLS files, or listen on 127.0.0.1"
         raise ConfigError("--host", host, "lets other machines reach the panel", remedy)
     claim_state_dir(config.state_dir)
-    listener = find_port(host, port)
+    listener = listener or find_port(host, port)
     number = listener.getsockname()[1]
     print("starting the panel ...", flush=True)
     _silence_gradio()
@@ -201,11 +206,14 @@ def serve(
     url = _url(access, door, host, number) + ("" if door.users else f"?token={access.token}")
     ready = threading.Event()
 
-    def announce() -> None:
+    def tell() -> None:
         ready.wait()
-        print(f"panel at {url}", flush=True)
+        if announce is not None:
+            announce(url, access)
+        else:
+            print(f"panel at {url}", flush=True)
         if open_browser:
             _open(url)
 
-    threading.Thread(target=announce, name="announce", daemon=True).start()
+    threading.Thread(target=tell, name="announce", daemon=True).start()
     run_server(app, listener, ready, door.tls)

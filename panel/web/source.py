@@ -26,6 +26,7 @@ from ..start.consent import ConsentError, consent_id, needs_consent
 from .attach_source import RunsAttachments
 from .bench_port import Bench
 from .deploy_form import deployment_of_form
+from .deploy_port import RunCommands, StartChecks
 from .hardware import describe_file, describe_this_host
 from .history_port import History
 from .host_series import HostSampler
@@ -136,8 +137,8 @@ class RunsSource:
         self._translated = SeriesCache()
         self._lock = threading.Lock()
         self._stages = StageLog(time.time)
-        self.start_checks = RunsStartChecks(runs)
-        self.run_commands = RunsCommands(runs)
+        self.start_checks: StartChecks = RunsStartChecks(runs)
+        self.run_commands: RunCommands = RunsCommands(runs)
         self.attach = RunsAttachments(runs)
         self.bench: Bench = Loads(runs.loads_dir)
         self.history: History = runs.history

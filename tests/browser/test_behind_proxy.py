@@ -108,7 +108,7 @@ def panel(tmp_path_factory: pytest.TempPathFactory, outer_ports: dict[bool, int]
         yield panel
 
 
-@pytest.mark.parametrize("strip", [True, False], ids=["stripped", "unstripped"])
+@pytest.mark.parametrize("strip", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["stripped", "unstripped"])
 def test_page_below_a_prefix(chromium: Browser, panel: DoorPanel, outer_ports: dict[bool, int], strip: bool) -> None:
     outer = outer_ports[strip]
     proxy = Proxy(panel.port, strip=strip)

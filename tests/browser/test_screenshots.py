@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SCREENSHOTS
 from playwright.sync_api import Page
 from views import TABS, fill, show
 
+SCREENSHOTS = Path(__file__).parents[2] / "artifacts" / "screenshots"
 SIZES = {1440: 900, 1024: 768, 390: 844}
 
 

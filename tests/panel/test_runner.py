@@ -85,6 +85,9 @@ def test_a_crash_is_shown_with_its_reason_and_the_run_is_degraded(fake: FakeRuns
     view = fake.wait(view.id, "degraded")
     assert (view.processes[0].state, view.processes[0].pid) == ("crashed", None)
     assert view.processes[0].reason == "exit code 3: RuntimeError: no such model"
+    assert view.processes[0].exit_code == 3
+    found = wait_for(lambda: fake.runs.get(view.id).processes[0].findings, "what the doctor says")
+    assert found[0].id == "exit-failed"
 
 
 def test_a_process_that_is_not_ready_in_time_is_ended(fake: FakeRuns) -> None:
@@ -212,7 +215,7 @@ def test_processes_of_an_earlier_boot_are_gone(fake: FakeRuns) -> None:
     fake.runs.stop(view.id)
     rundir.write(rundir.state, msgspec.json.encode(replace(record, boot_id="another")))
     found = fake.runs.get(view.id)
-    assert (found.state, found.notice) == ("stopped", "its runner ended without stopping the run")
+    assert (found.state, found.notice) == ("stopped", "ended by a restart of this host")
 
 
 def test_sigterm_to_the_runner_stops_the_run(fake: FakeRuns) -> None:

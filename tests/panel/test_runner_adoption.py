@@ -140,6 +140,7 @@ def test_killed_while_the_model_is_prepared(fake: FakeRuns) -> None:
     assert fake.wait(view.id, "ready").notice == ""
 
 
+@pytest.mark.slow
 def test_killed_while_the_model_is_prepared_and_stopped_without_a_runner(fake: FakeRuns) -> None:
     fake.prepare_code = PREPARE
     view = fake.start()
@@ -222,6 +223,20 @@ def test_of_a_run_with_nothing_alive_the_end_is_written_down(fake: FakeRuns) -> 
     assert fake.runs.adopt_all(told.append) == []
 
 
+def test_one_that_cannot_be_taken_over_stops_no_other(fake: FakeRuns) -> None:
+    broken = fake.wait(fake.start(name="broken").id, "ready")
+    view = fake.wait(fake.start().id, "ready")
+    kill_runner(fake, broken)
+    kill_runner(fake, view)
+    rundir_of(fake, broken).plan.write_text("{}")
+    told: list[str] = []
+    assert [found.id for found in fake.runs.adopt_all(told.append)] == [view.id]
+    assert f"{view.id} is ready: it has a runner again" in told
+    (problem,) = (line for line in told if line.startswith(broken.id))
+    assert "could not be taken over" in problem and "plan.json" in problem
+    assert fake.runs.get(broken.id).state == "unsupervised", "and can still be stopped"
+
+
 def test_a_reboot_ends_a_run_and_resume_starts_it_again_as_the_same_run(fake: FakeRuns) -> None:
     view = fake.wait(fake.start().id, "ready")
     rundir, record = rundir_of(fake, view), record_of(fake, view)
@@ -256,6 +271,7 @@ def test_resume_names_who_holds_a_port(fake: FakeRuns, listen_on: Callable[[int]
     assert fake.runs.get(view.id).state == "stopped"
 
 
+@pytest.mark.slow
 def test_resume_names_the_run_that_has_a_port_by_now(fake: FakeRuns) -> None:
     view = fake.wait(fake.start().id, "ready")
     fake.runs.stop(view.id)
@@ -295,6 +311,7 @@ if not os.path.exists("go"):
     assert fake.wait(fake.runs.resume(view.id).id, "ready").ended_at is None
 
 
+@pytest.mark.slow
 def test_a_pid_of_somebody_else_is_not_adopted(fake: FakeRuns) -> None:
     """Same pid and start ticks cannot be, but the same pid with a mark of another run can."""
     view = fake.wait(fake.start().id, "ready")

@@ -42,7 +42,14 @@ def each_lives_once(view: RunView) -> bool:
     return sorted(marked) == sorted(process.name for process in view.processes)
 
 
-@pytest.mark.parametrize("moment", ["logs", "plan.json", "state.json", "runner.log", "runner.sock", "logs/router.log"])
+# A new run is a directory, a plan, a record, a runner and then processes.
+MOMENTS = ("logs", "plan.json", "state.json", "runner.log", "runner.sock", "logs/router.log")
+ALWAYS = frozenset({"state.json", "runner.sock"})
+
+
+@pytest.mark.parametrize(
+    "moment", [pytest.param(moment, marks=() if moment in ALWAYS else pytest.mark.slow) for moment in MOMENTS]
+)
 def test_killed_during_a_start(fake: FakeRuns, tmp_path: Path, moment: str) -> None:
     runs = fake.config.runs_dir
     with starter(tmp_path) as killed:

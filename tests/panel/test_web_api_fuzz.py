@@ -25,7 +25,8 @@ def _ask_all(tmp_path: Path, examples: int, below: str = "/") -> int:
     asked = 0
     with TestClient(build_api(source), raise_server_exceptions=False) as client:
         schema = schemathesis.openapi.from_dict(client.get("/api/openapi.json").json())
-        for found in schema.get_all_operations():
+        results: Any = schema.get_all_operations()
+        for found in results:
             operation = found.ok()
             if operation.path.startswith(below) and not operation.path.endswith(_LEFT_OUT):
                 asked += 1
@@ -63,9 +64,9 @@ def _ask(client: TestClient, operation: Any, run: str, examples: int) -> None:
 
 
 def test_made_up_requests(tmp_path: Path) -> None:
-    assert _ask_all(tmp_path, 3, "/api/runs") > 5
+    assert _ask_all(tmp_path, 2, "/api/runs") > 5
 
 
 @pytest.mark.slow
 def test_many_made_up_requests(tmp_path: Path) -> None:
-    assert _ask_all(tmp_path, 60) > 20
+    assert _ask_all(tmp_path, 20) > 20

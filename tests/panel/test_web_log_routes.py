@@ -94,6 +94,14 @@ def test_search_time_and_file(client: TestClient, log: Path) -> None:
     assert client.get("/api/runs/demo-1/logs/model/file").text == text
 
 
+def test_the_next_hit_after_an_unfinished_last_line_is_none(client: TestClient, log: Path) -> None:
+    log.write_text("hit\nlast hit")
+    found = ask(client, "search", at=4, text="hit", most=1)
+    assert found["hits"] == [4]
+    assert ask(client, "search", at=12, text="hit", most=1)["hits"] == []
+    assert ask(client, "search", at=12, text="hit", most=1, backward=True)["hits"] == [4]
+
+
 @pytest.mark.parametrize(
     ("what", "values", "status"),
     [

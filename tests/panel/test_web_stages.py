@@ -85,6 +85,7 @@ def test_another_process_begins_anew() -> None:
 
 def test_a_process_of_many_stages_keeps_the_last_and_gone_runs_are_forgotten() -> None:
     watch = Watch()
+    stages: list[tuple[str, float]] = []
     for step in range(40):
         stages = watch.look(101.0 + step, process("starting", f"step {'abc'[step % 3]}", pid=7, started_s=100.5))
     assert len(stages) == 12

@@ -20,8 +20,9 @@ from pdpanel.panel.host_facts import HostFacts
 from pdpanel.panel.load.jobs import Loads
 from pdpanel.panel.plan import RunIds, plan
 from pdpanel.panel.start.consent import ConsentError, consent_id, needs_consent
-from pdpanel.panel.web.attach_port import AttachForm
+from pdpanel.panel.web.attach_port import AttachForm, Attachments
 from pdpanel.panel.web.bench_port import Bench
+from pdpanel.panel.web.deploy_port import RunCommands, StartChecks
 from pdpanel.panel.web.hardware import describe, describe_file, describe_this_host
 from pdpanel.panel.web.port import (
     Choices,
@@ -123,9 +124,9 @@ class SimulatedSource:
         self._runs: dict[str, _SimulatedRun] = {}
         self._stages = StageLog(clock)
         self.bench: Bench = Loads(folder / "loads")
-        self.start_checks = SimulatedChecks()
-        self.attach = SimulatedAttachments(self._attached)
-        self.run_commands = SimulatedCommands(
+        self.start_checks: StartChecks = SimulatedChecks()
+        self.attach: Attachments = SimulatedAttachments(self._attached)
+        self.run_commands: RunCommands = SimulatedCommands(
             lambda run_id: self._run(run_id).view, self._again, lambda *call: self.calls.append(call)
         )
         self._lock = threading.RLock()

@@ -47,10 +47,10 @@ def show(page: Page, tab: str) -> None:
     if tab == "Deploy":
         workers = page.get_by_label("Decode workers")
         workers.fill("12")
-        workers.press("Tab")
+        workers.blur()
         expect(page.get_by_test_id("check")).to_contain_text("share")
         workers.fill("1")
-        workers.press("Tab")
+        workers.blur()
     if tab == "Try it":
         page.get_by_label("Max tokens").fill("20")
         expect(page.get_by_test_id("try-send")).to_be_enabled(timeout=_WAIT_MS)

@@ -79,9 +79,10 @@ export function benchCompare() {
         return el("td", {}, el("span", {}, show(entry.columns[column])), told.text ? el("span", { class: "pd-bratio", data: { tone: told.tone } }, told.text) : null);
       }))));
     const unlike = [];
-    if (differs(ordered, (entry) => `${entry.spec?.input}/${entry.spec?.output}`)) unlike.push("lengths");
-    if (differs(ordered, (entry) => entry.arrival)) unlike.push("arrivals");
-    if (differs(ordered, (entry) => entry.model)) unlike.push("models");
+    const isScore = ordered.some((entry) => entry.kind === "accuracy");
+    if (!isScore && differs(ordered, (entry) => `${entry.spec?.input}/${entry.spec?.output}`)) unlike.push("lengths");
+    if (differs(ordered, (entry) => entry.arrival)) unlike.push(isScore ? "what was asked" : "arrivals");
+    if (differs(ordered, (entry) => (isScore ? "" : entry.model))) unlike.push("models");
     setText(hint, unlike.length > 0 ? `These loads differ in ${unlike.join(", ")}: their numbers say little about each other.` : "The same load each time.");
     hint.dataset.tone = unlike.length > 0 ? "bad" : "";
     for (const [plot, key] of [[itl, "itl"], [ttft, "ttft"]]) {

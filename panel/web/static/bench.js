@@ -107,9 +107,18 @@ export function bench(island) {
   }
 
   function draw() {
-    detail.show(entry);
+    detail.show(entry === null ? null : withScore(entry));
     results.show(list, open ?? "");
-    compare.show(compared.filter((id) => list.some((one) => one.id === id)).map((id) => whole.get(id)).filter(Boolean));
+    const known = compared.filter((id) => list.some((one) => one.id === id)).map((id) => whole.get(id)).filter(Boolean);
+    compare.show(known.map(withScore));
+  }
+
+  /** The newest score of the same run beside a load's speed. */
+  function withScore(one) {
+    const score = one.kind === "load" && one.run ? list.find((other) => other.kind === "accuracy" && other.run === one.run && other.state === "finished") : null;
+    if (!score) return one;
+    const { exact_match, exact_match_stderr, questions } = score.columns;
+    return { ...one, columns: { ...one.columns, exact_match, exact_match_stderr, questions } };
   }
 
   function tick() {

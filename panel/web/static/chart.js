@@ -167,11 +167,11 @@ export class Chart {
     this.readOut();
   }
 
-  /** Draws new samples, but no sooner than they move the picture by a pixel, and within a second. */
+  /** Draws new samples, but no sooner than they move the picture by a few pixels, and within a second. */
   tick() {
     const [begin, end] = this.timebase.range();
-    const pixelMs = (1000 * (end - begin)) / Math.max(1, this.width);
-    if (performance.now() - this.drawnMs >= Math.min(900, pixelMs) - 50) this.draw();
+    const fewMs = (3000 * (end - begin)) / Math.max(1, this.width);
+    if (performance.now() - this.drawnMs >= Math.min(900, fewMs) - 50) this.draw();
   }
 
   /** Draws what is to be seen; does nothing while nobody can see it. */

@@ -51,11 +51,13 @@ export class Legend {
     this.age = STANDS;
     const parts = series.filter((one) => !one.total);
     const totals = series.filter((one) => one.total);
-    this.tools.hidden = parts.length <= MOST;
+    // One that is left out alone is better shown.
+    const most = parts.length === MOST + 1 ? MOST + 1 : MOST;
+    this.tools.hidden = parts.length <= most;
     const ranked = (list) => list.map((one) => [size(one.key) ?? -1, one]).sort((one, other) => other[0] - one[0]).map(([, one]) => one);
     let kept = parts;
     if (this.search) kept = ranked(parts.filter((one) => one.name.toLowerCase().includes(this.search))).slice(0, FOUND);
-    else if (parts.length > MOST && !this.all) kept = new Set(ranked(parts).slice(0, MOST));
+    else if (parts.length > most && !this.all) kept = new Set(ranked(parts).slice(0, MOST));
     const has = new Set(kept);
     const left = parts.length - has.size;
     setText(this.more, this.all ? `Only the ${MOST} largest` : `Others: ${left}`);
