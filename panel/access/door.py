@@ -86,6 +86,7 @@ def read_door(
     behind_proxy: bool = False,
     proxies: Sequence[str] = (),
     token: str = "",
+    frames: Sequence[str] = (),
 ) -> Door:
     """Returns what the options ask for.
 
@@ -100,6 +101,7 @@ def read_door(
         origins=tuple(_origin("--origin", value) for value in origins),
         behind_proxy=behind_proxy,
         proxies=tuple(_network(value) for value in proxies),
+        frames=tuple(_origin("frames", value) for value in frames),
         token=token,
     )
     if proxies and not behind_proxy:

@@ -185,12 +185,9 @@ class Guard:
         if len(given) != 1:
             return False
         key, value = given[0]
-        if key == "ticket":
-            # A frame that is loaded anew has used its ticket and has the cookie: it goes on without either.
-            right = self._tickets.take(value, time.monotonic())
-        elif right := same_secret(value, self._access.token):
-            pass
-        else:
+        right = same_secret(value, self._access.token) if key == "token" else self._tickets.take(value, time.monotonic())
+        # A frame that is loaded anew has used its ticket and has the cookie: it goes on without either.
+        if not right and key == "token":
             return False
         rest = urlencode([pair for pair in query if pair[0] != key])
         # Relative to the page's own address, whatever a proxy has before it; "./" keeps it from being another host.

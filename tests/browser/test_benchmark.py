@@ -155,8 +155,17 @@ def test_results_of_other_programs_stand_in_the_list_as_text(
     forget_refusals(watched)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 1024, 390])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1440, "light"),
+        (390, "dark"),
+        *(
+            pytest.param(*look, marks=pytest.mark.slow)
+            for look in ((1440, "dark"), (1024, "light"), (1024, "dark"), (390, "light"))
+        ),
+    ],
+)
 def test_it_is_accessible_and_fits(open_page: Any, run_id: str, panel: Any, scheme: str, width: int) -> None:
     entries = panel.ask("GET", "/api/loads")["loads"]
     finished = [entry["id"] for entry in entries if entry["kind"] == "load" and entry["state"] == "finished"][:2]

@@ -24,6 +24,7 @@ from pdpanel.panel.web.attach_port import AttachForm, Attachments
 from pdpanel.panel.web.bench_port import Bench
 from pdpanel.panel.web.deploy_port import RunCommands, StartChecks
 from pdpanel.panel.web.hardware import describe, describe_file, describe_this_host
+from pdpanel.panel.web.history_port import History
 from pdpanel.panel.web.port import (
     Choices,
     DeployForm,
@@ -37,6 +38,7 @@ from pdpanel.panel.web.port import (
     SeriesView,
 )
 from pdpanel.panel.web.proof_port import Proofs
+from pdpanel.panel.web.report_port import Reports
 from pdpanel.panel.web.series_views import to_series_list
 from pdpanel.panel.web.stages import StageLog
 from sample_hosts import HOSTS, findings_of
@@ -112,8 +114,8 @@ class SimulatedSource:
     ) -> None:
         self.choices = Choices()
         self.calls: list[tuple[object, ...]] = []
-        self.history = SimulatedHistory()
-        self.reports = SimulatedReports()
+        self.history: History = SimulatedHistory()
+        self.reports: Reports = SimulatedReports()
         self.proof: Proofs = SimulatedProofs()
         self.gaps: list[tuple[float, float]] = []
         self.missing: set[str] = set()

@@ -37,6 +37,7 @@ export class Chart {
     this.plotBox = el("div", {
       class: "pd-plot",
       role: "img",
+      "aria-label": title,
       tabindex: "0",
       "aria-keyshortcuts": "ArrowLeft ArrowRight + - Escape",
       data: { chart: name },

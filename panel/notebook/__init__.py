@@ -1,0 +1,1 @@
+"""The panel inside a notebook: `from pdpanel.panel import launch; launch()`."""
