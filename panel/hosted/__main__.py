@@ -25,10 +25,12 @@ from .record import PanelFiles, PanelRecord, Wish
 _LOOK_S = 0.25
 
 
-def _watch(lease: int) -> None:
+def _watch(lease: int, files: PanelFiles) -> None:
     """Ends this process once nobody uses it; `lease` stays open, so that nobody comes in between."""
     while not take_unused(lease):
         time.sleep(_LOOK_S)
+    # Here, since the server hands the signal on when it has shut down.
+    files.remove()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -65,12 +67,9 @@ def _serve(given: dict[str, Any]) -> None:
             frames=wish.frames,
         )
         files.write(record)
-        threading.Thread(target=_watch, args=(lease,), name="lease", daemon=True).start()
+        threading.Thread(target=_watch, args=(lease, files), name="lease", daemon=True).start()
 
-    try:
-        serve(config, open_browser=False, door=door, listener=listener, announce=announce)
-    finally:
-        files.remove()
+    serve(config, open_browser=False, door=door, listener=listener, announce=announce)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ export class BenchPlot {
     this.data = [[]];
     this.legend = el("ul", { class: "pd-legend" });
     this.when = el("span", { class: "pd-when" });
-    this.box = el("div", { class: "pd-plot", role: "img", data: { bench: name } });
+    this.box = el("div", { class: "pd-plot", role: "img", "aria-label": title, data: { bench: name } });
     this.node = el("section", { class: "pd-card pd-chart", "aria-label": title },
       el("div", { class: "pd-charthead" }, el("h3", {}, title, el("span", { class: "pd-unit" }, unit)), this.when), this.legend, this.box);
     new ResizeObserver(() => this.draw()).observe(this.box);
