@@ -13,7 +13,7 @@ from ..engine.errors import ConfigError
 from .deployment import Deployment, load_deployment, parse_deployment
 from .preset_catalogue import load_any_preset
 
-__all__ = ["DEFAULT_MODEL", "Edits", "assemble"]
+__all__ = ["DEFAULT_MODEL", "Edits", "assemble", "edited"]
 
 DEFAULT_MODEL = "SmolLM2-135M-Instruct"
 
@@ -45,6 +45,11 @@ def assemble(file: Path | None, preset: str | None, edits: Edits, config_dir: Pa
         fields = load_any_preset(config_dir, preset).model_dump(mode="python")
     else:
         fields = {"model": DEFAULT_MODEL, "prefill": {"count": 1}, "decode": {"count": 1}}
+    return edited(fields, edits)
+
+
+def edited(fields: dict[str, object], edits: Edits) -> Deployment:
+    """Returns the Deployment of `fields`, which are changed, after the edits; raises ConfigError as `assemble`."""
     _edit(fields, edits)
     return parse_deployment(fields)
 

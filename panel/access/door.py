@@ -19,7 +19,16 @@ from .access import Access, Network
 from .tls import TlsFiles, check_tls
 from .users import Users, read_users
 
-__all__ = ["Door", "access_of", "is_loopback", "is_unspecified", "read_door", "read_token_file"]
+__all__ = [
+    "Door",
+    "access_of",
+    "exact_origin",
+    "is_loopback",
+    "is_unspecified",
+    "plain_root",
+    "read_door",
+    "read_token_file",
+]
 
 _NAME = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|\[[0-9a-fA-F:.]{2,45}\])(?::([0-9]{1,5}))?")
 _ROOT = re.compile(r"(?:/[A-Za-z0-9._~@-]+)+")
@@ -96,12 +105,12 @@ def read_door(
     door = Door(
         users=read_users(auth),
         tls=check_tls(tls_cert, tls_key),
-        root_path=_root(root_path),
+        root_path=plain_root(root_path),
         hosts=tuple(_host(value) for value in allowed_hosts),
-        origins=tuple(_origin("--origin", value) for value in origins),
+        origins=tuple(exact_origin("--origin", value) for value in origins),
         behind_proxy=behind_proxy,
         proxies=tuple(_network(value) for value in proxies),
-        frames=tuple(_origin("frames", value) for value in frames),
+        frames=tuple(exact_origin("frames", value) for value in frames),
         token=token,
     )
     if proxies and not behind_proxy:
@@ -125,7 +134,8 @@ def _require(host: str, door: Door) -> None:
         raise ConfigError("--host", host, "would send passwords over the network unencrypted", remedy)
 
 
-def _root(text: str) -> str:
+def plain_root(text: str) -> str:
+    """Returns a prefix as "/x" or as nothing; raises ConfigError for one that is no plain path."""
     path = text.rstrip("/")
     if path and (not _ROOT.fullmatch(path) or any(part in (".", "..") for part in path.split("/"))):
         raise ConfigError("--root-path", text, "is not a plain path", "write one such as /pdpanel")
@@ -139,7 +149,8 @@ def _host(text: str) -> str:
     return text.lower()
 
 
-def _origin(option: str, text: str) -> str:
+def exact_origin(option: str, text: str) -> str:
+    """Returns scheme, name and port as a browser writes them; raises ConfigError, which names `option`, for others."""
     try:
         parts = urlsplit(text)
         plain = parts.scheme in ("http", "https") and _NAME.fullmatch(parts.netloc) is not None
@@ -200,7 +211,7 @@ def access_of(door: Door, host: str, port: int, token: str) -> Access:
         users=door.users,
         behind_proxy=door.behind_proxy,
         proxies=(door.proxies or _LOOPBACK_NETWORKS) if door.behind_proxy else (),
-        frames=frozenset(_origin("frames", origin) for origin in door.frames),
+        frames=frozenset(exact_origin("frames", origin) for origin in door.frames),
     )
 
 

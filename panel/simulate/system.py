@@ -48,10 +48,10 @@ class Make:
         product: what the board says.
         cpu: the model of its processors.
         node_bytes: memory of each NUMA node.
-        gpu: the model of its NVIDIA GPUs.
-        gpu_bytes: memory of each of them.
-        architecture: their compute capability.
-        nvlinks: active links of each GPU; None leaves out all that only NVML tells.
+        gpu: the model of its GPUs.
+        gpu_bytes: memory of each of them; 0 is that of an H100 or MI300X.
+        architecture: compute capability of NVIDIA's.
+        nvlinks: active links of each GPU; None leaves out all that only NVML or AMD SMI tells.
         peermem: the module is loaded with which NICs reach the memory of NVIDIA GPUs.
         packages: installed Python packages with their versions.
         memlock: the limit of locked memory in bytes, -1 for none.
@@ -62,7 +62,7 @@ class Make:
     cpu: str = "Simulated CPU 8480"
     node_bytes: int = 1 << 39
     gpu: str = "NVIDIA H100 80GB HBM3"
-    gpu_bytes: int = 85520809984
+    gpu_bytes: int = 0
     architecture: str = "9.0"
     nvlinks: int | None = None
     peermem: bool = True
@@ -147,7 +147,7 @@ def system_files(
     if gpu_driver == "nvidia":
         files |= _nvidia(gpus, make)
     else:
-        files |= _kfd(gpus)
+        files |= _kfd(gpus, make)
     locked = "unlimited" if make.memlock < 0 else str(make.memlock)
     return files | {
         "proc/sys/kernel/hostname": make.hostname,
@@ -288,7 +288,7 @@ def _uuid(number: int) -> str:
     return f"GPU-5f0a3c2e-0000-4000-8000-{number:012x}"
 
 
-def _kfd(gpus: Sequence[str]) -> Files:
+def _kfd(gpus: Sequence[str], make: Make) -> Files:
     place = "sys/devices/virtual/kfd/kfd/topology"
     files = {"sys/class/kfd/kfd": "-> ../../devices/virtual/kfd/kfd", f"{place}/system_properties": "num_devices 1"}
     files |= {f"{place}/nodes/0/gpu_id": "0", f"{place}/nodes/0/properties": "cpu_cores_count 32\nsimd_count 0"}
@@ -301,7 +301,9 @@ def _kfd(gpus: Sequence[str]) -> Files:
         files[f"{place}/nodes/{number}/gpu_id"] = str(50000 + number)
         files[f"{place}/nodes/{number}/name"] = "ip discovery"
         files[f"{place}/nodes/{number}/properties"] = "\n".join(f"{key} {value}" for key, value in values.items())
-        files[f"{place}/nodes/{number}/mem_banks/0/properties"] = "heap_type 1\nsize_in_bytes 206141652992"
+        files[f"{place}/nodes/{number}/mem_banks/0/properties"] = (
+            f"heap_type 1\nsize_in_bytes {make.gpu_bytes or 206141652992}"
+        )
     return files
 
 
@@ -328,11 +330,11 @@ def _facts(gpus: Sequence[str], cards: Sequence[Card], gpu_driver: str, make: Ma
         "environ": {},
         "hostname_addresses": ["10.0.0.2"],
         "clock": {"synchronised": True, "source": "adjtimex"},
-        "gpus": _told_of_gpus(gpus, make) if gpu_driver == "nvidia" else {},
+        "gpus": _told_by_nvidia(gpus, make) if gpu_driver == "nvidia" else _told_by_amd(gpus, make),
     }
 
 
-def _told_of_gpus(gpus: Sequence[str], make: Make) -> dict[str, object]:
+def _told_by_nvidia(gpus: Sequence[str], make: Make) -> dict[str, object]:
     """Returns what nvidia-smi says of the GPUs, or NVML, which says more."""
     rows: list[dict[str, object]] = [
         {
@@ -340,42 +342,53 @@ def _told_of_gpus(gpus: Sequence[str], make: Make) -> dict[str, object]:
             "uuid": _uuid(number),
             "name": make.gpu,
             "pci": pci,
-            "memory_total_bytes": make.gpu_bytes,
+            "memory_total_bytes": make.gpu_bytes or 85520809984,
         }
         for number, pci in enumerate(gpus)
     ]
     if make.nvlinks is None:
         return {"nvidia_smi": rows}
-    healthy: dict[str, object] = {
+    health = _healthy() | {
         "architecture": make.architecture,
+        "compute_mode": "Default",
+        "persistence": True,
+        "mig": False,
+        "mig_uuids": [],
+        "nvlinks_active": make.nvlinks,
+        "nvlinks_inactive": 0,
+        "bar1_total_bytes": 1 << 37,
+        "memory_retired_pending": False,
+        "fabric": "completed" if make.nvlinks else {"reason": "is not supported by this GPU"},
+    }
+    rows = [row | health for row in rows]
+    said = {"driver_version": "570.86.15", "runtime_version": "12.8", "count": len(rows), "gpus": rows}
+    return {"libraries": {"NVML": said}}
+
+
+def _told_by_amd(gpus: Sequence[str], make: Make) -> dict[str, object]:
+    """Returns what AMD SMI says of the GPUs; nothing where only the kernel tells of them."""
+    if make.nvlinks is None:
+        return {}
+    own = {"name": make.gpu, "memory_total_bytes": make.gpu_bytes or 206141652992} | _healthy()
+    rows = [{"index": number, "pci": pci} | own for number, pci in enumerate(gpus)]
+    said = {"driver_version": "6.12.12", "runtime_version": "6.4.1", "count": len(rows), "gpus": rows}
+    return {"libraries": {"AMD SMI": said}}
+
+
+def _healthy() -> dict[str, object]:
+    return {
         "memory_used_bytes": 600 << 20,
         "busy_percent": 0,
         "processes": [],
         "ecc_enabled": True,
         "ecc_uncorrected": 0,
-        "memory_retired_pending": False,
         "throttle_reasons": [],
-        "compute_mode": "Default",
-        "persistence": True,
-        "mig": False,
-        "fabric": "Completed" if make.nvlinks else {"reason": "is not supported by this GPU"},
-        "nvlinks_active": make.nvlinks,
-        "nvlinks_inactive": 0,
-        "bar1_total_bytes": 1 << 37,
         "temperature_c": 34,
         "power_w": 82.0,
         "power_limit_w": 700.0,
         "power_limit_default_w": 700.0,
-        "mig_uuids": [],
         "pcie_speed_gts": 32.0,
         "pcie_width": 16,
         "pcie_max_speed_gts": 32.0,
         "pcie_max_width": 16,
     }
-    library = {
-        "driver_version": "570.86.15",
-        "runtime_version": "12.8",
-        "count": len(rows),
-        "gpus": [row | healthy for row in rows],
-    }
-    return {"libraries": {"NVML": library}}

@@ -2,7 +2,8 @@
 
 GET /api/history answers {"runs": [...]} with the fields of `history.summary.RunSummary`; POST /api/history/remove
 takes {"runs": [ids]} and answers {"runs": [ids], "freed_bytes"}. GET /api/prune shows what POST /api/prune with the
-same wish would free: {"items": [{kind, name, size_bytes, why}], "size_bytes"}. Paths stay on the host.
+same wish would free: {"items": [{kind, name, size_bytes, why}], "size_bytes"}; with "only": [{kind, name}] the POST
+frees no more than these, which is what the person has seen. Paths stay on the host.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..history.prune_plan import PrunePlan, PruneWish
+from ..history.prune_plan import PruneKind, PrunePlan, PruneWish
 from .port import Source
 
 __all__ = ["history_routes"]
@@ -44,6 +45,24 @@ class _Wish(BaseModel):
         return PruneWish(self.days, self.keep, runs, self.logs, self.samples, self.models)
 
 
+class _Named(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    kind: PruneKind
+    name: Annotated[str, Field(max_length=1000)]
+
+
+class _PruneBody(_Wish):
+    only: Annotated[list[_Named], Field(max_length=100_000)] | None = None
+
+    def chosen(self, plan: PrunePlan) -> PrunePlan:
+        """Returns what of the plan the person chose."""
+        if self.only is None:
+            return plan
+        names = {(each.kind, each.name) for each in self.only}
+        return PrunePlan(tuple(item for item in plan.items if (item.kind, item.name) in names))
+
+
 def _answer(plan: PrunePlan) -> dict[str, object]:
     items = [
         {"kind": str(item.kind), "name": item.name, "size_bytes": item.size_bytes, "why": item.why}
@@ -70,8 +89,8 @@ def history_routes(source: Source) -> APIRouter:
         return _answer(await asyncio.to_thread(source.history.plan, wish.wish()))
 
     @routes.post("/prune")
-    async def prune(wish: _Wish) -> dict[str, object]:
-        plan = await asyncio.to_thread(source.history.plan, wish.wish())
-        return _answer(await asyncio.to_thread(source.history.prune, plan))
+    async def prune(body: _PruneBody) -> dict[str, object]:
+        plan = await asyncio.to_thread(source.history.plan, body.wish())
+        return _answer(await asyncio.to_thread(source.history.prune, body.chosen(plan)))
 
     return routes

@@ -31,6 +31,7 @@ HEAD = "\n".join(
         f'<link rel="stylesheet" href="{_STATIC}/logs.css">',
         f'<link rel="stylesheet" href="{_STATIC}/attach.css">',
         f'<link rel="stylesheet" href="{_STATIC}/bench.css">',
+        f'<link rel="stylesheet" href="{_STATIC}/dialogs.css">',
         f'<script src="{_STATIC}/uPlot.iife.min.js"></script>',
         f'<script type="module" src="{_STATIC}/main.js"></script>',
     ]

@@ -79,8 +79,32 @@ export async function proofOf(run) {
   return (await get(`/api/runs/${part(run)}/proof`)).json();
 }
 
+/** Removes an ended run and returns how many bytes that freed. */
 export async function removeRun(run) {
-  await post("/api/history/remove", { runs: [run] });
+  return (await (await post("/api/history/remove", { runs: [run] })).json()).freed_bytes;
+}
+
+/** What a clean-up would free, as {items: [{kind, name, size_bytes, why}], size_bytes}; the wish is as in `prune`. */
+export async function prunable(wish) {
+  const asked = Object.entries(wish).filter(([, value]) => value !== null && value !== false);
+  return (await get(`/api/prune?${new URLSearchParams(asked)}`)).json();
+}
+
+/** Frees what a wish {days, keep, logs, samples, models} is about, of it no more than `only`; returns what was freed. */
+export async function prune(wish, only) {
+  return (await post("/api/prune", { ...wish, only })).json();
+}
+
+/** The files that a report about a run would hold. */
+export async function reportOf(run) {
+  return (await get(`/api/runs/${part(run)}/report`)).json();
+}
+
+/** The report itself: {name, blob}. */
+export async function packedReport(run) {
+  const response = await post(`/api/runs/${part(run)}/report`);
+  const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1];
+  return { name: name ?? "report.zip", blob: await response.blob() };
 }
 
 export async function actOnProcess(run, process, action) {

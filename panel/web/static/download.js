@@ -1,14 +1,8 @@
 // What Observe gives away: samples as CSV, a chart as PNG.
 
 import { lineToken, token } from "./chart-plot.js";
-import { el } from "./dom.js";
 import { clock, number } from "./format.js";
-
-function give(name, blob) {
-  const link = el("a", { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-}
+import { give } from "./give.js";
 
 function stamp(seconds) {
   return new Date(seconds * 1000).toISOString().slice(0, 19).replaceAll(":", "-");

@@ -6,6 +6,7 @@ import { confirm } from "./dialog.js";
 import { el, isVisible, keyed, openTab, setAttribute, setText } from "./dom.js";
 import { rowFilter } from "./filter.js";
 import { bytes, duration, moment, number, shortModel, stateLabel } from "./format.js";
+import { freeDiskSpace } from "./prune.js";
 import { cloneRun, resumeRun } from "./run-actions.js";
 import { store } from "./store.js";
 import { toast } from "./toast.js";
@@ -39,9 +40,18 @@ export function history(island) {
   const filter = rowFilter("runs", () => draw());
   const box = el("details", { class: "pd-card pd-ended", hidden: true, "data-testid": "history" }, title,
     filter.node, el("div", { class: "pd-scroll pd-tall", tabindex: 0, role: "group", "aria-label": "Earlier runs" }, table));
+  const free = el("button", { type: "button", class: "pd-button", "data-testid": "free-disk", on: { click: makeRoom } }, "Free disk space …");
+  table.parentNode.after(el("div", { class: "pd-actions" }, free));
   let facts = new Map();
   let asked = "";
   island.append(box);
+
+  async function makeRoom() {
+    if (!(await freeDiskSpace())) return;
+    // What runs take has changed, even where the list has not.
+    asked = "";
+    ask();
+  }
 
   function open(id) {
     store.choose(id);
@@ -53,8 +63,8 @@ export function history(island) {
     const text = `Its deployment, samples and logs${row.disk ? ` (${bytes(row.disk)})` : ""} are deleted. This cannot be undone.`;
     if (!(await confirm({ title: `Remove the run ${row.id}?`, text, action: "Remove" }))) return;
     try {
-      await actions.removeRun(row.id);
-      toast(`The run ${row.id} was removed.`, { tone: "good" });
+      const freed = await actions.removeRun(row.id);
+      toast(`The run ${row.id} was removed${freed > 0 ? `: ${bytes(freed)} freed` : ""}.`, { tone: "good" });
     } catch (error) {
       toast(error.message, { tone: "bad" });
     }

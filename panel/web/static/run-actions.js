@@ -1,6 +1,7 @@
 // What can be done to a whole run, as buttons: those that its state allows, with a question where work would be lost.
 
 import * as actions from "./actions.js";
+import { bugReport } from "./bug-report.js";
 import { confirm } from "./dialog.js";
 import { el, openTab, setAttribute } from "./dom.js";
 import { shortModel } from "./format.js";
@@ -46,6 +47,10 @@ const ACTIONS = [
     allowed: (run) => !run.attached, run: (run) => cloneRun(run.id, shortModel(run.model)),
   },
   {
+    name: "report", label: "Bug report", hint: "Gathers plan, findings, samples and logs without secrets, and lists them first", doing: "Gathering what a report would hold …",
+    allowed: () => true, run: (run, tell) => bugReport(run, () => tell("", "idle")),
+  },
+  {
     name: "restart", label: "Restart run", doing: "Restarting all processes …",
     allowed: (run) => run.can_stop && !run.attached && run.state !== "unsupervised" && run.state !== "stopping",
     question: (run) => ({
@@ -80,7 +85,7 @@ export function runActions(first, tell) {
       button.disabled = true;
       if (action.doing) tell(action.doing, "idle");
       try {
-        await action.run(run);
+        await action.run(run, tell);
         tell("", "idle");
       } catch (error) {
         tell(error.message, "bad");
