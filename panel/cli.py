@@ -17,6 +17,7 @@ import typer
 from ..engine.errors import ConfigError, PdpanelError, RequestError
 from . import (
     cli_access,
+    cli_app,
     cli_attach,
     cli_bench,
     cli_history,
@@ -24,6 +25,7 @@ from . import (
     cli_planning,
     cli_proof,
     cli_report,
+    cli_simulate,
     cli_supervise,
 )
 from .cli_audited import AuditedGroup
@@ -44,21 +46,6 @@ app = typer.Typer(
 )
 
 RunOption = Annotated[str | None, typer.Option("--run", metavar="ID", help="The run, by id or by name.")]
-RootOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--root",
-        metavar="PATH",
-        readable=False,  # Who reads it says what is wrong with it.
-        help="Read another host: a folder that holds sys/, or an archive of one.",
-    ),
-]
-TopologyOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--topology", metavar="FILE", readable=False, help="Read another host: an hwloc or NCCL topology file."
-    ),
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -105,6 +92,8 @@ def panel(
     root_path: cli_access.RootPathOption = "",
     token_file: cli_access.TokenFileOption = None,
     webhook: cli_access.WebhookOption = "",
+    simulate: cli_simulate.SimulateOption = None,
+    in_window: cli_app.AppOption = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Serve LLMs with prefill and decode on separate workers. Without a command: start the web panel."""
@@ -114,7 +103,11 @@ def panel(
 
         typer.echo(f"pdpanel {version_of('pdpanel')}")
         raise typer.Exit
+    context.obj = cli_simulate.on_host(_config(context), simulate)
     if context.invoked_subcommand is not None:
+        return
+    if in_window:
+        cli_app.show(_config(context), host, _number("--port", port))
         return
     from .web.serve import serve
 
@@ -221,9 +214,10 @@ def logs(
 
 @app.command()
 def probe(
+    context: typer.Context,
     as_json: JsonOption = False,
-    root: RootOption = None,
-    topology: TopologyOption = None,
+    root: cli_simulate.RootOption = None,
+    topology: cli_simulate.TopologyOption = None,
     dump: Annotated[
         Path | None,
         typer.Option(
@@ -244,27 +238,30 @@ def probe(
     """Show the GPUs and RDMA NICs of this host, and which go together."""
     from . import cli_probe
 
-    cli_probe.probe(cli_probe.HostSource(root, topology), as_json=as_json, dump=dump, pyz=pyz)
+    cli_probe.probe(cli_simulate.host_source(_config(context), root, topology), as_json=as_json, dump=dump, pyz=pyz)
 
 
 @app.command("topology")
 def show_topology(
+    context: typer.Context,
     as_json: JsonOption = False,
     mooncake: Annotated[
         bool, typer.Option("--mooncake", help="Print the JSON that MC_CUSTOM_TOPO_JSON names a file of.")
     ] = False,
     svg: Annotated[bool, typer.Option("--svg", help="Print a picture.")] = False,
-    root: RootOption = None,
-    topology: TopologyOption = None,
+    root: cli_simulate.RootOption = None,
+    topology: cli_simulate.TopologyOption = None,
 ) -> None:
     """Show how each GPU reaches each NIC, and what Mooncake and SGLang make of it."""
     from . import cli_probe
 
-    cli_probe.topology(cli_probe.HostSource(root, topology), as_json=as_json, mooncake=mooncake, svg=svg)
+    source = cli_simulate.host_source(_config(context), root, topology)
+    cli_probe.topology(source, as_json=as_json, mooncake=mooncake, svg=svg)
 
 
 @app.command()
 def doctor(
+    context: typer.Context,
     as_json: JsonOption = False,
     log: Annotated[
         list[Path] | None,
@@ -278,20 +275,20 @@ def doctor(
     ] = None,
     explain: Annotated[str | None, typer.Option(metavar="ID", help="Explain a finding.")] = None,
     list_all: Annotated[bool, typer.Option("--list", help="List everything that is looked for.")] = False,
-    root: RootOption = None,
-    topology: TopologyOption = None,
+    root: cli_simulate.RootOption = None,
+    topology: cli_simulate.TopologyOption = None,
 ) -> None:
     """Say what will go wrong on this host, in a deployment or in a log, and how to mend it.
 
     Exits with 0 when there is no error, with 1 when there is one, with 2 when it could not look.
     """
     from . import cli_doctor
-    from .cli_probe import HostSource
 
     if list_all or explain is not None:
         cli_doctor.show_rules(explain, as_json=as_json)
         return
-    wanted = cli_doctor.Wanted(HostSource(root, topology), tuple(log or ()), deployment)
+    source = cli_simulate.host_source(_config(context), root, topology)
+    wanted = cli_doctor.Wanted(source, tuple(log or ()), deployment)
     raise typer.Exit(cli_doctor.doctor(wanted, as_json=as_json))
 
 
@@ -354,6 +351,7 @@ def metadata(
 
 
 cli_access.register(app)
+cli_app.register(app)
 cli_attach.register(app)
 cli_planning.register(app)
 cli_bench.register(app)

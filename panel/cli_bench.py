@@ -149,3 +149,30 @@ def panel(
     with _ended_by_sigterm_too():
         for figure in measure_panel(plan, _teller(as_json=as_json)):
             typer.echo(json.dumps(figure.line("panel")) if as_json else figure.text())
+
+
+@bench.command("verdict")
+def verdict(
+    context: typer.Context,
+    case: Annotated[list[str] | None, typer.Option(help="The name of an arrangement; again for more. [all]")] = None,
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="Of each stretch that is measured.")] = 5.0,
+    rounds: Annotated[int, typer.Option(min=1, max=20, help="Stretches of each relief.")] = 2,
+    seed: SeedOption = 0,
+    model: ModelOption = "smollm2-135m-instruct",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each case, and no more.")] = False,
+) -> None:
+    """Arrange bottlenecks, and compare the panel's verdict on each with what a measured ablation shows.
+
+    Takes about a minute for each. Exits with 1 when the verdict agrees in fewer than 9 of 10.
+    """
+    from .bench.bottlenecks import BottlenecksPlan, BottlenecksResult, measure_bottlenecks
+
+    plan = BottlenecksPlan(tuple(case or ()), stretch_s=seconds, rounds=rounds, model=model, seed=seed)
+    result = BottlenecksResult()
+    with _ended_by_sigterm_too():
+        for one in measure_bottlenecks(_runs(context), plan, _teller(as_json=as_json)):
+            result.cases.append(one)
+            typer.echo(json.dumps(one.line()) if as_json else one.text())
+    line = result.line()
+    typer.echo(json.dumps(line) if as_json else f"The verdict agrees in {line['agree']} of {line['total']} cases.")
+    raise typer.Exit(0 if result.ok else 1)

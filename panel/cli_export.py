@@ -16,12 +16,17 @@ from .export.writing import write_archive, write_folder
 from .host_facts import elsewhere
 from .plan import plan
 from .planning.read_nodes import read_nodes
+from .simulate.marks import marked_files
 
 __all__ = ["export"]
 
 
-def export(path: Path, format_name: str, folder: Path | None, archive: Path | None, *, force: bool) -> int:
+def export(
+    path: Path, format_name: str, folder: Path | None, archive: Path | None, *, force: bool, told: str = ""
+) -> int:
     """Writes a deployment's files and says what to do with them; returns 1 when a finding is an error, else 0.
+
+    `told` is what each file says of a simulated host; empty for a real one.
 
     Raises:
         ConfigError: the deployment, the format or the target cannot be used.
@@ -32,6 +37,8 @@ def export(path: Path, format_name: str, folder: Path | None, archive: Path | No
     deployment = load_deployment(path)
     made = plan(deployment, elsewhere(), None, read_nodes(deployment, path.parent))
     files = export_files(made, deployment, format_name)
+    if told:
+        files = marked_files(files, told)
     if folder is not None:
         write_folder(files, folder, force=force)
     if archive is not None:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from .cli_plan_command import plan_command
+from .simulate.simulation import simulation_of
 
 __all__ = ["register"]
 
@@ -47,6 +48,7 @@ def _schema() -> None:
 
 
 def _export(
+    context: typer.Context,
     deployment: DeploymentArgument,
     form: Annotated[
         str,
@@ -63,7 +65,9 @@ def _export(
     """Write a deployment as files to take away: scripts, units, manifests."""
     from . import cli_export
 
-    raise typer.Exit(cli_export.export(deployment, form, output, archive, force=force))
+    simulation = simulation_of(context.obj.state_dir)
+    told = simulation.told if simulation else ""
+    raise typer.Exit(cli_export.export(deployment, form, output, archive, force=force, told=told))
 
 
 def _presets(

@@ -35,11 +35,11 @@ def proof(context: typer.Context, run: _RunOption = None, as_json: _JsonOption =
 
     Ends with 1 when that is not what the deployment asks for, and with 3 when it cannot be told.
     """
-    from .proof.keep import keep
+    from .proof.keep import keep, key_of_run
     from .proof.proof import encode_proof
-    from .proof.prove import prove
     from .proof.verdict import Way
     from .runs import Runs
+    from .simulate.proof import prover
 
     assert isinstance(context.obj, PanelConfig)
     runs = Runs(context.obj)
@@ -52,7 +52,7 @@ def proof(context: typer.Context, run: _RunOption = None, as_json: _JsonOption =
             last = text
             print(f"{text} ...", file=sys.stderr)
 
-    made = prove(run_id, runs.plan(run_id), tell)
+    made = prover(runs.simulation, lambda one: key_of_run(runs, one))(run_id, runs.plan(run_id), tell)
     keep(runs, made)
     if as_json:
         plain: Any = json.loads(encode_proof(made))

@@ -1,23 +1,25 @@
 """Where the panel keeps its things: state, cache and a person's own presets.
 
 The only file of the panel that reads the environment. Options win over PDPANEL_STATE_DIR, PDPANEL_CACHE_DIR
-and PDPANEL_CONFIG_DIR, which win over platformdirs' folders of this user. PDPANEL_LOG_MB says how long a log may be.
+and PDPANEL_CONFIG_DIR, which win over platformdirs' folders of this user. PDPANEL_LOG_MB says how long a log may be,
+PDPANEL_RUNTIME_DIR where the starts of this user meet.
 """
 
 from __future__ import annotations
 
 import getpass
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from platformdirs import user_cache_path, user_config_path, user_state_path
+from platformdirs import user_cache_path, user_config_path, user_data_path, user_state_path
 
 from ..engine.errors import ConfigError
 from .webhook.target import read_target
 
-__all__ = ["PanelConfig", "Person", "inherited_environment", "read_config", "this_person"]
+__all__ = ["PanelConfig", "Person", "data_home", "inherited_environment", "read_config", "this_person"]
 
 _APP = "pdpanel"
 _LOG_MB = 256
@@ -34,6 +36,7 @@ class PanelConfig:
         config_dir: a person's own presets.
         log_bytes: a process's log is cut when it is longer than this.
         webhook: the URL that hears of crashes, a secret; empty for none.
+        runtime_dir: where all starts of this user on this host meet, whatever the state_dir.
     """
 
     state_dir: Path
@@ -41,6 +44,7 @@ class PanelConfig:
     config_dir: Path
     log_bytes: int = _LOG_MB << 20
     webhook: str = field(default="", repr=False)
+    runtime_dir: Path = field(default_factory=lambda: _runtime_dir({}))
 
     @property
     def runs_dir(self) -> Path:
@@ -82,7 +86,21 @@ def read_config(
         config_dir=config,
         log_bytes=_log_bytes(env.get("PDPANEL_LOG_MB", "")),
         webhook="" if target is None else target.url,
+        runtime_dir=_runtime_dir(env),
     )
+
+
+def _runtime_dir(env: Mapping[str, str], user: Path | None = None) -> Path:
+    """Returns the folder that every start of this user on this host finds, from a login, cron or another panel.
+
+    XDG_RUNTIME_DIR is not asked: it differs between those, and after `su` it is another user's.
+    """
+    if env.get("PDPANEL_RUNTIME_DIR"):
+        return Path(os.path.abspath(os.path.expanduser(env["PDPANEL_RUNTIME_DIR"])))
+    user = user or Path(f"/run/user/{os.geteuid()}")
+    if os.access(user, os.W_OK | os.X_OK):
+        return user / _APP
+    return Path(tempfile.gettempdir()) / f"{_APP}-{os.geteuid()}"
 
 
 def _log_bytes(text: str) -> int:
@@ -114,6 +132,11 @@ def this_person() -> Person:
     except (KeyError, OSError):  # a container's user need not have a name
         user = ""
     return Person(os.path.expanduser("~"), user)
+
+
+def data_home() -> Path:
+    """Returns the folder of this user's menu entries and icons, which XDG_DATA_HOME can move."""
+    return user_data_path()
 
 
 def inherited_environment() -> dict[str, str]:

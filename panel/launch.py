@@ -163,6 +163,8 @@ class LaunchPlan:
         findings: what the plan noticed.
         restart: what becomes of processes that end by themselves.
         attached: somebody else started the processes: they are watched, never started or ended.
+        simulated: GPUs and NICs are those of a host that is made up: nothing of this one is claimed.
+        leaving: names of processes that are about to end for good, after which they are no longer part of the plan.
     """
 
     run_name: str
@@ -181,6 +183,8 @@ class LaunchPlan:
     findings: tuple[Finding, ...] = ()
     restart: Restart = Restart.ON_FAILURE
     attached: bool = False
+    simulated: bool = False
+    leaving: tuple[str, ...] = ()
 
     def process(self, name: str) -> ProcessSpec | None:
         """Returns the process called `name`, None if there is none."""

@@ -18,6 +18,7 @@ from .host_facts import HostFacts
 from .launch import LaunchPlan, ProcessSpec, Restart
 from .planning.fields import check_fields
 from .planning.hosts import HostTable
+from .planning.kept import Kept
 from .planning.node_facts import Nodes
 from .planning.order import check_order
 from .planning.place import place
@@ -28,7 +29,13 @@ __all__ = ["RunIds", "plan"]
 _RDMA = frozenset({"mooncake", "nixl", "mori"})
 
 
-def plan(deployment: Deployment, host: HostFacts, ids: RunIds | None, nodes: Nodes | None = None) -> LaunchPlan:
+def plan(
+    deployment: Deployment,
+    host: HostFacts,
+    ids: RunIds | None,
+    nodes: Nodes | None = None,
+    kept: Kept | None = None,
+) -> LaunchPlan:
     """Returns who runs where, with what.
 
     Args:
@@ -36,6 +43,7 @@ def plan(deployment: Deployment, host: HostFacts, ids: RunIds | None, nodes: Nod
         host: this host; `elsewhere()` when the plan is for others.
         ids: of the run to start; None for a plan that is shown or exported.
         nodes: what is known of the hosts that the deployment names.
+        kept: what running processes of this deployment have and keep.
 
     Raises:
         ConfigError: a field does not fit the dialect or the hosts, or a wished port is taken.
@@ -43,7 +51,7 @@ def plan(deployment: Deployment, host: HostFacts, ids: RunIds | None, nodes: Nod
     """
     dialect = dialect_of(deployment)
     check_fields(deployment, dialect, DIALECTS)
-    placement = place(deployment, dialect, host, ids, nodes or {})
+    placement = place(deployment, dialect, host, ids, nodes or {}, kept)
     draft = dialect.build(placement)
     common = {**draft.env, **deployment.env}
     router = placement.router

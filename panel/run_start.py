@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from ..engine.errors import ConfigError, ConflictError, PeerError
 from .launch import LaunchPlan, decode_plan, encode_plan
@@ -32,8 +33,10 @@ _START_TIMEOUT_S = 20.0
 _POLL_S = 0.01
 
 
-def create_run(rundir: RunDir, launch: LaunchPlan, deployment: str, now: float, webhook: str = "") -> RunRecord:
-    """Writes a fresh run's directory, starts its runner, and returns what that answers.
+def create_run(
+    store: RunStore, rundir: RunDir, launch: LaunchPlan, deployment: str, now: float, webhook: str = ""
+) -> RunRecord:
+    """Writes a fresh run's directory, starts its runner, and returns what that answers; only within one start.
 
     `webhook` is the URL that hears of crashes.
 
@@ -50,6 +53,7 @@ def create_run(rundir: RunDir, launch: LaunchPlan, deployment: str, now: float, 
             rundir.write(rundir.webhook, webhook.encode())
         record = initial_record(rundir.run_id, launch, now, boot_id())
         rundir.write(rundir.state, encode_record(record))
+        _promise_ports(store, rundir, launch)
         runner = spawn_runner(rundir, lock)
     return await_runner(rundir, runner)
 
@@ -103,12 +107,17 @@ def resume_run(store: RunStore, rundir: RunDir, check: Callable[[LaunchPlan], No
             remedy = f"take it over with `pdpanel adopt --run {rundir.run_id}`"
             raise ConflictError("run", rundir.run_id, "has processes that live", remedy)
         launch = decode_plan(rundir.plan.read_bytes())
+        if launch.leaving:  # A change of the plan was under way when the host or the runner ended.
+            left = tuple(spec for spec in launch.processes if spec.name not in launch.leaving)
+            launch = replace(launch, processes=left, leaving=())
+            rundir.write(rundir.plan, encode_plan(launch))
         if not launch.attached:  # else it is watched again
             _check_ports(store, launch)
             check(launch)
             _write_files(rundir, launch)
         resumed = resumed_record(record, launch, time.time(), boot_id())
         rundir.write(rundir.state, encode_record(resumed))
+        _promise_ports(store, rundir, launch)
         runner = spawn_runner(rundir, lock)
     return await_runner(rundir, runner)
 
@@ -154,6 +163,11 @@ def _write_files(rundir: RunDir, launch: LaunchPlan) -> None:
         target = rundir.path / file.path
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         rundir.write(target, file.text.encode())
+
+
+def _promise_ports(store: RunStore, rundir: RunDir, launch: LaunchPlan) -> None:
+    if not launch.attached:  # the ports of others are theirs
+        store.promises.make(rundir, [port for spec in launch.processes for port in spec.ports.values()])
 
 
 def _check_ports(store: RunStore, launch: LaunchPlan) -> None:

@@ -7,15 +7,17 @@ Reads only. Ids that come from outside are looked up among the known ones and ne
 from __future__ import annotations
 
 import builtins
+from contextlib import suppress
 from dataclasses import replace
 
-from ..engine.errors import ConflictError, NotFoundError, PdpanelError, PeerError
+from ..engine.errors import ConfigError, ConflictError, NotFoundError, PdpanelError, PeerError
 from .config import PanelConfig
+from .launch import decode_plan
+from .port_promises import PortPromises, is_living
 from .rundir import RunDir
 from .runner import protocol
 from .runner.client import ask
 from .runner.lifecycle import FINAL, RunState
-from .runner.procfs import boot_id
 from .runner.state import RunRecord, read_record
 from .state_dir import check_state_dir
 from .unsupervised import without_runner
@@ -28,10 +30,14 @@ class RunStore:
 
     Args:
         config: where they are.
+
+    Attributes:
+        promises: the ports of all runs of this user, of other state folders too.
     """
 
     def __init__(self, config: PanelConfig) -> None:
         self._config = config
+        self.promises = PortPromises(config.runtime_dir)
 
     def list(self) -> builtins.list[RunDir]:
         """Returns the directories of all runs.
@@ -91,13 +97,21 @@ class RunStore:
             raise NotFoundError("run", rundir.run_id, "has no readable state", "remove its folder")
         return record
 
+    def gpus_in_use(self) -> frozenset[str]:
+        """Returns the GPUs that the plans of the living runs name."""
+        used: set[str] = set()
+        for rundir in self.list():
+            if is_living(rundir):
+                with suppress(OSError, ConfigError):
+                    plan = decode_plan(rundir.plan.read_bytes())
+                    used |= {gpu for spec in plan.processes for gpu in spec.gpus}
+        return frozenset(used)
+
     def promised_ports(self) -> dict[int, str]:
-        """Returns the ports of living runs, bound yet or not, with the run that each belongs to."""
-        promised: dict[int, str] = {}
+        """Returns the ports of this user's living runs, bound yet or not, with the run that each belongs to."""
+        promised = self.promises.promised()
         for rundir in self.list():
             record = read_record(rundir.state)
-            if record is None or record.state in FINAL or record.boot_id != boot_id():
-                continue
-            if rundir.is_supervised() or without_runner(record, rundir).state not in FINAL:
+            if record is not None and is_living(rundir):
                 promised |= {port: record.id for process in record.processes for port in process.ports.values()}
         return promised

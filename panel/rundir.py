@@ -50,6 +50,16 @@ class RunDir:
         return self.path / "plan.json"
 
     @property
+    def next_plan(self) -> Path:
+        """The plan that the run is asked to go over to, JSON."""
+        return self.path / "plan.next.json"
+
+    @property
+    def next_deployment(self) -> Path:
+        """The Deployment of that plan, YAML."""
+        return self.path / "deployment.next.yaml"
+
+    @property
     def state(self) -> Path:
         """The last known RunRecord, JSON, replaced as a whole."""
         return self.path / "state.json"

@@ -36,6 +36,8 @@ from .runner.lifecycle import FINAL
 from .runner.sample_range import SampleRange
 from .runner.samples import SampleBatch, read_range, read_samples
 from .runner.state import MODEL_STEP, RunRecord, encode_record, read_record
+from .simulate.seats import refuse_other_engines, seated
+from .simulate.simulation import Simulation, simulation_of
 from .start.consent import Consents
 from .start.preflight import check_startable, local_addresses
 from .state_dir import claim_state_dir, on_full_disk
@@ -68,6 +70,11 @@ class Runs:
     def loads_dir(self) -> Path:
         """The folder of the benchmarks and their results."""
         return self._config.state_dir / "loads"
+
+    @property
+    def simulation(self) -> Simulation | None:
+        """The simulated host that these runs are of; None for this very host."""
+        return simulation_of(self._config.state_dir)
 
     @property
     def consents(self) -> Consents:
@@ -111,6 +118,8 @@ class Runs:
 
     def check(self, launch: LaunchPlan, *, agreed: bool = True) -> None:
         """Raises ConfigError when a process of the plan cannot be started on this host; see `check_startable`."""
+        if (simulation := self.simulation) is not None:
+            refuse_other_engines(launch, simulation)
         here = local_addresses() if launch.addresses else frozenset()
         check_startable(launch, inherited_environment(), here, agreed=agreed)
 
@@ -126,7 +135,7 @@ class Runs:
             rundir = self._store.new(new_run_id(deployment.name, now))
             launch = self._plan(deployment, rundir)
             self.check(launch)
-            record = create_run(rundir, launch, dump_deployment(deployment), now, self._config.webhook)
+            record = create_run(self._store, rundir, launch, dump_deployment(deployment), now, self._config.webhook)
         return to_view(record, rundir.logs)
 
     def attach(self, request: AttachRequest) -> RunView:
@@ -322,11 +331,13 @@ class Runs:
         found = deployment.model_copy(update={"model": os.path.abspath(local)}) if os.path.exists(local) else deployment
         ids = RunIds(rundir.run_id, str(rundir.path), str(self._config.cache_dir))
         nodes: Nodes = {}
+        simulation = self.simulation
         if needs_this_host(deployment):
             from .planning.read_nodes import probe_this_host  # only here: it would cost every start
 
-            nodes = {"": probe_this_host(inherited_environment())}
-        return self._planner(found, host, ids, nodes)
+            nodes = {"": probe_this_host(inherited_environment(), simulation.files if simulation else None)}
+        launch = self._planner(found, host, ids, nodes)
+        return launch if simulation is None else seated(launch, simulation, self._store.gpus_in_use())
 
     def _command(self, run_id: str, name: str, request: protocol.Request) -> RunView:
         rundir = self._store.known(run_id)
@@ -349,10 +360,11 @@ class Runs:
 
     @contextmanager
     def _one_start(self) -> Iterator[None]:
-        # One start at a time: between choosing a port and its use another start could choose the same one.
+        # One start of this user at a time: between choosing a port and its use another could choose the same one.
         claim_state_dir(self._config.state_dir)
-        with on_full_disk(self._config.state_dir), locked(self._config.state_dir / "start.lock"):
-            yield
+        with on_full_disk(self._config.state_dir), self._store.promises.one_start():
+            with locked(self._config.state_dir / "start.lock"):
+                yield
 
     def _await_exit(self, rundir: RunDir) -> None:
         deadline = time.monotonic() + _EXIT_TIMEOUT_S

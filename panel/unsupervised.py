@@ -22,6 +22,7 @@ REBOOTED = "ended by a restart of this host"
 DETACHED = "detached; its processes were left as they are"
 _UNWATCHED = "its runner ended, so that nobody watches it now"
 _LOST = "its runner ended without stopping the run"
+_LEFT = "its runner was told to leave it; Adopt gives it a new one"
 _UNBORN = "its start was broken off before it had a runner"
 
 
@@ -32,7 +33,8 @@ def without_runner(record: RunRecord, rundir: RunDir) -> RunRecord:
     if record.boot_id != boot_id():
         return _over(record, rundir, REBOOTED)
     if record.attached:
-        return replace(record, state=RunState.UNSUPERVISED, notice=_UNWATCHED, runner_pid=None)
+        notice = _LEFT if record.left else _UNWATCHED
+        return replace(record, state=RunState.UNSUPERVISED, notice=notice, runner_pid=None)
     step = record.step_pid is not None and is_still(record.step_pid, record.step_ticks, record.id)
     processes = tuple(process if _stays(process, record.id) else _gone(process) for process in record.processes)
     if not step and all(process.state in ENDED for process in processes):
@@ -42,7 +44,8 @@ def without_runner(record: RunRecord, rundir: RunDir) -> RunRecord:
         process if process.state not in _LIVING or _stays(process, record.id) else _gone(process)
         for process in record.processes
     )
-    return replace(record, state=RunState.UNSUPERVISED, notice=_LOST, processes=shown, runner_pid=None)
+    notice = _LEFT if record.left else _LOST
+    return replace(record, state=RunState.UNSUPERVISED, notice=notice, processes=shown, runner_pid=None)
 
 
 def end_unsupervised(record: RunRecord, rundir: RunDir, progress: Callable[[str], None]) -> RunRecord:

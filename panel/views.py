@@ -62,8 +62,11 @@ class RunView:
         supervised: its runner lives, so that it takes commands; a failed run may still have one.
         ended_at: unix seconds; None while it goes on.
         resumed_at: when it was started again after its end, unix seconds; None for a run that never ended.
+        adopted_at: when a runner took over from one that had ended, unix seconds; None for the first one.
+        left: its runner was told to leave it, so that nobody takes it over unasked.
         attached: somebody else started the processes: they are watched, never started or ended.
         findings: what is wrong with the run's directory now, such as samples that cannot be written.
+        simulated: its GPUs, NICs and their counters are made up.
     """
 
     id: str
@@ -78,8 +81,11 @@ class RunView:
     supervised: bool
     ended_at: float | None = None
     resumed_at: float | None = None
+    adopted_at: float | None = None
+    left: bool = False
     attached: bool = False
     findings: tuple[Finding, ...] = ()
+    simulated: bool = False
 
 
 def to_view(record: RunRecord, logs: Path) -> RunView:
@@ -116,6 +122,9 @@ def to_view(record: RunRecord, logs: Path) -> RunView:
         supervised=record.runner_pid is not None and record.state is not RunState.STOPPED,
         ended_at=record.ended_at,
         resumed_at=record.resumed_at,
+        adopted_at=record.adopted_at,
+        left=record.left,
         attached=record.attached,
         findings=record.findings,
+        simulated=record.simulated,
     )

@@ -55,6 +55,11 @@ class HostFiles:
         self._folders: dict[str, str] = {}
         self._steps: dict[str, tuple[Kind, str]] = {}
 
+    @property
+    def tree(self) -> Tree:
+        """What is read, for whoever copies all of it."""
+        return self._tree
+
     def text(self, path: str, *, may_be_empty: bool = False) -> Reading[str]:
         """Returns the file's text without the white space around it.
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from ...engine.errors import ConfigError
 from ..launch import Role
 from .address import base_url
 from .answers import Identity, ListedWorker, identity_of, listed_workers
 from .fetch import Asked, Fetch
+from .key_file import key_of
 from .request import AttachRequest, WantedWorker
 
 __all__ = ["Discovered", "FoundServer", "discover", "identify"]
@@ -73,6 +75,12 @@ async def discover(request: AttachRequest, fetch: Fetch) -> Discovered:
             continue
         known = wanted.get(url)
         wanted[url] = WantedWorker(url, worker.role if known is None or known.role is None else known.role)
+    key = key_of(request)
+    if request.api_key and (unnamed := [url for url in wanted if not key.text_for(url)]):
+        where = ", ".join(sorted({urlsplit(url).hostname or "" for url in unnamed})[:5])
+        notes.append(
+            f"The API key is not sent to {where}, which only the router names; name a worker there to send it."
+        )
     found = await asyncio.gather(*(_worker(worker, fetch) for worker in wanted.values()))
     workers, unknown = _placed(found)
     if unknown:

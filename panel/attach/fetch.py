@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ..runner.http import Answer, KeptConnection
 from .address import addresses_of, refusal_of
+from .key_file import NO_KEY, AttachKey
 
 __all__ = ["Asked", "Fetch"]
 
@@ -46,12 +47,12 @@ class Fetch:
     """Asks servers.
 
     Args:
-        api_key: sent as a bearer token; empty for none.
+        key: sent as a bearer token to the hosts that it is for.
         timeout_s: how long one question may take.
     """
 
-    def __init__(self, api_key: str = "", timeout_s: float = _TIMEOUT_S) -> None:
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    def __init__(self, key: AttachKey = NO_KEY, timeout_s: float = _TIMEOUT_S) -> None:
+        self._key = key
         self._timeout_s = timeout_s
 
     async def get(self, url: str) -> Asked:
@@ -64,7 +65,7 @@ class Fetch:
             return Asked(0, f"the name {host} leads nowhere")
         if reason := next((reason for address in found if (reason := refusal_of(address))), ""):
             return Asked(0, f"{host} {reason}")
-        connection = KeptConnection(url, self._headers)
+        connection = KeptConnection(url, self._key.headers(url))
         try:
             answer = await connection.get(self._timeout_s)
         finally:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 
 from ..launch import encode_plan
 from ..run_start import await_runner, held_lock
@@ -17,7 +18,7 @@ from ..runner.spawn import spawn_runner
 from ..runner.state import RunRecord, encode_record, initial_record
 from .discover import discover
 from .fetch import Fetch
-from .key_file import key_file
+from .key_file import encode_key, key_file, key_of
 from .log_files import find_logs
 from .plan import attached_plan
 from .request import AttachRequest
@@ -41,7 +42,8 @@ def attach_run(store: RunStore, request: AttachRequest, now: float, webhook: str
         PeerError: the runner did not come up.
     """
     logs = find_logs(request.log_folder, request.logs)
-    found = asyncio.run(discover(request, Fetch(request.api_key)))
+    key = key_of(request)
+    found = asyncio.run(discover(request, Fetch(key)))
     made = attached_plan(request.name, found, logs)
     rundir = store.new(new_run_id(request.name, now))
     rundir.create()
@@ -51,7 +53,7 @@ def attach_run(store: RunStore, request: AttachRequest, now: float, webhook: str
         if webhook:
             rundir.write(rundir.webhook, webhook.encode())
         if request.api_key:
-            rundir.write(key_file(rundir), request.api_key.encode())
+            rundir.write(key_file(rundir), encode_key(key))
         for spec in made.plan.processes:
             log = rundir.logs / spec.log
             if spec.name in made.links:
@@ -59,6 +61,8 @@ def attach_run(store: RunStore, request: AttachRequest, now: float, webhook: str
             else:
                 rundir.write(log, _NO_LOG.format(url=spec.ready.url.removesuffix("/health")).encode())
         record = initial_record(rundir.run_id, made.plan, now, boot_id())
+        if found.notes:
+            record = replace(record, notice=f"When it was attached: {' '.join(found.notes)}")
         rundir.write(rundir.state, encode_record(record))
         runner = spawn_runner(rundir, lock)
     return rundir, await_runner(rundir, runner)

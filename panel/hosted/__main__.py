@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,9 @@ def _watch(lease: int, files: PanelFiles) -> None:
 
 
 def _serve(given: dict[str, Any]) -> None:
-    config = PanelConfig(
-        state_dir=Path(given["state_dir"]),
-        cache_dir=Path(given["cache_dir"]),
-        config_dir=Path(given["config_dir"]),
-        log_bytes=int(given["log_bytes"]),
-        webhook=str(given["webhook"]),
-    )
+    # As `opening` writes it: folders are text there.
+    folders = {field.name for field in fields(PanelConfig) if field.type in (Path, "Path")}
+    config = PanelConfig(**{key: Path(value) if key in folders else value for key, value in given["config"].items()})
     wanted = given["wish"]
     wish = Wish(tuple(wanted["origins"]), wanted["root_path"], tuple(wanted["frames"]), wanted["port"])
     from ..access.door import read_door

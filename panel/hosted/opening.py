@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import asdict
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from ...engine.errors import ConfigError, PeerError
@@ -117,15 +118,8 @@ def _start(config: PanelConfig, wish: Wish) -> OpenPanel:
     files = PanelFiles.of(config.state_dir, name)
     lease = Lease.take(files.lease, new=True)
     assert lease is not None  # Nobody else knows the name.
-    given = {
-        "name": name,
-        "state_dir": str(config.state_dir),
-        "cache_dir": str(config.cache_dir),
-        "config_dir": str(config.config_dir),
-        "log_bytes": config.log_bytes,
-        "webhook": config.webhook,
-        "wish": asdict(wish),
-    }
+    folders = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()}
+    given = {"name": name, "config": folders, "wish": asdict(wish)}
     log = os.open(files.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         process = subprocess.Popen(

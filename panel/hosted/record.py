@@ -107,7 +107,9 @@ def files_in(state_dir: Path) -> tuple[Path, Iterable[PanelFiles]]:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise ConfigError("--state-dir", str(state_dir), f"cannot be written: {error.strerror}", "name another") from None
+        raise ConfigError(
+            "--state-dir", str(state_dir), f"cannot be written: {error.strerror}", "name another"
+        ) from None
     names = sorted(path.stem for path in folder.glob("*.lease"))
     return folder, [PanelFiles.of(state_dir, name) for name in names]
 

@@ -111,7 +111,9 @@ class NotebookPanel:
         goes_on = f"{len(active)} run{'s go' if len(active) > 1 else ' goes'} on: {', '.join(run.id for run in active)}"
         print("The panel has ended." if ended else "The panel stays: another launch() or window uses it.", flush=True)
         if active:
-            print(f"{goes_on}; `pdpanel down` or launch().stop() ends {'them' if len(active) > 1 else 'it'}.", flush=True)
+            print(
+                f"{goes_on}; `pdpanel down` or launch().stop() ends {'them' if len(active) > 1 else 'it'}.", flush=True
+            )
 
     def _note(self, action: str, subject: str, outcome: str) -> None:
         Audit(self._config.state_dir).record(Entry(time.time(), local_user(), "notebook", action, subject, outcome))

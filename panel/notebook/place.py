@@ -69,7 +69,8 @@ def read_server(runtime_dir: Path, pid: int | None = None) -> NotebookServer | N
 def _server(found: Mapping[str, object], file: Path) -> NotebookServer:
     parts = urlsplit(str(found["url"]))
     origin = exact_origin("origin", f"{parts.scheme}://{parts.netloc}")
-    return NotebookServer(origin, f"/{unquote(parts.path).strip(chr(47))}/".replace("//", "/"), file)
+    base = unquote(parts.path).strip("/")
+    return NotebookServer(origin, f"/{base}/" if base else "/", file)
 
 
 def find_place(server: NotebookServer | None, origin: str | None, root_path: str | None, port: int | None) -> Place:

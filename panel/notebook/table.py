@@ -13,7 +13,7 @@ from ..views import ProcessView, RunView
 
 __all__ = ["RunTable"]
 
-_HEADS = ("run", "state", "process", "state", "port", "what it does")
+_HEADS = ("run", "run state", "process", "state", "port", "what it does")
 
 
 class RunTable:
@@ -42,7 +42,9 @@ class RunTable:
         if not self._others:
             return ""
         ended = f"{self._others} run{'s' if self._others > 1 else ''} that ended"
-        return f"and {ended}" if self.views else f"No run is active; there {'are' if self._others > 1 else 'is'} {ended}."
+        return (
+            f"and {ended}" if self.views else f"No run is active; there {'are' if self._others > 1 else 'is'} {ended}."
+        )
 
     def __repr__(self) -> str:
         rows = [_HEADS, *self.rows()] if self.views else []

@@ -17,6 +17,7 @@ from ..host_facts import HostFacts
 from ..launch import Role
 from .gpu_count import gpus_of_process
 from .hosts import HostTable, is_loopback
+from .kept import Kept
 from .machines import Machines
 from .nic_choice import NicChooser, gpu_by_number
 from .node_facts import NodeFacts, Nodes
@@ -28,8 +29,15 @@ from .worker_ports import WorkerPorts, place_worker_ports, wish_worker_ports
 __all__ = ["gpus_of_process", "place"]
 
 
-def place(deployment: Deployment, dialect: Dialect, host: HostFacts, ids: RunIds | None, nodes: Nodes) -> Placement:
-    """Returns every process of the deployment with its node, GPUs, NICs and ports.
+def place(
+    deployment: Deployment,
+    dialect: Dialect,
+    host: HostFacts,
+    ids: RunIds | None,
+    nodes: Nodes,
+    kept: Kept | None = None,
+) -> Placement:
+    """Returns every process of the deployment with its node, GPUs, NICs and ports; `kept` ones have theirs.
 
     Raises:
         ConfigError: hosts, GPUs or NICs do not suffice, or a wished port is taken.
@@ -37,13 +45,20 @@ def place(deployment: Deployment, dialect: Dialect, host: HostFacts, ids: RunIds
     """
     hosts = HostTable(deployment)
     machines = Machines(hosts, host, nodes)
-    return _Placing(deployment, dialect, host, hosts, machines).placement(ids)
+    return _Placing(deployment, dialect, host, hosts, machines, kept or Kept()).placement(ids)
 
 
 class _Placing:
     def __init__(
-        self, deployment: Deployment, dialect: Dialect, host: HostFacts, hosts: HostTable, machines: Machines
+        self,
+        deployment: Deployment,
+        dialect: Dialect,
+        host: HostFacts,
+        hosts: HostTable,
+        machines: Machines,
+        kept: Kept,
     ) -> None:
+        self._kept = kept
         self._deployment = deployment
         self._dialect = dialect
         self._host = host
@@ -55,7 +70,7 @@ class _Placing:
 
     def placement(self, ids: RunIds | None) -> Placement:
         deployment, machines, hosts = self._deployment, self._machines, self._hosts
-        seating = seat_workers(deployment, self._dialect, hosts, machines)
+        seating = seat_workers(deployment, self._dialect, hosts, machines, self._kept)
         first = next(seats[0].node for workers in seating.values() for seats in workers)
         used = {seat.node: None for workers in seating.values() for seats in workers for seat in seats}
         router_node = self._router_node(first)
@@ -66,17 +81,17 @@ class _Placing:
         counted = engines_of(deployment, seating, machines)
         self._wish_router(router_node)
         self._wish_servers(servers)
-        given = wish_worker_ports(deployment, self._dialect, seating, machines)
+        given = wish_worker_ports(deployment, self._dialect, seating, machines, self._kept)
         band = wish_band(deployment, counted)
 
-        placed_servers = place_servers(deployment, servers, hosts, machines)
+        placed_servers = place_servers(deployment, servers, hosts, machines, self._kept)
         router = self._router(router_node)
         ports = place_worker_ports(deployment, self._dialect, seating, machines, given)
         bands: Mapping[str, tuple[int, int]] = {}
         if band is not None:
             bands = {node: band for machine, _ in counted.values() for node in machine.nodes}
         elif deployment.rpc_ports == "auto":
-            bands = place_band(counted)
+            bands = place_band(counted, self._kept.band)
 
         workers = tuple(worker for role in seating for worker in self._workers(role, seating, ports[role]))
         places = {*used, *(server.node for server in servers), *([router.node] if router else [])}
@@ -120,6 +135,10 @@ class _Placing:
         if node is None:
             return
         ports = self._machines.of(node).ports
+        for kind in ("http", "metrics"):
+            port = self._kept.port("router", kind)
+            if port is not None and port not in {spec.port, spec.metrics_port}:
+                ports.hold(port, (0,), "the router")
         if spec.port is not None:
             ports.wish(spec.port, "router.port (--port)", "the router")
         if spec.metrics_port is not None:
@@ -134,11 +153,13 @@ class _Placing:
     def _router(self, node: str | None) -> PlacedRouter | None:
         if node is None:
             return None
-        spec, ports = self._deployment.router, self._machines.of(node).ports
-        port = spec.port if spec.port is not None else ports.take(self._dialect.ports.router, "the router")
+        spec, ports, kept = self._deployment.router, self._machines.of(node).ports, self._kept
+        port = spec.port if spec.port is not None else kept.port("router", "http")
+        if port is None:
+            port = ports.take(self._dialect.ports.router, "the router")
         metrics, usual = spec.metrics_port, METRICS_PORT.get(self._router_kind)
         if metrics is None and usual is not None:
-            free = ports.take(usual, "the router's metrics")
+            free = kept.port("router", "metrics") or ports.take(usual, "the router's metrics")
             metrics = None if free == usual else free
         return PlacedRouter(
             kind=self._router_kind,

@@ -14,6 +14,7 @@ from ...engine.errors import ConfigError
 from ...nic_probe import Host, probe_host, survey_topology, this_host_files
 from ...nic_probe.errors import SourceError
 from ...nic_probe.sources.capture import open_capture
+from ...nic_probe.sources.files import HostFiles
 from ..deployment import Deployment
 from .hosts import HostTable
 from .node_facts import NodeFacts, Nodes, typed_facts
@@ -40,9 +41,14 @@ def read_nodes(deployment: Deployment, folder: Path) -> Nodes:
     return facts
 
 
-def probe_this_host(environ: Mapping[str, str]) -> NodeFacts:
-    """Returns the facts of this host, to be given to the planner under the empty name."""
-    return _facts_of(probe_host(this_host_files(environ), environ))
+def probe_this_host(environ: Mapping[str, str], files: HostFiles | None = None) -> NodeFacts:
+    """Returns the facts of this host, to be given to the planner under the empty name.
+
+    Args:
+        environ: the variables that a worker would inherit.
+        files: those of a simulated host in its place.
+    """
+    return _facts_of(probe_host(files or this_host_files(environ), environ))
 
 
 def _read(name: str, dump: str, folder: Path) -> NodeFacts:

@@ -73,13 +73,24 @@ def wish_band(deployment: Deployment, counted: Mapping[int, tuple[Machine, int]]
     return band
 
 
-def place_band(counted: Mapping[int, tuple[Machine, int]]) -> Mapping[str, tuple[int, int]]:
+def place_band(
+    counted: Mapping[int, tuple[Machine, int]], kept: tuple[int, int] | None = None
+) -> Mapping[str, tuple[int, int]]:
     """Returns a narrow band for each node, the same on all when nothing prevents it.
+
+    Args:
+        counted: the engines of each machine.
+        kept: the band of engines that go on; it is taken again as long as half of it is enough.
 
     Raises:
         CapacityError: there is no such band.
     """
     most = max((engines for _, engines in counted.values()), default=0)
+    if kept is not None:
+        for machine, _ in counted.values():
+            machine.ports.hold(kept[0], range(kept[1] - kept[0] + 1), "Mooncake's RPC ports")
+        if 2 * most * _PORTS_PER_ENGINE <= kept[1] - kept[0] + 1:
+            return {node: kept for machine, _ in counted.values() for node in machine.nodes}
     size = max(_LEAST, most * _PORTS_PER_ENGINE * _SLACK)
     return _by_node([(machine, _band(machine, size)) for machine, _ in counted.values()])
 

@@ -18,6 +18,7 @@ from ..launch import Role
 from . import seat_errors
 from .gpu_count import check_division, gpus_of_process
 from .hosts import HostTable
+from .kept import Kept
 from .machines import Machine, Machines
 
 __all__ = ["MOST_ON_ONE_HOST", "MOST_PROCESSES", "ROLES", "Seat", "Seating", "seat_workers"]
@@ -44,8 +45,10 @@ Seating = Mapping[Role, tuple[tuple[Seat, ...], ...]]
 """By role, for each worker the seats of its ranks."""
 
 
-def seat_workers(deployment: Deployment, dialect: Dialect, hosts: HostTable, machines: Machines) -> Seating:
-    """Returns the seats of all workers.
+def seat_workers(
+    deployment: Deployment, dialect: Dialect, hosts: HostTable, machines: Machines, kept: Kept | None = None
+) -> Seating:
+    """Returns the seats of all workers; running ones keep theirs.
 
     Raises:
         ConfigError: hosts or GPUs do not suffice, or two roles want the same ones.
@@ -55,8 +58,15 @@ def seat_workers(deployment: Deployment, dialect: Dialect, hosts: HostTable, mac
     _check_one_host(specs)
     chosen = [role for role in ROLES if specs[role].gpus is not None or specs[role].base_gpu_id is not None]
     selection = deployment.gpu_selection or dialect.gpu_selection
+    kept = kept or Kept()
+    if kept.gpus:  # A machine is known by the name that the deployment gives it, before a plan's own word for it.
+        for role in (role for role in ROLES if specs[role].count):
+            for node in hosts.of_role(role):
+                machines.of(node)
+    for owner, gpus in kept.gpus.items():
+        machines.of(kept.nodes[owner]).gpus.give(gpus, owner)
     seating = {
-        role: _RoleSeats(deployment, role, specs[role], selection, hosts.of_role(role), machines).all()
+        role: _RoleSeats(deployment, role, specs[role], selection, hosts.of_role(role), machines, kept).all()
         for role in (*chosen, *(role for role in ROLES if role not in chosen))
         if specs[role].count
     }
@@ -91,7 +101,9 @@ class _RoleSeats:
         selection: str,
         hosts: tuple[str, ...],
         machines: Machines,
+        kept: Kept,
     ) -> None:
+        self._kept = kept
         self._deployment = deployment
         self._role = role
         self._spec = spec
@@ -122,12 +134,23 @@ class _RoleSeats:
             if not turn:
                 left = {node: self._machines.of(node).gpus for node in self._hosts}
                 raise seat_errors.no_room(self._deployment, self._role, index, self._wanted, left)
-            node = turn.popleft()
-            gpus = self._gpus(self._machines.of(node), node, self._name(index, len(seats)))
+            owner = self._name(index, len(seats))
+            node = self._next(turn, owner)
+            gpus = self._gpus(self._machines.of(node), node, owner)
             if gpus is not None:
                 seats.append(Seat(node, gpus))
         turn.extend(seat.node for seat in seats)
         return tuple(seats)
+
+    def _next(self, turn: deque[str], owner: str) -> str:
+        """Returns the host whose turn it is: the one that a running process is on."""
+        there = self._kept.nodes.get(owner)
+        if there is not None:
+            for node in turn:
+                if self._machines.of(node) is self._machines.of(there):
+                    turn.remove(node)
+                    return node
+        return turn.popleft()
 
     def _name(self, index: int, rank: int) -> str:
         return f"{self._role.value}-{index}" + (f"-rank{rank}" if rank else "")
@@ -137,6 +160,10 @@ class _RoleSeats:
         if self._selection == "none":
             return ()
         pool, spec = machine.gpus, self._spec
+        gpus = self._kept.gpus.get(owner)
+        if gpus is not None:
+            self._seated[node] = self._seated.get(node, 0) + 1
+            return gpus
         if spec.base_gpu_id is not None:
             gpus = self._counted(machine, node, owner, spec.base_gpu_id)
         elif spec.gpus is not None:

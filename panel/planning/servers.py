@@ -14,6 +14,7 @@ from ..dialects.placement import PlacedServer
 from ..launch import Role
 from ..metadata.address import Endpoint, Scheme, parse_endpoint, parse_metadata_server
 from .hosts import HostTable
+from .kept import Kept
 from .machines import Machines
 from .node_ports import take_on_all
 
@@ -77,16 +78,31 @@ def wanted_servers(deployment: Deployment, hosts: HostTable, first: str, several
 
 
 def place_servers(
-    deployment: Deployment, servers: tuple[Server, ...], hosts: HostTable, machines: Machines
+    deployment: Deployment,
+    servers: tuple[Server, ...],
+    hosts: HostTable,
+    machines: Machines,
+    kept: Kept | None = None,
 ) -> tuple[PlacedServer, ...]:
-    """Returns the servers with all of their ports; those in their addresses are held already."""
+    """Returns the servers with all of their ports; those in their addresses are held already.
+
+    Args:
+        deployment: whose they are.
+        servers: the ones that are wanted.
+        hosts: what the deployment says of hosts.
+        machines: where ports are given out.
+        kept: what running servers have already.
+    """
+    kept = kept or Kept()
     members = {server.node: machines.of(server.node).ports for server in servers if server.kind == "etcd"}
-    peers = take_on_all(tuple(members.values()), _PEER_PORT, "etcd's members") if members else 0
+    known = next((port for server in servers if (port := kept.port(server.name, "peer")) is not None), None)
+    peers = known or (take_on_all(tuple(members.values()), _PEER_PORT, "etcd's members") if members else 0)
     placed: list[PlacedServer] = []
     for server in servers:
         ports = {server.purpose: server.endpoint.port, **({"peer": peers} if server.kind == "etcd" else {})}
         if server.kind == "master":
-            ports |= _master_ports(deployment, server, hosts, machines)
+            running = {kind: port for kind in ("metrics", "http") if (port := kept.port(server.name, kind)) is not None}
+            ports |= running if len(running) == 2 else _master_ports(deployment, server, hosts, machines)
         placed.append(
             PlacedServer(
                 name=server.name,

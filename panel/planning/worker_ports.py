@@ -14,6 +14,7 @@ from ..deployment_parts import RoleSpec
 from ..dialects.dialect import Dialect
 from ..launch import Role
 from .derived_ports import dist_offsets, http_offsets, kv_offsets
+from .kept import Kept
 from .machines import Machines
 from .node_ports import NodePorts, take_on_all, wish_on_all
 from .seats import Seat, Seating
@@ -55,13 +56,15 @@ Wishes = Mapping[tuple[Role, int, str], int]
 """The wished ports that were given, by role, worker and kind."""
 
 
-def wish_worker_ports(deployment: Deployment, dialect: Dialect, seating: Seating, machines: Machines) -> Wishes:
-    """Returns the ports that the deployment asks for, and holds them.
+def wish_worker_ports(
+    deployment: Deployment, dialect: Dialect, seating: Seating, machines: Machines, kept: Kept | None = None
+) -> Wishes:
+    """Returns the ports that the deployment asks for and those that running workers keep, and holds them.
 
     Raises:
         ConfigError: one of them is taken.
     """
-    given: dict[tuple[Role, int, str], int] = {}
+    given = _keep(deployment, dialect, seating, machines, kept or Kept())
     for role, workers in seating.items():
         spec = deployment.settings(role.value)
         for kind in _kinds(dialect, role, spec):
@@ -72,9 +75,26 @@ def wish_worker_ports(deployment: Deployment, dialect: Dialect, seating: Seating
                 ports = _ports(machines, seats, kind)
                 first = not any(id(each) in seen for each in ports)
                 seen.update(id(each) for each in ports)
-                if first:
+                if first and (role, index, kind.name) not in given:
                     field, purpose = f"{role.value}.{_FIELDS[kind.name]}", f"{role.value}-{index}'s {kind.purpose}"
                     given[role, index, kind.name] = wish_on_all(ports, kind.wished, field, purpose, kind.offsets)
+    return given
+
+
+def _keep(
+    deployment: Deployment, dialect: Dialect, seating: Seating, machines: Machines, kept: Kept
+) -> dict[tuple[Role, int, str], int]:
+    """Returns the ports that running workers keep, and holds them with all that goes with them."""
+    given: dict[tuple[Role, int, str], int] = {}
+    for role, workers in seating.items() if kept.ports else ():
+        for kind in _kinds(dialect, role, deployment.settings(role.value)):
+            for index, seats in enumerate(workers):
+                port = kept.port(f"{role.value}-{index}", kind.name)
+                if port is None:
+                    continue
+                given[role, index, kind.name] = port
+                for each in _ports(machines, seats, kind):
+                    each.hold(port, kind.offsets, f"{role.value}-{index}'s {kind.purpose}")
     return given
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ...engine.errors import ConflictError
+from ..attach.key_file import NO_KEY, HeadersOf
 from ..config import inherited_environment
 from ..launch import LaunchPlan, Role
 from .host_counters import Count, HostCounters
@@ -78,7 +79,13 @@ def asked_of(plan: LaunchPlan) -> Asked:
     return Asked.ANY
 
 
-def prove(run_id: str, plan: LaunchPlan, tell: Tell, measures: Measures | None = None) -> Proof:
+def prove(
+    run_id: str,
+    plan: LaunchPlan,
+    tell: Tell,
+    measures: Measures | None = None,
+    headers: HeadersOf = NO_KEY.headers,
+) -> Proof:
     """Returns which way the KV of a run travels now, with the evidence.
 
     Args:
@@ -86,6 +93,7 @@ def prove(run_id: str, plan: LaunchPlan, tell: Tell, measures: Measures | None =
         plan: of the run.
         tell: takes what goes on, and how much of it is done, 0 to 1.
         measures: what is read and asked; this host's and this run's unless a test names others.
+        headers: what a question for a URL carries, such as the key of an attached run.
 
     Raises:
         ConflictError: the run has no prefill and decode apart.
@@ -98,7 +106,7 @@ def prove(run_id: str, plan: LaunchPlan, tell: Tell, measures: Measures | None =
         return _measured(run_id, plan, tell, measures)
     links = _Links(plan)
     try:
-        return _measured(run_id, plan, tell, Measures(links, EngineBytes(plan), Requests(plan)))
+        return _measured(run_id, plan, tell, Measures(links, EngineBytes(plan, headers), Requests(plan, headers)))
     finally:
         links.close()
 

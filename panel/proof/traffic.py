@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ...engine.errors import PeerError
+from ..attach.key_file import NO_KEY, HeadersOf
 from ..launch import LaunchPlan, Role
 from ..telemetry.recognise import MetricsReader
 
@@ -41,12 +42,20 @@ class Requests:
 
     Args:
         plan: of the run.
+        headers: what a question for a URL carries, such as a key.
         words: of the first prompt; fewer once the model has taken no such long one.
         choose: returns a random number below another; replaced by tests.
     """
 
-    def __init__(self, plan: LaunchPlan, words: int = 500, choose: Callable[[int], int] = random.randrange) -> None:
+    def __init__(
+        self,
+        plan: LaunchPlan,
+        headers: HeadersOf = NO_KEY.headers,
+        words: int = 500,
+        choose: Callable[[int], int] = random.randrange,
+    ) -> None:
         self._url = plan.router_url.rstrip("/")
+        self._headers = headers
         self._words = words
         self._choose = choose
         self._model = ""
@@ -58,7 +67,7 @@ class Requests:
         while True:
             body = {"model": self._model, "prompt": self._prompt(), "max_tokens": _TOKENS, "temperature": 0}
             try:
-                answer = _fetch(f"{self._url}/v1/completions", _TIMEOUT_S, json.dumps(body).encode())
+                answer = _fetch(f"{self._url}/v1/completions", _TIMEOUT_S, self._headers, json.dumps(body).encode())
             except urllib.error.HTTPError as error:
                 # Too long for this model, in whatever words it says so.
                 if error.code in {400, 413, 422} and self._words > _FEWEST:
@@ -76,7 +85,7 @@ class Requests:
 
     def _served_model(self) -> str:
         try:
-            served = json.loads(_fetch(f"{self._url}/v1/models", _SCRAPE_TIMEOUT_S))["data"][0]["id"]
+            served = json.loads(_fetch(f"{self._url}/v1/models", _SCRAPE_TIMEOUT_S, self._headers))["data"][0]["id"]
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             raise PeerError(f"The router at {self._url} names no model: {_why(error)}.") from None
         return str(served)
@@ -89,18 +98,36 @@ class EngineBytes:
         source: where they are read, for people.
     """
 
-    def __init__(self, plan: LaunchPlan) -> None:
+    def __init__(self, plan: LaunchPlan, headers: HeadersOf = NO_KEY.headers) -> None:
+        self._headers = headers
         senders = [spec for spec in plan.processes if spec.role is Role.PREFILL and spec.metrics_url]
+        self._names = [spec.name for spec in senders]
         self._urls = [spec.metrics_url for spec in senders]
         self._readers = [MetricsReader() for _ in senders]
         self.source = f"/metrics of {', '.join(spec.name for spec in senders)}" if senders else ""
+
+    def by_peer(self) -> dict[tuple[str, str], float]:
+        """Returns what was sent, by the sender's name and the receiver's address, empty where that is not said.
+
+        A worker that does not answer is left out.
+        """
+        found: dict[tuple[str, str], float] = {}
+        for name, url, reader in zip(self._names, self._urls, self._readers, strict=True):
+            try:
+                counters = reader.read(_fetch(url, _SCRAPE_TIMEOUT_S, self._headers)).measurement.counters
+            except (OSError, ValueError):
+                continue
+            sent = {(name, peer): value for (quantity, peer), value in counters.items() if quantity == "kv_bytes"}
+            whole = counters.get(("kv_sent_bytes", ""))
+            found |= sent or ({(name, ""): whole} if whole is not None else {})
+        return found
 
     def read(self) -> float | None:
         """Returns the sum over all workers, None as soon as one does not say."""
         total = 0.0
         for url, reader in zip(self._urls, self._readers, strict=True):
             try:
-                said = reader.read(_fetch(url, _SCRAPE_TIMEOUT_S))
+                said = reader.read(_fetch(url, _SCRAPE_TIMEOUT_S, self._headers))
             except (OSError, ValueError):
                 return None
             counters = said.measurement.counters
@@ -115,10 +142,18 @@ class EngineBytes:
         return total if self._urls else None
 
 
-def _fetch(url: str, timeout_s: float, body: bytes | None = None) -> bytes:
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer like another: it would take the key to a host that it is not for."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+def _fetch(url: str, timeout_s: float, headers: HeadersOf, body: bytes | None = None) -> bytes:
     # Proxies of the environment are for the way out, not for a router on this host.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body else {})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+    kind = {"Content-Type": "application/json"} if body else {}
+    request = urllib.request.Request(url, body, {**kind, **headers(url)})
     with opener.open(request, timeout=timeout_s) as answer:
         data: bytes = answer.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:

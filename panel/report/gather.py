@@ -30,6 +30,7 @@ from .versions import versions
 
 if TYPE_CHECKING:
     from ..runs import Runs
+    from ..simulate.simulation import Simulation
 
 __all__ = ["RunReports"]
 
@@ -81,18 +82,21 @@ class RunReports:
 
     def _texts(self, run_id: str) -> Iterator[tuple[str, str]]:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
-        yield "README.txt", _ABOUT.format(run=run_id, when=when, head=HEAD_BYTES >> 10)
+        simulation = self._runs.simulation
+        told = f"{simulation.told}\n\n" if simulation else ""
+        yield "README.txt", told + _ABOUT.format(run=run_id, when=when, head=HEAD_BYTES >> 10)
         yield "versions.json", _json(versions())
         yield "record.json", _part(lambda: msgspec.json.format(msgspec.json.encode(self._runs.get(run_id))).decode())
         yield "deployment.yaml", _part(lambda: self._runs.deployment_text(run_id))
         yield "plan.json", _part(lambda: msgspec.json.format(msgspec.json.encode(self._runs.plan(run_id))).decode())
         if self._probes_host:
-            host = _part(_host)
+            host = _part(lambda: _host(self._runs.simulation))
             yield "host.json", host
         logs = self._logs(run_id)
         yield "findings.json", _part(lambda: self._findings(run_id, logs))
-        yield "samples.csv", _part(lambda: to_csv(self._runs.range(run_id, -_FAR_S, _FAR_S, _ROWS)))
-        yield "samples-last.csv", _part(lambda: self._last_samples(run_id))
+        head = f"# {simulation.told}\n" if simulation else ""
+        yield "samples.csv", head + _part(lambda: to_csv(self._runs.range(run_id, -_FAR_S, _FAR_S, _ROWS)))
+        yield "samples-last.csv", head + _part(lambda: self._last_samples(run_id))
         yield from logs
 
     def _last_samples(self, run_id: str) -> str:
@@ -135,14 +139,14 @@ def _beginning(path: Path) -> str:
         return file.read(HEAD_BYTES).decode("utf-8", "replace")
 
 
-def _host() -> str:
-    """Returns this host as the probe sees it, with what the doctor says of it."""
+def _host(simulation: Simulation | None) -> str:
+    """Returns this host, or the simulated one, as the probe sees it, with what the doctor says of it."""
     from ...nic_probe import probe_document, probe_host, survey_topology
     from ...nic_probe.checks.registry import check_host
     from ...nic_probe.host import this_host_files
 
     environ = inherited_environment()
-    host = probe_host(this_host_files(environ), environ)
+    host = probe_host(simulation.files if simulation else this_host_files(environ), environ)
     topology = survey_topology(host)
     findings = [asdict(finding) for finding in check_host(host, topology)]
     text = _json({"probe": probe_document(host, topology), "findings": findings})

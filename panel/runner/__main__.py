@@ -16,10 +16,12 @@ from pathlib import Path
 import msgspec
 
 from ...engine.errors import PdpanelError
+from ..attach.key_file import read_key
 from ..config import inherited_environment, read_config
 from ..history.ended_run import write_summary
-from ..launch import decode_plan
+from ..launch import LaunchPlan, decode_plan
 from ..rundir import RunDir
+from ..simulate.simulation import simulation_of
 from ..webhook.notify import watching
 from .journal import Journal
 from .lifecycle import FINAL
@@ -55,10 +57,22 @@ async def _run(rundir: RunDir, journal: Journal) -> None:
     logs = LogCap(rundir.logs, read_config().log_bytes, (rundir.runner_log,))
     upkeep = Upkeep(logs, journal, supervisor.save_if_due)
     supervisor.storage = lambda: (*upkeep.findings, *sampler.findings().values())
-    sources = sources_of(plan, rundir, inherited_environment())
+    simulation = simulation_of(rundir.path.parent.parent) if plan.simulated else None
+    environ = inherited_environment()
+    sources = sources_of(plan, rundir, environ, simulation=simulation, latest=lambda: sampler.latest)
     store = SampleStore(rundir.samples, sources.series, upkeep.on_samples)
-    sampler = Sampler(plan, store, supervisor.watched, sources.followed)
+    sampler = Sampler(plan, store, supervisor.watched, sources.followed, read_key(rundir).headers)
     supervisor.use = lambda: sampler.latest
+
+    async def replanned(changed: LaunchPlan) -> None:
+        # Asks drivers, which may take their time.
+        found = await asyncio.to_thread(
+            lambda: sources_of(changed, rundir, environ, simulation=simulation, latest=lambda: sampler.latest)
+        )
+        store.learn(found.series.values())
+        sampler.replan(changed, found.followed)
+
+    supervisor.replanned = replanned
     loop = asyncio.get_running_loop()
     stops: set[asyncio.Task[None]] = set()
 

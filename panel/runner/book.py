@@ -12,11 +12,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
+from ..launch import LaunchPlan
 from ..rundir import RunDir
 from .journal import Journal, clean_line
-from .lifecycle import FINAL, WITHOUT_PROCESS, ProcessEvent, RunState, run_state, transition
+from .lifecycle import FINAL, WITHOUT_PROCESS, ProcessEvent, ProcessState, RunState, run_state, transition
 from .procfs import read_stat
-from .state import ProcessRecord, RunRecord, encode_record
+from .state import ProcessRecord, RunRecord, encode_record, reconciled
 
 __all__ = ["Book"]
 
@@ -34,7 +35,8 @@ class Book:
 
     def __init__(self, rundir: RunDir, record: RunRecord, journal: Journal) -> None:
         self._rundir = rundir
-        self._run = replace(record, runner_pid=os.getpid(), processes=())
+        taken_over = record.adopted_at if record.runner_pid is None else max(time.time(), record.created_at)
+        self._run = replace(record, runner_pid=os.getpid(), left=False, adopted_at=taken_over, processes=())
         self._processes = {process.name: process for process in record.processes}
         self._journal = journal
         self._trouble = ""
@@ -61,6 +63,10 @@ class Book:
     def age_s(self) -> float:
         """Seconds since the run was started; a clock that is set meanwhile does not change it."""
         return round(self._age_s + time.monotonic() - self._since, 3)
+
+    def knows(self, name: str) -> bool:
+        """Returns True when `name` is a process of the run."""
+        return name in self._processes
 
     def process(self, name: str) -> ProcessRecord:
         """Returns the process called `name`, which must be one of the run."""
@@ -97,6 +103,12 @@ class Book:
             self._run = run
             self._save_soon()
 
+    def replan(self, plan: LaunchPlan) -> None:
+        """Takes a changed plan of the run: its new processes wait for their start, the others are as they were."""
+        record = reconciled(replace(self._run, processes=self.processes), plan)
+        self._processes = {process.name: process for process in record.processes}
+        self.save()
+
     def save(self) -> None:
         """Writes the record now."""
         if self._due is not None:
@@ -121,8 +133,12 @@ class Book:
 
     def _update(self) -> None:
         run = self._run
+        every = list(self._processes.values())
+        # What comes or goes while the run works does not make it a worse one.
+        settled = [process for process in every if not _is_in_passing(process)]
+        ending = run.stop_asked or run.restart_asked or not run.was_ready
         state = run_state(
-            (process.state for process in self._processes.values()),
+            (process.state for process in (every if ending else settled or every)),
             stop_asked=run.stop_asked,
             was_ready=run.was_ready,
             failed=run.failed,
@@ -134,6 +150,10 @@ class Book:
         was_ready = run.was_ready or state is RunState.READY
         if (state, ended_at, was_ready) != (run.state, run.ended_at, run.was_ready):
             self._run = replace(run, state=state, ended_at=ended_at, was_ready=was_ready)
+
+
+def _is_in_passing(process: ProcessRecord) -> bool:
+    return process.leaving or (process.unlisted and process.state in {ProcessState.PENDING, ProcessState.STARTING})
 
 
 def _told(process: ProcessRecord, use: Mapping[str, float]) -> ProcessRecord:

@@ -34,6 +34,7 @@ __all__ = ["Crew", "Tell"]
 
 Tell = Callable[[str], None]
 _CONCLUDE_S = 5.0
+_ROUTERS = frozenset({Role.ROUTER, Role.PROXY})
 _LIVING = frozenset({ProcessState.STARTING, ProcessState.READY})
 
 
@@ -44,6 +45,7 @@ class Crew:
         children: the processes that were started or adopted, by name; one that was started again takes the place of
             the one before.
         changes: held by whoever ends or starts processes, since leftovers of an old one look like a new one.
+        on_ready: hears the name of each process that has become ready.
     """
 
     def __init__(
@@ -63,10 +65,21 @@ class Crew:
         self._held = ""
         self.children: dict[str, Started] = {}
         self.changes = asyncio.Lock()
+        self.on_ready: Callable[[str], None] = lambda name: None
 
     def begin(self) -> None:
         """Starts what goes on beside everything else."""
         self.keep(self._freeze.run())
+
+    def replan(self, plan: LaunchPlan) -> None:
+        """Takes a changed plan of the run; the book has it already."""
+        self._plan = plan
+        for name in self._restarts.keys() - {spec.name for spec in plan.processes}:
+            del self._restarts[name]
+            self.children.pop(name, None)
+        for spec in plan.processes:
+            if spec.name not in self._restarts:
+                self._restarts[spec.name] = self._restarts_of(spec)
 
     async def conclude(self) -> None:
         """Waits a moment until the ends of all processes are noted and looked into."""
@@ -119,7 +132,11 @@ class Crew:
             exit_code=None,
             log_offset=offset,
             again=False,
+            outdated=False,
         )
+        if spec.role in _ROUTERS:  # Its command names all workers of the plan.
+            for process in self._book.processes:
+                self._book.change(process.name, unlisted=False)
         self.watch(spec, child)
 
     def watch(self, spec: ProcessSpec, child: Started) -> None:
@@ -169,7 +186,8 @@ class Crew:
             return
         await asyncio.sleep(pause_s)
         async with self.changes:
-            if self.children.get(name) is child and self._book.process(name).state is ProcessState.RESTARTING:
+            waits = self._book.knows(name) and self._book.process(name).state is ProcessState.RESTARTING
+            if self.children.get(name) is child and waits:
                 self._book.change(name, restarts=self._book.process(name).restarts + 1)
                 self.spawn(spec)
 
@@ -243,6 +261,7 @@ class Crew:
         self._restarts[name].ready(time.monotonic())
         after_s = round(_age_s(child), 3)
         self._journal.say("ready", process=name, after_s=after_s, since_start_s=self._book.age_s)
+        self.on_ready(name)
         await self.start_those_due()
         if spec.info_url and (phases := await startup_phases(spec.info_url)):
             self._journal.say("startup", process=name, seconds=phases)
@@ -271,6 +290,8 @@ class Crew:
         before = self._book.process(spec.name).reason
         log = self._rundir.logs / spec.log
         found = await asyncio.to_thread(examine, spec.name, code, log, offset, oom)
+        if not self._book.knows(spec.name):
+            return
         if self._book.process(spec.name).reason == before:  # Else there is something newer to say.
             reason = f"{describe_exit(code)}: memory ran out" if found.memory_ran_out else before
             self._book.change(spec.name, reason=reason, findings=found.findings)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["Answer", "KeptConnection", "get"]
+__all__ = ["Answer", "KeptConnection", "get", "send"]
 
 _MAX_BYTES: Final = 4 << 20
 _MAX_HEAD: Final = 64 << 10
@@ -58,15 +58,33 @@ async def get(url: str, timeout_s: float) -> Answer | None:
     return answer if isinstance(answer, Answer) else None
 
 
+async def send(
+    method: str, url: str, timeout_s: float, body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> Answer | str:
+    """Returns the answer to one request with a JSON body, or in a few words why there is none within `timeout_s`."""
+    told = {**(headers or {}), "Connection": "close", "Content-Type": "application/json"}
+    connection = KeptConnection(url, {**told, "Content-Length": str(len(body))}, method, body)
+    try:
+        return await connection.get(timeout_s)
+    finally:
+        connection.close()
+
+
 class KeptConnection:
     """Asks one URL many times; opens a connection anew when the other side has closed it.
 
     Args:
         url: http or https; not for several tasks at once.
         headers: sent with each question, besides the usual ones.
+        method: of each question.
+        body: of each question; its headers are the caller's.
     """
 
-    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, url: str, headers: Mapping[str, str] | None = None, method: str = "GET", body: bytes = b""
+    ) -> None:
+        self._method = method
+        self._request_body = body
         self._url = url
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -98,7 +116,7 @@ class KeptConnection:
 
     async def _get(self, target: _Target) -> Answer:
         fields = f"Host: {target.netloc}\r\nAccept: */*\r\n{self._headers}"
-        request = f"GET {target.path} HTTP/1.1\r\n{fields}\r\n".encode("ascii")
+        request = f"{self._method} {target.path} HTTP/1.1\r\n{fields}\r\n".encode("ascii") + self._request_body
         reused = self._streams is not None
         try:
             return await self._ask(target, request)

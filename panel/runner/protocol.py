@@ -14,6 +14,7 @@ from .state import RunRecord
 
 __all__ = [
     "MAX_REQUEST_BYTES",
+    "ChangePlan",
     "GetRange",
     "GetSamples",
     "GetStatus",
@@ -70,11 +71,21 @@ class RestartRun(msgspec.Struct, tag_field="op", tag="restart", forbid_unknown_f
     """Asks to end all processes, and to start them anew in their order."""
 
 
+class ChangePlan(msgspec.Struct, tag_field="op", tag="change_plan", forbid_unknown_fields=True, frozen=True):
+    """Asks to go over to the plan that lies in the run's directory, which has more or fewer workers.
+
+    Attributes:
+        digest: of that plan and its deployment, so that it is the one that the person has seen.
+    """
+
+    digest: str
+
+
 class Shutdown(msgspec.Struct, tag_field="op", tag="shutdown", forbid_unknown_fields=True, frozen=True):
     """Asks the runner alone to end; the processes go on without one."""
 
 
-Request = GetStatus | GetSamples | GetRange | Stop | StopProcess | RestartProcess | RestartRun | Shutdown
+Request = GetStatus | GetSamples | GetRange | Stop | StopProcess | RestartProcess | RestartRun | ChangePlan | Shutdown
 
 
 class Progress(msgspec.Struct, tag_field="kind", tag="progress", frozen=True):

@@ -50,14 +50,18 @@ class Translator:
     """Makes rows; keeps the counters and histograms of the looks before."""
 
     def __init__(self, plan: LaunchPlan) -> None:
+        self._rates = Rates()
+        self._windows = Windows(_WINDOW_S)
+        self.replan(plan)
+
+    def replan(self, plan: LaunchPlan) -> None:
+        """Takes a changed plan; what is remembered of its processes stays."""
         self._roles = {spec.name: spec.role for spec in plan.processes}
         self._by_port = {spec.ports["http"]: spec.name for spec in plan.processes if "http" in spec.ports}
         self._receivers: dict[str, list[str]] = {}
         for sender, receiver in pairs(plan):
             self._receivers.setdefault(sender, []).append(receiver)
         self._known = known_series(plan).keys()
-        self._rates = Rates()
-        self._windows = Windows(_WINDOW_S)
 
     def row(self, t: float, pages: Mapping[str, Scraped], use: Mapping[str, HostUse]) -> dict[str, float]:
         """Returns the values at monotonic time `t`; a series without a value is left out: a gap.

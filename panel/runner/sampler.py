@@ -59,6 +59,7 @@ class Sampler:
         store: takes the rows.
         watched: returns the processes that can be looked at now.
         sources: what else is sampled; each is read in a thread of its own.
+        headers: what a question for a URL carries, such as a key.
 
     Attributes:
         latest: the values of the last row.
@@ -70,9 +71,11 @@ class Sampler:
         store: RowStore,
         watched: Callable[[], list[Watched]],
         sources: Sequence[TelemetrySource] = (),
+        headers: Callable[[str], Mapping[str, str]] = lambda url: {},
     ) -> None:
+        self._headers = headers
         urls = {spec.name: metrics_url(spec, plan) for spec in plan.processes}
-        self._scrapers = {name: Scraper(name, url) for name, url in urls.items() if url}
+        self._scrapers = {name: Scraper(name, url, headers(url)) for name, url in urls.items() if url}
         self._translator = Translator(plan)
         self._store = store
         self._watched = watched
@@ -80,6 +83,18 @@ class Sampler:
         self._groups: dict[int, list[int]] = {}
         self._search_in = 0
         self.latest: Mapping[str, float] = {}
+
+    def replan(self, plan: LaunchPlan, sources: Sequence[TelemetrySource]) -> None:
+        """Takes a changed plan of the run, and what is sampled beside its processes from now on."""
+        urls = {spec.name: url for spec in plan.processes if (url := metrics_url(spec, plan))}
+        for name in self._scrapers.keys() - urls.keys():
+            self._scrapers.pop(name).close()
+        for name in urls.keys() - self._scrapers.keys():
+            self._scrapers[name] = Scraper(name, urls[name], self._headers(urls[name]))
+        self._translator.replan(plan)
+        self._following.close()
+        self._following = Following(sources)
+        self._following.start()
 
     def findings(self) -> Mapping[str, Finding]:
         """Returns by process what keeps its metrics from being read."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from ...nic_probe.finding import Finding
@@ -33,12 +34,13 @@ class Scraper:
     Args:
         name: the process.
         url: of its page.
+        headers: sent with each question.
     """
 
-    def __init__(self, name: str, url: str) -> None:
+    def __init__(self, name: str, url: str, headers: Mapping[str, str] | None = None) -> None:
         self.name = name
         self._url = url
-        self._connection = KeptConnection(url)
+        self._connection = KeptConnection(url, headers)
         self._reader = MetricsReader()
         self._task: asyncio.Task[Scraped | None] | None = None
         self._problem = ""

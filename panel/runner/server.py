@@ -18,6 +18,7 @@ from ...engine.errors import PdpanelError
 from ..rundir import RunDir
 from .protocol import (
     MAX_REQUEST_BYTES,
+    ChangePlan,
     GetRange,
     GetSamples,
     GetStatus,
@@ -123,6 +124,8 @@ async def _answer(
             await supervisor.restart_process(name, progress)
         case RestartRun():
             await supervisor.restart(progress)
+        case ChangePlan(digest=digest):
+            await supervisor.change_plan(digest, progress)
         case Shutdown():
             supervisor.leave()
         case _:

@@ -5,12 +5,13 @@ Called once by the runner's main; what is read and how is the business of the fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...nic_probe.sources.files import HostFiles
 from ..launch import LaunchPlan, Role
 from ..rundir import RunDir
+from ..simulate.simulation import Simulation
 from ..telemetry.series_info import SeriesInfo
 from .following import TelemetrySource
 from .gpu_source import GpuSource
@@ -37,7 +38,14 @@ class Sources:
     followed: Sequence[TelemetrySource]
 
 
-def sources_of(plan: LaunchPlan, rundir: RunDir, environ: Mapping[str, str], files: HostFiles | None = None) -> Sources:
+def sources_of(
+    plan: LaunchPlan,
+    rundir: RunDir,
+    environ: Mapping[str, str],
+    files: HostFiles | None = None,
+    simulation: Simulation | None = None,
+    latest: Callable[[], Mapping[str, float]] = dict,
+) -> Sources:
     """Returns the sources for a run of `plan` on this host.
 
     Args:
@@ -45,16 +53,24 @@ def sources_of(plan: LaunchPlan, rundir: RunDir, environ: Mapping[str, str], fil
         rundir: where its logs are.
         environ: for processes that ask drivers.
         files: the live host's unless a test names others.
+        simulation: the simulated host that the run is of, if it is of one.
+        latest: returns the values of the last row; a simulated GPU follows those of its worker.
     """
-    files = HostFiles() if files is None else files
+    root = str(simulation.root) if simulation else "/"
+    if files is None:
+        files = simulation.files if simulation else HostFiles()
     devices = wanted_links(plan, files)
     limits = link_limits([key for _, keys in devices for key in keys], files)
     followed: list[TelemetrySource] = [HostSource()]
-    followed += [LinkSource(device, keys, files) for device, keys in devices]
+    followed += [LinkSource(device, keys, files, root) for device, keys in devices]
     logs = {spec.name: rundir.logs / spec.log for spec in plan.processes if spec.role in _LOGGING}
     if logs:
         followed.append(MooncakeLogs(logs))
     gpus = tuple(dict.fromkeys(gpu for spec in plan.processes for gpu in spec.gpus))
-    if gpus:
+    if simulation is not None:
+        from ..simulate.sources import EngineTraffic, SimulatedGpus  # only here: real runs need nothing of it
+
+        followed += [EngineTraffic(plan, simulation), SimulatedGpus(plan, simulation, latest)]
+    elif gpus:
         followed.append(GpuSource(gpus, environ))
     return Sources(known_series(plan, limits, memory_total()), followed)

@@ -23,6 +23,7 @@ __all__ = [
     "encode_record",
     "initial_record",
     "read_record",
+    "reconciled",
     "resumed_record",
 ]
 
@@ -50,6 +51,9 @@ class ProcessRecord:
         was_ready: it was ready once, so that it is started again when it ends by itself.
         failures: how often in a row it ended by itself.
         again: it is being ended in order to be started again.
+        unlisted: the router that runs was started without it and has to be told of it.
+        outdated: it was started by a command that the plan has changed since.
+        leaving: it is about to end for good.
     """
 
     name: str
@@ -74,6 +78,9 @@ class ProcessRecord:
     was_ready: bool = False
     failures: int = 0
     again: bool = False
+    unlisted: bool = False
+    outdated: bool = False
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +100,11 @@ class RunRecord:
         restart_asked: likewise, all of it is being stopped in order to be started again.
         was_ready: all of its processes were ready at the same time once.
         failed: something beside the processes went wrong for good, such as fetching the model.
+        left: its runner was told to leave it, so that nobody takes it over unasked.
+        adopted_at: when a runner took over from one that had ended, unix seconds; None for the first one.
         step_pid: of the model's preparation while that runs, with `step_ticks` as for a process.
         findings: what is wrong with the run's directory, such as samples that cannot be written.
+        simulated: its GPUs, NICs and their counters are made up.
     """
 
     id: str
@@ -116,9 +126,12 @@ class RunRecord:
     restart_asked: bool = False
     was_ready: bool = False
     failed: bool = False
+    left: bool = False
+    adopted_at: float | None = None
     step_pid: int | None = None
     step_ticks: int | None = None
     findings: tuple[Finding, ...] = ()
+    simulated: bool = False
 
     @property
     def step(self) -> ProcessRecord:
@@ -141,8 +154,16 @@ def initial_record(run_id: str, plan: LaunchPlan, created_at: float, boot_id: st
         transport=plan.transport,
         boot_id=boot_id,
         attached=plan.attached,
+        simulated=plan.simulated,
         processes=tuple(
-            ProcessRecord(spec.name, spec.role, dict(spec.ports), spec.log, spec.grace_s, gpus=spec.gpus)
+            ProcessRecord(
+                spec.name,
+                spec.role,
+                dict(spec.ports),
+                spec.log,
+                spec.grace_s,
+                gpus=() if plan.simulated else spec.gpus,  # nobody waits for memory of a GPU that is made up
+            )
             for spec in plan.processes
         ),
     )
@@ -152,6 +173,17 @@ def resumed_record(record: RunRecord, plan: LaunchPlan, now: float, boot_id: str
     """Returns the record of a run that has ended and is about to start again, as the same run."""
     fresh = initial_record(record.id, plan, record.created_at, boot_id)
     return replace(fresh, resumed_at=now)
+
+
+def reconciled(record: RunRecord, plan: LaunchPlan) -> RunRecord:
+    """Returns `record` with the processes of `plan`: those that are new wait, those that are no longer there are gone.
+
+    A change of the plan is written before the record of it, and a runner may end in between.
+    """
+    known = {process.name: process for process in record.processes}
+    fresh = {process.name: process for process in initial_record(record.id, plan, 0, record.boot_id).processes}
+    processes = (known.get(name, replace(new, unlisted=True)) for name, new in fresh.items())
+    return replace(record, processes=tuple(replace(each, leaving=each.name in plan.leaving) for each in processes))
 
 
 def encode_record(record: RunRecord) -> bytes:

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from ...nic_probe.finding import Finding
+from ..launch import LaunchPlan
 from .sampler import Watched
 from .state import RunRecord
 
@@ -23,11 +24,13 @@ class Supervision(Protocol):
         ended: set when there is nothing left to do.
         use: tells what the processes use, by series.
         storage: tells what is wrong with the run's directory.
+        replanned: hears of each change of the plan.
     """
 
     ended: asyncio.Event
     use: Callable[[], Mapping[str, float]]
     storage: Callable[[], tuple[Finding, ...]]
+    replanned: Callable[[LaunchPlan], Awaitable[None]]
 
     @property
     def record(self) -> RunRecord:
@@ -60,6 +63,10 @@ class Supervision(Protocol):
 
     async def restart_process(self, name: str, progress: Callable[[str], None]) -> None:
         """Ends one process if it runs, and starts it anew."""
+        ...
+
+    async def change_plan(self, digest: str, progress: Callable[[str], None]) -> None:
+        """Goes over to the proposed plan with that digest: starts what is added, ends what is removed."""
         ...
 
     def leave(self) -> None:

@@ -8,21 +8,25 @@ main call it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from ...engine.errors import ConflictError, NotFoundError
 from ...nic_probe.finding import Finding, Severity
 from ..launch import LaunchPlan, ProcessSpec
 from ..rundir import RunDir
+from ..scaling.difference import check_same_run
+from ..scaling.proposal import proposed
 from .book import Book
 from .child import Adopted, Started
 from .crew import Crew, Tell
 from .journal import Journal
 from .lifecycle import ENDED, WITHOUT_PROCESS, ProcessEvent, ProcessState
 from .prepare import is_prepared, prepare
+from .resize import Resize
 from .sampler import Watched
-from .state import MODEL_STEP, ProcessRecord, RunRecord
+from .state import MODEL_STEP, ProcessRecord, RunRecord, reconciled
 from .takeover import Then, take_over
 
 __all__ = ["Supervisor"]
@@ -36,6 +40,7 @@ class Supervisor:
             them.
         use: tells what the processes use, by series.
         storage: tells what is wrong with the run's directory.
+        replanned: hears of each change of the plan.
     """
 
     def __init__(
@@ -47,15 +52,18 @@ class Supervisor:
         journal: Journal,
     ) -> None:
         self._rundir = rundir
-        self._plan = plan
+        record = reconciled(record, plan)
         self._found = record
         self._environment = environment
         self._journal = journal
         self._book = Book(rundir, record, journal)
         self._crew = Crew(rundir, plan, self._book, environment, journal)
+        self._resize = Resize(rundir, plan, self._book, self._crew, journal, lambda: self.use(), self.restart_process)
+        self._crew.on_ready = self._resize.on_ready
         self._preparing: asyncio.Task[str] | None = None
         self.use: Callable[[], Mapping[str, float]] = dict
         self.storage: Callable[[], tuple[Finding, ...]] = tuple
+        self.replanned: Callable[[LaunchPlan], Awaitable[None]] = _nobody
         self.ended = asyncio.Event()
 
     @property
@@ -64,6 +72,10 @@ class Supervisor:
         told, findings = self._book.told(self.use()), self.storage()
         worth = next((finding.reason for finding in findings if finding.severity is not Severity.INFO), "")
         return replace(told, notice=told.notice or worth, findings=findings)
+
+    @property
+    def _plan(self) -> LaunchPlan:
+        return self._resize.plan
 
     def save_if_due(self) -> None:
         """Writes the record again if the disk did not take it."""
@@ -92,6 +104,8 @@ class Supervisor:
             await self.restart(lambda text: None)
         else:
             await self._bring_up(step)
+            if self._resize.is_due:
+                self._crew.keep(self._finish_change())
 
     async def stop(self, progress: Tell) -> None:
         """Ends all processes; on return there is none, or the record says which one does not end."""
@@ -110,6 +124,7 @@ class Supervisor:
             await self._crew.end(left, progress)
             if all(process.state in ENDED for process in self._book.processes):
                 await self._crew.conclude()
+                self._resize.forget_leaving()
                 self._leave()
 
     async def restart(self, progress: Tell) -> None:
@@ -121,6 +136,7 @@ class Supervisor:
         if self._preparing is not None and not self._preparing.done():
             problem = "is preparing its model"
             raise ConflictError("run", self._book.run.id, problem, "wait until it is ready, or stop it")
+        self._resize.check_idle()
         async with self._crew.changes:
             self._refuse_when_stopping()
             self._book.set(restart_asked=True, was_ready=False, failed=False, notice="")
@@ -130,8 +146,10 @@ class Supervisor:
             await self._crew.end([process for process in self._book.processes if process.pid is not None], progress)
             stuck = [process.name for process in self._book.processes if process.state is ProcessState.STOPPING]
             if not stuck:
+                self._resize.forget_leaving()
                 for spec in self._plan.processes:
                     self._crew.reset(spec)
+                    self._book.change(spec.name, unlisted=False)  # The router starts with all of them.
             self._book.set(restart_asked=False)
             if stuck:
                 raise ConflictError("process", stuck[0], "does not end", "look at its log")
@@ -170,8 +188,32 @@ class Supervisor:
             self._book.change(name, restarts=process.restarts + 1, reason="", findings=())
             self._crew.spawn(spec)
 
+    async def change_plan(self, digest: str, progress: Tell) -> None:
+        """Goes over to the proposed plan with that digest; returns when all of it is done.
+
+        Raises:
+            ConflictError: it is not the plan that was shown, the run cannot change now, or a process fails.
+            ConfigError: it is more than another number of workers.
+        """
+        self._refuse_when_stopping()
+        self._resize.check_idle()
+        if not self._book.run.was_ready or self._book.run.failed:
+            raise ConflictError("run", self._book.run.id, "is not ready yet", "wait until it is")
+        new, deployment = proposed(self._rundir, self._plan, digest)
+        difference = check_same_run(self._plan, new, self._book.run.id)
+        if difference:
+            self._resize.replanned = self.replanned
+            # Whoever asked may go away meanwhile; the change goes on.
+            await asyncio.shield(asyncio.ensure_future(self._resize.change(new, deployment, difference, progress)))
+
+    async def _finish_change(self) -> None:
+        self._resize.replanned = self.replanned
+        with suppress(ConflictError):  # The run's notice says it.
+            await self._resize.finish(lambda text: None)
+
     def leave(self) -> None:
         """Ends the supervision alone; the processes go on."""
+        self._book.set(left=True)
         self._journal.say("leave")
         self._leave()
 
@@ -238,3 +280,7 @@ class Supervisor:
             known = ", ".join(spec.name for spec in self._plan.processes)
             raise NotFoundError("process", name, "is not a process of this run", f"name one of {known}")
         return spec
+
+
+async def _nobody(plan: LaunchPlan) -> None:
+    """Hears of a change of the plan where nobody samples."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -45,6 +45,7 @@ class Watcher:
         ended: set when the run was detached or the runner was told to leave.
         use: tells what the processes use, by series.
         storage: tells what is wrong with the run's directory.
+        replanned: never called.
     """
 
     def __init__(self, rundir: RunDir, plan: LaunchPlan, record: RunRecord, journal: Journal) -> None:
@@ -57,6 +58,7 @@ class Watcher:
         self._roles: dict[str, Role | None] = {}
         self.use: Callable[[], Mapping[str, float]] = dict
         self.storage: Callable[[], tuple[Finding, ...]] = tuple
+        self.replanned: Callable[[LaunchPlan], Awaitable[None]] = _nobody
         self.ended = asyncio.Event()
 
     @property
@@ -115,8 +117,13 @@ class Watcher:
         """Refuses: the process belongs to somebody else."""
         raise ConflictError("process", name, "was not started here, so it is only watched", _REMEDY)
 
+    async def change_plan(self, digest: str, progress: Callable[[str], None]) -> None:
+        """Refuses: workers are added and removed by whoever started the others."""
+        raise ConflictError("run", self._book.run.id, "was not started here, so it is only watched", _REMEDY)
+
     def leave(self) -> None:
         """Ends the runner alone; a new one goes on watching."""
+        self._book.set(left=True)
         self._journal.say("leave")
         self._leave()
 
@@ -172,3 +179,7 @@ class Watcher:
             return {"state": ProcessState.RESTARTING, "stage": "no log", "reason": reason}
         grew = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.st_mtime))
         return {"state": ProcessState.READY, "stage": f"its log grew last at {grew}", "reason": ""}
+
+
+async def _nobody(plan: LaunchPlan) -> None:
+    """Takes a change of the plan that never comes."""

@@ -110,7 +110,8 @@ def api_routes(source: Source, hub: Hub) -> APIRouter:
     async def try_it(run_id: str, body: TryRequest, request: Request) -> StreamingResponse:
         run = await asyncio.to_thread(_find, source, run_id)
         session: aiohttp.ClientSession = request.app.state.http
-        events = try_prompt(session, run.router_url, run.model, body)
+        key = await asyncio.to_thread(source.attach.key_for, run_id, run.router_url)
+        events = try_prompt(session, run.router_url, run.model, body, key)
         return StreamingResponse(
             _lines(events), media_type="application/x-ndjson", headers={"Cache-Control": "no-store"}
         )

@@ -27,6 +27,7 @@ from .attach_routes import attach_routes
 from .audit_trail import AuditTrail
 from .bench_routes import bench_routes
 from .deploy_routes import deploy_routes
+from .early_script import EarlyScript
 from .guard import App, Guard
 from .hardware_routes import hardware_routes
 from .history_routes import history_routes
@@ -34,6 +35,7 @@ from .hub import Hub
 from .live import live_routes
 from .log_live import log_live_routes
 from .log_routes import log_routes
+from .manifest_routes import manifest_routes
 from .metrics_routes import metrics_routes
 from .page_only import PageOnly
 from .plan_actions import action_routes
@@ -42,6 +44,7 @@ from .port import Source
 from .proof_routes import proof_routes
 from .range_routes import range_routes
 from .report_routes import report_routes
+from .simulate_routes import simulate_routes
 
 __all__ = ["build_api", "build_app"]
 
@@ -91,10 +94,11 @@ def build_api(source: Source, *, poll_s: float = 0.5, config_dir: Path | None = 
     app.include_router(bench_routes(source))
     app.include_router(plan_routes(source, config_dir))
     app.include_router(action_routes(source, hub.wake))
-    app.include_router(proof_routes(source))  # before the routes of any action on a run
+    app.include_router(proof_routes(source))  # these two before the routes of any action on a run
+    app.include_router(report_routes(source))
+    app.include_router(simulate_routes(source))
     app.include_router(deploy_routes(source, hub.wake))
     app.include_router(history_routes(source))
-    app.include_router(report_routes(source))
     app.include_router(attach_routes(source.attach, hub.wake))
     app.include_router(metrics_routes(source, lambda: hub.listening))
     app.include_router(range_routes(source))
@@ -103,6 +107,7 @@ def build_api(source: Source, *, poll_s: float = 0.5, config_dir: Path | None = 
     app.include_router(log_routes(source, marks))
     app.include_router(log_live_routes(source, marks))
     app.include_router(docs_routes(app))
+    app.include_router(manifest_routes())
     app.mount("/static-pdpanel", _StaticFiles(directory=_STATIC), name="static-pdpanel")
     return app
 
@@ -149,7 +154,7 @@ def build_app(
     # The mount is the last route: what our own routes do not serve ends there.
     mount = app.router.routes[-1]
     assert isinstance(mount, Mount)
-    mount.app = PageOnly(mount.app)
+    mount.app = PageOnly(EarlyScript(mount.app, "./static-pdpanel/frames.js"))
     # A private attribute: a test tells when it is gone, and the panel works without it.
     if hasattr(blocks._queue, "sleep_when_free"):
         blocks._queue.sleep_when_free = _IDLE_POLL_S

@@ -40,6 +40,10 @@ class Attachments(Protocol):
         """Begins to watch a deployment and returns the run's id."""
         ...
 
+    def key_for(self, run_id: str, url: str) -> str:
+        """Returns the API key that a question of the run may carry to `url`; empty for none."""
+        ...
+
     def findings(self, run_id: str) -> Mapping[str, object]:
         """Returns what all logs of a run say together: {findings, notes}."""
         ...

@@ -11,6 +11,7 @@ from ..attach.findings import explain_logs
 from ..attach.request import AttachRequest, WantedWorker
 from ..doctor_text import finding_json
 from ..launch import Role
+from ..proof.keep import key_of_run
 from ..runs import Runs
 from .attach_port import AttachForm
 
@@ -34,6 +35,10 @@ class RunsAttachments:
             logs=tuple(form.logs),
         )
         return self._runs.attach(request).id
+
+    def key_for(self, run_id: str, url: str) -> str:
+        """Returns the API key of an attached run where it was given for the host of `url`, else nothing."""
+        return key_of_run(self._runs, run_id).text_for(url)
 
     def findings(self, run_id: str) -> Mapping[str, object]:
         """Returns what all logs of a run say together."""

@@ -22,6 +22,7 @@ from ..load.commands import equivalents
 from ..load.export import FORMATS, export
 from ..load.imported import imported_entries
 from ..load.spec import Arrival, LoadSpec, Route, checked
+from ..simulate.marks import marked_text
 from .bench_port import Bench
 from .port import RunView, Source
 
@@ -105,7 +106,7 @@ def bench_routes(source: Source) -> APIRouter:
         def work() -> str:
             url, labels, model = _target(source, body)
             spec = _spec(body, url, model)
-            return bench.start(spec, name=body.name, labels=labels, api_key=body.api_key)
+            return bench.start(spec, name=body.name, labels=labels, api_key=_key(source, body, url))
 
         return {"load": await call(work)}
 
@@ -118,7 +119,7 @@ def bench_routes(source: Source) -> APIRouter:
                 model=model,
                 **body.model_dump(include={"questions", "limit", "shots", "chat", "max_tokens", "concurrency"}),
             )
-            return bench.start_accuracy(spec, name=body.name, labels=labels, api_key=body.api_key)
+            return bench.start_accuracy(spec, name=body.name, labels=labels, api_key=_key(source, body, url))
 
         return {"load": await call(work)}
 
@@ -152,6 +153,8 @@ def bench_routes(source: Source) -> APIRouter:
         if not 1 <= len(wanted) <= _MOST_COMPARED:
             raise ConfigError("ids", ids, f"does not name 1 to {_MOST_COMPARED} results", "separate them by commas")
         text = await call(lambda: export([bench.get(one) for one in wanted], form))
+        if source.simulation is not None:
+            text = marked_text(f".{form}", text, source.simulation.told)
         disposition = f'attachment; filename="pdpanel-benchmark.{form}"'
         headers = {"Cache-Control": "no-store", "Content-Disposition": disposition}
         return Response(text, media_type=FORMATS[form], headers=headers)
@@ -203,6 +206,11 @@ def _target(source: Source, body: _Target) -> tuple[str, dict[str, str], str]:
     else:
         mode, transport = f"{of_role['prefill']}P{of_role['decode']}D", run.transport
     return run.router_url, {"run": run.id, "mode": mode, "transport": transport}, body.model
+
+
+def _key(source: Source, body: _Target, url: str) -> str:
+    """Returns the key that the person gave here, or gave for this host when the run was attached."""
+    return body.api_key or (source.attach.key_for(body.run, url) if body.run else "")
 
 
 def _spec(body: _LoadBody, url: str, model: str) -> LoadSpec:

@@ -26,6 +26,7 @@ from ...nic_probe import (
     this_host_files,
 )
 from ...nic_probe.sources.capture import open_capture
+from ...nic_probe.sources.files import HostFiles
 from ...nic_probe.sources.topology_file import read_topology_file
 from ..host_devices import gpu_order
 from ..host_picture import Picture, picture_of
@@ -37,7 +38,7 @@ from .hardware_report import make_report
 from .hardware_tables import make_tables
 from .hardware_values import Cell, Entry, cell, inner, items
 
-__all__ = ["describe", "describe_file", "describe_this_host"]
+__all__ = ["describe", "describe_file", "describe_simulated", "describe_this_host"]
 
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
 
@@ -83,6 +84,23 @@ def describe_this_host(environ: Mapping[str, str]) -> Mapping[str, Any]:
         environ: the variables that a worker started now would inherit.
     """
     return _describe_host(probe_host(this_host_files(environ), environ))
+
+
+def describe_simulated(files: HostFiles, name: str) -> Mapping[str, Any]:
+    """Returns the same for a simulated host, whose counters move as those of this host would.
+
+    Args:
+        files: the host's.
+        name: what to call it.
+    """
+    host = probe_host(files, {})
+    topology = survey_topology(host)
+    document = probe_document(host, topology)
+    # It is looked at as one would look at this host: only the mark tells them apart.
+    moving = {**document, "host": {**inner(document, "host"), "live": True}}
+    shown = describe(moving, check_host(host, topology))
+    told = f"SIMULATED host {name}: nothing of this was measured."
+    return {**shown, "label": f"SIMULATED host {name}", "report": f"> {told}\n\n{shown['report']}"}
 
 
 def describe_file(path: Path, name: str) -> Mapping[str, Any]:

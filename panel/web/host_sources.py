@@ -71,13 +71,16 @@ class _GpuLinks:
             self._traffic.close()
 
 
-def this_host_sources(files: HostFiles | None = None) -> Sequence[TrafficSource]:
+def this_host_sources(files: HostFiles | None = None, root: str = "") -> Sequence[TrafficSource]:
     """Returns the devices that this host has now; asks no driver.
 
     Args:
         files: the live host's unless a test names others.
+        root: the folder that stands for `/` on a simulated host, whose GPUs no library knows.
     """
     files = HostFiles() if files is None else files
-    counters = [DeviceCounters(device, files) for device in counted_devices(files)]
+    counters = [DeviceCounters(device, files, root or "/") for device in counted_devices(files)]
+    if root:
+        return counters
     nvidia = any(files.exists(path) for path in ("proc/driver/nvidia/version", "dev/nvidiactl", "dev/dxg"))
     return [*counters, *([_GpuLinks(inherited_environment())] if nvidia else [])]

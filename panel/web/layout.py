@@ -21,6 +21,8 @@ _STATIC = "./static-pdpanel"
 HEAD = "\n".join(
     [
         f'<link rel="icon" href="{_STATIC}/mark.svg" type="image/svg+xml">',
+        # Without its cookie nobody gets the file.
+        '<link rel="manifest" href="./manifest.webmanifest" crossorigin="use-credentials">',
         f'<link rel="stylesheet" href="{_STATIC}/uPlot.min.css">',
         f'<link rel="stylesheet" href="{_STATIC}/pdpanel.css">',
         f'<link rel="stylesheet" href="{_STATIC}/shell.css">',
@@ -31,6 +33,7 @@ HEAD = "\n".join(
         f'<link rel="stylesheet" href="{_STATIC}/logs.css">',
         f'<link rel="stylesheet" href="{_STATIC}/attach.css">',
         f'<link rel="stylesheet" href="{_STATIC}/bench.css">',
+        f'<link rel="stylesheet" href="{_STATIC}/simulate.css">',
         f'<link rel="stylesheet" href="{_STATIC}/dialogs.css">',
         f'<script src="{_STATIC}/uPlot.iife.min.js"></script>',
         f'<script type="module" src="{_STATIC}/main.js"></script>',
@@ -110,6 +113,7 @@ def build_blocks(choices: Choices) -> gr.Blocks:
     with gr.Blocks(title="pdpanel", analytics_enabled=False, fill_width=True) as blocks:
         _island("header")
         _island("guide")
+        _island("simulate")
         with gr.Tabs(elem_id="pd-tabs", overflow_behavior="wrap", selected="deploy"):
             with gr.Tab("Deploy", id="deploy", elem_id="pd-tab-deploy"), gr.Row():
                 with gr.Column(scale=1, min_width=300, elem_id="pd-form"):

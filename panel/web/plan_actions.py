@@ -21,6 +21,7 @@ from ..export.export import export_files
 from ..export.exported import ExportedFile
 from ..export.formats import FORMATS
 from ..export.writing import archive
+from ..simulate.marks import marked_files
 from .plan_body import Body, Name, Text, answer, read_body
 from .plan_preview import plan_of_text, refuse_dumps
 from .plan_yaml import read_fields
@@ -46,6 +47,7 @@ class _ExportBody(Body):
 def action_routes(source: Source, wake: Callable[[], None]) -> APIRouter:
     """Returns the routes; `wake` makes the page look at the runs at once."""
     routes = APIRouter(prefix="/api/plan")
+    told = source.simulation.told if source.simulation else ""
 
     @routes.get("/formats")
     async def formats() -> Response:
@@ -55,14 +57,14 @@ def action_routes(source: Source, wake: Callable[[], None]) -> APIRouter:
     @routes.post("/export")
     async def export(request: Request) -> Response:
         body = await read_body(request, _ExportBody)
-        return await answer(lambda: _listed(_exported(body)))
+        return await answer(lambda: _listed(_exported(body, told)))
 
     @routes.post("/export.zip")
     async def export_zip(request: Request) -> Response:
         body = await read_body(request, _ExportBody)
 
         def work() -> tuple[bytes, str]:
-            deployment, files = _exported(body)
+            deployment, files = _exported(body, told)
             name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{deployment.name}-{body.format}")
             return archive(files), name
 
@@ -95,9 +97,10 @@ def action_routes(source: Source, wake: Callable[[], None]) -> APIRouter:
     return routes
 
 
-def _exported(body: _ExportBody) -> tuple[Deployment, tuple[ExportedFile, ...]]:
+def _exported(body: _ExportBody, told: str) -> tuple[Deployment, tuple[ExportedFile, ...]]:
     deployment, made = plan_of_text(body.text)
-    return deployment, export_files(made, deployment, body.format)
+    files = export_files(made, deployment, body.format)
+    return deployment, marked_files(files, told) if told else files
 
 
 def _listed(exported: tuple[Deployment, tuple[ExportedFile, ...]]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from ..simulate.view import SimulatedHost
 from .attach_port import Attachments
 from .bench_port import Bench
 from .deploy_port import RunCommands, StartChecks
@@ -59,6 +60,7 @@ class ProcessView:
         findings: what the doctor says of that end, as plain JSON.
         after: the processes that must be ready before this one is started.
         stages: what was seen of its start, oldest first.
+        place: its GPUs and NICs, in a few words; empty without any.
     """
 
     name: str
@@ -77,6 +79,7 @@ class ProcessView:
     findings: tuple[Mapping[str, object], ...] = ()
     after: tuple[str, ...] = ()
     stages: tuple[StageView, ...] = ()
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class RunView:
         name: of its deployment.
         ended_s: when it ended; None while it goes on, and when nobody knows it.
         attached: somebody else started its processes: they are watched, never started or ended.
+        adopted_s: when a runner took over from one that had ended; None for the first one.
     """
 
     id: str
@@ -112,6 +116,7 @@ class RunView:
     name: str = ""
     ended_s: float | None = None
     attached: bool = False
+    adopted_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +259,7 @@ class Source(Protocol):
 
     Attributes:
         simulated: nothing of what it tells is measured on this host; every view says so.
+        simulation: the host that is made up then; None without one.
         start_checks: what a start would meet.
         run_commands: actions on whole runs.
         attach: deployments that somebody else started.
@@ -265,6 +271,7 @@ class Source(Protocol):
 
     choices: Choices
     simulated: bool
+    simulation: SimulatedHost | None
     start_checks: StartChecks
     run_commands: RunCommands
     attach: Attachments

@@ -14,12 +14,14 @@ from collections.abc import Callable
 
 import uvicorn
 
-from ...engine.errors import ConfigError, PdpanelError
+from ...engine.errors import ConfigError
 from ..access.access import Access
 from ..access.door import Door, access_of, is_loopback, is_unspecified
 from ..access.tls import TlsFiles
 from ..audit import Audit
+from ..caretaker import Caretaker
 from ..config import PanelConfig
+from ..run_store import RunStore
 from ..runner.journal import clean_line
 from ..runs import Runs
 from ..state_dir import claim_state_dir
@@ -116,13 +118,6 @@ class _Server(uvicorn.Server):
         self._on_ready.set()
 
 
-def _adopt(runs: Runs) -> None:
-    try:
-        runs.adopt_all(lambda line: print(clean_line(line), flush=True))
-    except (PdpanelError, OSError) as error:
-        print(f"warning: runs without a runner could not be looked for: {error}", flush=True)
-
-
 def run_server(app: App, listener: socket.socket, on_ready: threading.Event, tls: TlsFiles | None = None) -> None:
     """Serves `app` on `listener` until SIGINT or SIGTERM; over TLS with a certificate."""
     config = uvicorn.Config(
@@ -163,6 +158,7 @@ def serve(
     open_browser: bool = True,
     *,
     source: Source | None = None,
+    runs: Runs | None = None,
     door: Door | None = None,
     token: str | None = None,
     listener: socket.socket | None = None,
@@ -175,7 +171,8 @@ def serve(
         host: where to listen; anything but loopback needs a door with users and TLS.
         port: None takes 7860 or the next free port; a given port must be free.
         open_browser: opens the URL in the person's browser once the panel answers.
-        source: the runs to show; the real ones of `config` by default.
+        source: what to show; the runs by default.
+        runs: the runs to show and to look after; those of `config` by default.
         door: who may reach the panel and how; loopback and a token by default.
         token: the secret of the URL; a fresh one by default.
         listener: a listening socket, instead of one on `host` and `port`.
@@ -198,11 +195,12 @@ def serve(
     secret = token or door.token or ("" if door.users else secrets.token_urlsafe(24))
     access = access_of(door, host, number, secret)
     audit = Audit(config.state_dir)
-    runs = Runs(config)
+    runs = runs or Runs(config)
+    caretaker = Caretaker(RunStore(config), runs.adopt, audit, lambda line: print(clean_line(line), flush=True))
     if source is None:
         # Beside the start of the page: nothing of it waits for runs that have lost their runner.
-        threading.Thread(target=_adopt, args=(runs,), name="adopt", daemon=True).start()
-    app = build_app(source or RunsSource(runs), access, config_dir=config.config_dir, audit=audit)
+        threading.Thread(target=caretaker.keep, args=(threading.Event(),), name="caretaker", daemon=True).start()
+    app = build_app(source or RunsSource(runs, caretaker=caretaker), access, config_dir=config.config_dir, audit=audit)
     url = _url(access, door, host, number) + ("" if door.users else f"?token={access.token}")
     ready = threading.Event()
 

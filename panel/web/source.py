@@ -9,27 +9,35 @@ import re
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ...engine.errors import ConfigError, PdpanelError
+from ..caretaker import Caretaker
 from ..config import inherited_environment
 from ..deployment import parse_deployment_text
 from ..doctor_text import finding_json
 from ..launch import ProcessSpec, Role
 from ..load.jobs import Loads
+from ..proof.keep import key_of_run
 from ..report.gather import RunReports
 from ..runner.lifecycle import ProcessState
 from ..runs import ProcessView as RunProcess
 from ..runs import Runs
 from ..runs import RunView as RealRun
+from ..simulate.idle import IdleCounters
+from ..simulate.proof import prover
+from ..simulate.view import places_of, simulated_host
 from ..start.consent import ConsentError, consent_id, needs_consent
+from .attach_port import Attachments
 from .attach_source import RunsAttachments
 from .bench_port import Bench
 from .deploy_form import deployment_of_form
 from .deploy_port import RunCommands, StartChecks
-from .hardware import describe_file, describe_this_host
+from .hardware import describe_file, describe_simulated, describe_this_host
 from .history_port import History
 from .host_series import HostSampler
+from .host_sources import TrafficSource, this_host_sources
 from .port import (
     Choices,
     DeployForm,
@@ -90,7 +98,7 @@ def _to_process(process: RunProcess, after: tuple[str, ...], attached: bool) -> 
     )
 
 
-def _to_run(run: RealRun, after: Mapping[str, tuple[str, ...]]) -> RunView:
+def _to_run(run: RealRun, after: Mapping[str, tuple[str, ...]], places: Mapping[str, str]) -> RunView:
     ordered = sorted(run.processes, key=lambda process: _ROLES.index(str(process.role)))
     of_role = {
         role: [process.name for process in run.processes if str(process.role) == role] for role in ("prefill", "decode")
@@ -103,7 +111,10 @@ def _to_run(run: RealRun, after: Mapping[str, tuple[str, ...]]) -> RunView:
         transport=run.transport,
         router_url=run.router_url.rstrip("/"),
         created_s=run.created_at,
-        processes=tuple(_to_process(process, after.get(process.name, ()), run.attached) for process in ordered),
+        processes=tuple(
+            replace(_to_process(one, after.get(one.name, ()), run.attached), place=places.get(one.name, ""))
+            for one in ordered
+        ),
         links=tuple((one, two) for one in of_role["prefill"] for two in of_role["decode"]),
         other_logs=("model", "runner"),
         notice=run.notice,
@@ -112,6 +123,7 @@ def _to_run(run: RealRun, after: Mapping[str, tuple[str, ...]]) -> RunView:
         name=run.name,
         ended_s=run.ended_at,
         attached=run.attached,
+        adopted_s=run.adopted_at,
     )
 
 
@@ -126,29 +138,54 @@ class RunsSource:
     Args:
         runs: the runs of this user.
         choices: what the Deploy form offers.
+        caretaker: who gives runs without a runner a new one; None for nobody.
     """
 
-    simulated = False
-
-    def __init__(self, runs: Runs, choices: Choices | None = None) -> None:
+    def __init__(self, runs: Runs, choices: Choices | None = None, caretaker: Caretaker | None = None) -> None:
         self.choices = choices or Choices()
         self._runs = runs
+        self._caretaker = caretaker
+        self._simulation = runs.simulation
+        self.simulated = self._simulation is not None
+        self.simulation = None if self._simulation is None else simulated_host(self._simulation)
         self._sampler: HostSampler | None = None
+        self._idle: IdleCounters | None = None
         self._translated = SeriesCache()
         self._lock = threading.Lock()
         self._stages = StageLog(time.time)
         self.start_checks: StartChecks = RunsStartChecks(runs)
         self.run_commands: RunCommands = RunsCommands(runs)
-        self.attach = RunsAttachments(runs)
+        self.attach: Attachments = RunsAttachments(runs)
         self.bench: Bench = Loads(runs.loads_dir)
         self.history: History = runs.history
         self.reports: Reports = RunReports(runs)
-        self.proof: Proofs = RunProofs(runs)
+        self.proof: Proofs = RunProofs(runs, prover(self._simulation, lambda run_id: key_of_run(runs, run_id)))
         self._orders: dict[str, Mapping[str, tuple[str, ...]]] = {}
+        self._places: dict[tuple[str, ...], Mapping[str, str]] = {}
 
     def runs(self) -> Sequence[RunView]:
         """Returns the runs, newest first."""
-        return self._stages.seen([_to_run(run, self._after(run)) for run in self._runs.list()])
+        return self._stages.seen(
+            [_to_run(self._expected(run), self._after(run), self._placed(run)) for run in self._runs.list()]
+        )
+
+    def _expected(self, run: RealRun) -> RealRun:
+        """Returns a run that has lost its runner with what will become of it in its notice."""
+        if self._caretaker is None or str(run.state) != "unsupervised" or run.left:
+            return run
+        return replace(run, notice=f"{run.notice}; {self._caretaker.notice(run.id)}")
+
+    def _placed(self, run: RealRun) -> Mapping[str, str]:
+        """Returns where the processes of a simulated run are shown; its plan is read once, and after a change."""
+        if not run.simulated:
+            return {}
+        key = (run.id, *(process.name for process in run.processes))
+        if key not in self._places:
+            try:
+                self._places[key] = places_of(self._runs.plan(run.id))
+            except PdpanelError:
+                return {}
+        return self._places[key]
 
     def _after(self, run: RealRun) -> Mapping[str, tuple[str, ...]]:
         """Returns what each process of a run waits for; asked of the plan only while one waits."""
@@ -226,6 +263,8 @@ class RunsSource:
 
     def hardware(self) -> Mapping[str, object]:
         """Returns what this host is."""
+        if self._simulation is not None:
+            return describe_simulated(self._simulation.files, self._simulation.name)
         return describe_this_host(inherited_environment())
 
     def inspect_hardware(self, path: Path, name: str) -> Mapping[str, object]:
@@ -236,12 +275,22 @@ class RunsSource:
         """Returns the newest sample of this host's links; the first call starts the sampler."""
         with self._lock:
             if self._sampler is None:
-                self._sampler = HostSampler()
+                self._sampler = HostSampler(self._find_links)
                 self._sampler.start()
+                if self._simulation is not None:
+                    self._idle = IdleCounters(self._simulation)
+                    self._idle.start()
             return self._sampler.latest()
+
+    def _find_links(self) -> Sequence[TrafficSource]:
+        if self._simulation is None:
+            return this_host_sources()
+        return this_host_sources(self._simulation.files, str(self._simulation.root))
 
     def close(self) -> None:
         """Ends the sampler."""
         with self._lock:
+            if self._idle is not None:
+                self._idle.close()
             if self._sampler is not None:
                 self._sampler.close()

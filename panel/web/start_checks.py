@@ -17,6 +17,8 @@ from pathlib import Path
 
 from ...engine.errors import PdpanelError
 from ...nic_probe import Finding, Host, Topology, probe_host, survey_topology, this_host_files
+from ...nic_probe.memory import probe_memory
+from ...nic_probe.sources.files import HostFiles
 from ..config import inherited_environment
 from ..deployment import Deployment, dump_deployment
 from ..doctor.arguments_of import arguments_of_plan
@@ -80,7 +82,10 @@ class RunsStartChecks:
             refused = error
         here = Surroundings(
             cores=len(os.sched_getaffinity(0)),
-            available_bytes=host.memory.available_bytes.value,
+            # The processes are real ones of this machine, whatever its devices are.
+            available_bytes=probe_memory(HostFiles()).available_bytes.value
+            if self._runs.simulation
+            else host.memory.available_bytes.value,
             installed=lambda package: importlib.util.find_spec(package) is not None,
             size_of=_size_of,
         )
@@ -89,7 +94,9 @@ class RunsStartChecks:
     def _probed(self) -> tuple[Host, Topology]:
         if self._host is None or self._clock() - self._host[0] >= _HOST_S:
             environ = inherited_environment()
-            host = probe_host(this_host_files(environ), environ)
+            simulation = self._runs.simulation
+            files = this_host_files(environ) if simulation is None else simulation.files
+            host = probe_host(files, environ)
             self._host = (self._clock(), host, survey_topology(host))
         return self._host[1], self._host[2]
 

@@ -48,8 +48,10 @@ def _body(request: TryRequest, model: str) -> dict[str, object]:
     return body
 
 
-async def _model_name(session: aiohttp.ClientSession, router_url: str, fallback: str) -> str:
-    async with session.get(f"{router_url}/v1/models") as response:
+async def _model_name(
+    session: aiohttp.ClientSession, router_url: str, fallback: str, headers: Mapping[str, str]
+) -> str:
+    async with session.get(f"{router_url}/v1/models", headers=headers, allow_redirects=False) as response:
         if response.status != 200:
             return fallback
         try:
@@ -94,18 +96,20 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, A
 
 
 async def try_prompt(
-    session: aiohttp.ClientSession, router_url: str, model: str, request: TryRequest
+    session: aiohttp.ClientSession, router_url: str, model: str, request: TryRequest, api_key: str = ""
 ) -> AsyncIterator[dict[str, object]]:
     """Yields {"type": "text", "ms", "text"} as it comes, then one of type "end" or "error".
 
     Closing the iterator early closes the connection, which aborts the request in the engine. `ms` counts from
-    the moment the request is sent.
+    the moment the request is sent. A redirect is not followed: it would take the key elsewhere.
     """
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     try:
-        name = await _model_name(session, router_url, model)
+        name = await _model_name(session, router_url, model, headers)
         route = "/v1/chat/completions" if request.chat else "/v1/completions"
         begun = time.perf_counter()
-        async with session.post(f"{router_url}{route}", json=_body(request, name)) as response:
+        url, sent = f"{router_url}{route}", _body(request, name)
+        async with session.post(url, json=sent, headers=headers, allow_redirects=False) as response:
             if response.status != 200:
                 yield {"type": "error", "reason": _reason(await response.text(), response.status)}
                 return

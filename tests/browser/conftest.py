@@ -48,6 +48,8 @@ class PanelProcess:
     folder: Path
     port: int
     token: str = "browser-test-token"
+    script: str = "panel_process.py"
+    more: tuple[str, ...] = ()
     process: subprocess.Popen[str] | None = None
     output: list[str] = field(default_factory=list)
 
@@ -61,9 +63,9 @@ class PanelProcess:
 
     def start(self) -> None:
         """Starts the process and waits until it has printed its URL."""
-        script = Path(__file__).with_name("panel_process.py")
+        script = Path(__file__).with_name(self.script)
         self.process = subprocess.Popen(
-            [sys.executable, str(script), str(self.folder), str(self.port), self.token],
+            [sys.executable, str(script), str(self.folder), str(self.port), self.token, *self.more],
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "support")},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -88,6 +90,13 @@ class PanelProcess:
         """Ends the process."""
         assert self.process is not None
         self.process.terminate()
+        self.process.wait(20)
+        self.reader.join(10)
+
+    def kill(self) -> None:
+        """Ends the process without warning."""
+        assert self.process is not None
+        self.process.kill()
         self.process.wait(20)
         self.reader.join(10)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from typing import Any
 
 import pytest
@@ -149,6 +150,93 @@ def test_an_earlier_run_is_opened_and_its_samples_are_still_there(page: Page, pa
     page.wait_for_function(f"() => window.pdpanel.selected === '{run}'")
     page.get_by_role("tab", name="Deploy").click()
     expect(card(page, run)).to_contain_text("Ended. What it measured and wrote is still here.")
+
+
+def earlier(page: Page, run_id: str) -> Locator:
+    history = page.get_by_test_id("history")
+    expect(history).to_be_visible()
+    if not history.evaluate("node => node.open"):
+        history.locator("summary").first.click()
+    return history.locator(f'tr[data-earlier="{run_id}"]')
+
+
+def test_an_earlier_run_is_cloned_and_removed(page: Page, panel: Any) -> None:
+    run = start(panel, "cloned-then-removed")
+    stop(panel, run)
+    row = earlier(page, run)
+    row.get_by_role("button", name=f"Clone {run}").click()
+    expect(page.get_by_test_id("plan-yaml")).to_have_value(re.compile("cloned-then-removed"))
+    page.get_by_role("tab", name="Deploy").click()
+    row.get_by_role("button", name=f"Remove {run}").click()
+    dialog = page.get_by_test_id("confirm")
+    expect(dialog).to_contain_text("cannot be undone")
+    dialog.get_by_role("button", name="Cancel").click()
+    assert run in [each["id"] for each in panel.ask("GET", "/api/runs")["runs"]]
+    row.get_by_role("button", name=f"Remove {run}").click()
+    dialog.get_by_role("button", name="Remove").click()
+    expect(page.get_by_test_id("toast").last).to_contain_text(f"The run {run} was removed: 1.0 MB freed.")
+    expect(row).to_have_count(0)
+    assert run not in [each["id"] for each in panel.ask("GET", "/api/runs")["runs"]]
+
+
+def test_disk_space_is_freed_by_what_is_ticked(page: Page, panel: Any) -> None:
+    kept, gone = start(panel, "kept"), start(panel, "gone")
+    stop(panel, kept)
+    stop(panel, gone)
+    earlier(page, gone)
+    page.get_by_test_id("free-disk").click()
+    dialog = page.get_by_test_id("prune")
+    rows = dialog.locator("tbody tr")
+    expect(rows).to_have_count(3)  # those that were there from the start are old
+    dialog.get_by_label("Models in the cache that no remaining run uses").check()
+    expect(dialog.get_by_test_id("prune-sum")).to_have_text("Frees 118 MB: 3 runs, 1 model.")
+    dialog.get_by_label("Runs that ended").select_option("at any time")
+    expect(dialog.get_by_label(f"run {gone}")).to_be_checked()
+    dialog.get_by_label("All of the list").uncheck()
+    expect(dialog.get_by_test_id("prune-sum")).to_have_text("Nothing is chosen.")
+    expect(dialog.get_by_role("button", name="Free it")).to_be_disabled()
+    dialog.get_by_label(f"run {gone}").check()
+    expect(dialog.get_by_test_id("prune-sum")).to_have_text("Frees 1.0 MB: 1 run.")
+    dialog.get_by_role("button", name="Free it").click()
+    expect(page.get_by_test_id("toast").last).to_contain_text("1.0 MB freed: 1 run.")
+    expect(earlier(page, gone)).to_have_count(0)
+    expect(earlier(page, kept)).to_have_count(1)
+
+
+def test_a_bug_report_is_listed_first_then_downloaded(page: Page, run_id: str) -> None:
+    card(page, run_id).get_by_test_id("report-run").click()
+    dialog = page.get_by_test_id("bug-report")
+    expect(dialog.get_by_role("row", name="logs/prefill-0.log")).to_contain_text(re.compile("1 . secret"))
+    with page.expect_download() as download:
+        dialog.get_by_role("button", name="Download").click()
+    assert download.value.suggested_filename == f"{run_id}-report.zip"
+    assert zipfile.ZipFile(download.value.path()).namelist() == ["README.txt", "logs/prefill-0.log"]
+    expect(page.get_by_test_id("toast").last).to_contain_text("Look through it before you send it")
+
+
+def test_a_run_without_its_runner_is_adopted_with_its_processes(page: Page, panel: Any) -> None:
+    run = start(panel, "an-orphan-model")
+    state = card(page, run).get_by_test_id("run-state")
+    expect(state).to_have_text("Unsupervised", timeout=WAIT_MS)
+    before = [process["pid"] for process in panel.run(run)["processes"]]
+    expect(card(page, run).get_by_test_id("restart-run")).to_be_hidden()
+    card(page, run).get_by_test_id("adopt-run").click()
+    expect(state).to_have_text("Ready")
+    expect(card(page, run).get_by_test_id("adopt-run")).to_be_hidden()
+    assert [process["pid"] for process in panel.run(run)["processes"]] == before
+    stop(panel, run)
+
+
+def test_an_attached_run_is_detached_and_shows_no_start(page: Page, panel: Any) -> None:
+    run = panel.ask("POST", "/api/attach", {"router": "http://127.0.0.1:9"})["run"]
+    watched = card(page, run)
+    expect(watched.get_by_test_id("run-state")).to_have_text("Ready", timeout=WAIT_MS)
+    expect(watched.get_by_test_id("start-order")).to_be_hidden()
+    for name in ("stop-all", "restart-run", "clone-run"):
+        expect(watched.get_by_test_id(name)).to_be_hidden()
+    watched.get_by_test_id("detach-run").click()
+    expect(earlier(page, run)).to_contain_text("Stopped")
+    expect(earlier(page, run).get_by_role("button", name=f"Resume {run}")).to_be_hidden()
 
 
 def test_clone_opens_the_deployment_in_plan_and_starts_nothing(page: Page, panel: Any, run_id: str) -> None:

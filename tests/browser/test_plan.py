@@ -54,6 +54,25 @@ def test_a_dialect_shows_its_own_fields_and_writes_its_own_commands(plan: Page) 
     expect(commands(plan)).to_contain_text("pdpanel.engine.launch_server")
 
 
+def test_what_a_start_would_meet_stands_beside_the_plan_and_a_fix_changes_the_text(plan: Page) -> None:
+    check, summary = plan.get_by_test_id("plan-check"), plan.get_by_test_id("plan-check-summary")
+    expect(summary).to_have_text("Nothing stands in the way of a start.")
+    yaml(plan).fill("# mine\nname: pd\nmodel: taken\ntransport: nixl\nprefill: {count: 1}\ndecode: {count: 1}\n")
+    expect(summary).to_have_text("A start would fail now.")
+    check.get_by_role("button", name="Use port 8001 instead").click()
+    expect(yaml(plan)).to_have_value(re.compile(r"^# mine\n[^$]*router:\s*\{?\s*port: 8001"))
+    toast = plan.get_by_test_id("toast").last
+    expect(toast).to_contain_text("Use port 8001 instead: router.port is 8001 in the text now.")
+    expect(check).not_to_contain_text("8000")
+    check.get_by_role("button", name="Use tcp instead of nixl").click()
+    expect(yaml(plan)).to_have_value(re.compile("transport: tcp"))
+    expect(summary).to_have_text("Nothing stands in the way of a start.")
+    plan.get_by_test_id("toast").last.get_by_role("button", name="Undo").click()
+    expect(yaml(plan)).to_have_value(re.compile("transport: nixl"))
+    yaml(plan).fill("prefill: [")
+    expect(check).to_be_hidden()
+
+
 def test_an_error_stands_beside_its_field_and_the_last_plan_stays(plan: Page) -> None:
     control(plan, "prefill.count").fill("two")
     note = row(plan, "prefill.count").locator(".pd-plan-note")

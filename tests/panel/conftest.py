@@ -75,9 +75,12 @@ http.server.ThreadingHTTPServer(("127.0.0.1", port), Answers).serve_forever()
 
 
 def ports_of_others() -> frozenset[int]:
-    """Returns ports that another process of the tests may be about to bind: free when it planned, like ours."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER")
-    number = int(worker.removeprefix("gw")) + 1 if worker else 0  # real runs begin at 30000 themselves
+    """Returns ports that are left to other processes of the tests.
+
+    Promises keep apart what lives; a test that starts a run again on ports that it has let go needs them free as well.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    number = int(worker.removeprefix("gw")) + 1 if worker else os.getpid() % 20 + 10
     return frozenset((*range(30000, 30000 + 8 * number), *range(8000, 8000 + 2 * number)))
 
 
@@ -93,8 +96,10 @@ class FakeRuns:
         change: what to change in each process.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, runtime_dir: Path | None = None) -> None:
         self.config = PanelConfig(root / "state", root / "cache", root / "config")
+        if runtime_dir is not None:  # else all processes of the tests meet where a user's panels do
+            self.config = replace(self.config, runtime_dir=runtime_dir)
         self.behaviour: dict[str, str] = {}
         self.delay_s: dict[str, float] = {}
         self.change: Callable[[ProcessSpec], ProcessSpec] = lambda spec: spec

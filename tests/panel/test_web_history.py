@@ -90,6 +90,16 @@ def test_what_is_shown_to_be_freed_is_freed(client: TestClient, state_dir: Path)
     assert [item["name"] for item in client.post("/api/prune", json={"runs": ["pd-2"]}).json()["items"]] == ["pd-2"]
 
 
+def test_no_more_is_freed_than_the_person_chose(client: TestClient, state_dir: Path) -> None:
+    chosen, other = make_run(state_dir, "pd-1"), make_run(state_dir, "pd-2")
+    wish = {"days": 1, "only": [{"kind": "run", "name": "pd-1"}, {"kind": "run", "name": "pd-9"}]}
+    assert [item["name"] for item in client.post("/api/prune", json=wish).json()["items"]] == ["pd-1"]
+    assert (chosen.path.exists(), other.path.exists()) == (False, True)
+    assert client.post("/api/prune", json={"days": 1, "only": []}).json()["items"] == []
+    assert other.path.exists()
+    assert client.post("/api/prune", json={"only": [{"kind": "file", "name": "/"}]}).status_code == 422
+
+
 @pytest.mark.parametrize("query", ["days=-1", "keep=x", "days=nan", "path=/"])
 def test_a_wish_that_makes_no_sense_is_refused(client: TestClient, query: str) -> None:
     assert client.get(f"/api/prune?{query}").status_code == 422

@@ -37,6 +37,7 @@ class FakeRuns:
     """Stands in for Runs where only translation is tested."""
 
     loads_dir = Path("/nowhere/loads")
+    simulation = None
     history = RunHistory(PanelConfig(Path("/nowhere"), Path("/nowhere"), Path("/nowhere")))
 
     def __init__(self, notice: str = "", state: RunState = RunState.READY) -> None:

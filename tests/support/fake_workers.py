@@ -24,12 +24,16 @@ class FakeServer:
         answers: by path, what it answers as JSON; a text goes out as it is, a number is a status.
         headers: those of the last request.
         asked: the paths that were asked for.
+        keys: by path, the Authorization of its last request; empty without one.
+        wants: the Authorization without which it answers 401, but for its health; empty for none.
     """
 
     answers: dict[str, Any]
     url: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    keys: dict[str, str] = field(default_factory=dict)
+    wants: str = ""
 
 
 def worker_answers(role: str, model: str = "fake-model") -> dict[str, Any]:
@@ -58,7 +62,12 @@ def serving(answers: dict[str, Any]) -> Iterator[FakeServer]:
         def do_GET(self) -> None:
             fake.asked.append(self.path)
             fake.headers = dict(self.headers.items())
-            found = fake.answers.get(self.path, 404)
+            fake.keys[self.path] = key = self.headers.get("Authorization", "")
+            found = (
+                fake.answers.get(self.path, 404)
+                if not fake.wants or key == fake.wants or self.path == "/health"
+                else 401
+            )
             status = found if isinstance(found, int) else 200
             body = found if isinstance(found, str) else json.dumps(found)
             self.send_response(status)
@@ -67,6 +76,10 @@ def serving(answers: dict[str, Any]) -> Iterator[FakeServer]:
             self.send_header("Content-Length", str(len(body.encode())))
             self.end_headers()
             self.wfile.write(body.encode())
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
 
         def log_message(self, format: str, *args: object) -> None:
             pass

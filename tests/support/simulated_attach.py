@@ -35,5 +35,8 @@ class SimulatedAttachments:
             raise ConfigError("router", form.router, "does not answer", "start it")
         return self._start(form)
 
+    def key_for(self, run_id: str, url: str) -> str:
+        return ""
+
     def findings(self, run_id: str) -> Mapping[str, object]:
         return {"findings": [], "notes": [f"The logs of {run_id} are simulated."]}

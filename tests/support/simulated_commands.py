@@ -24,7 +24,7 @@ class SimulatedChecks:
     def check(self, deployment: Deployment) -> StartReport:
         here = Surroundings(_CORES, 1 << 34, lambda package: package != "nixl", lambda name: None)
         refused = None
-        if deployment.model == "taken":
+        if deployment.model == "taken" and deployment.router.port != 8001:
             refused = ConfigError(
                 "router.port", 8000, "is in use on here", "write 8001, which is free, or leave it out"
             )
@@ -32,24 +32,41 @@ class SimulatedChecks:
 
 
 class SimulatedCommands:
-    """Commands that note what was asked and change the run's state through `again` and `runs`."""
+    """Commands that note what was asked and change the run.
 
-    def __init__(self, find: Callable[[str], RunView], again: Callable[[str], None], note: Callable[..., None]) -> None:
+    Args:
+        find: gives a run as it is.
+        again: starts all processes of a run again.
+        adopted: tells that a run has a runner again.
+        ended: ends a run.
+        note: takes what was asked for.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[str], RunView],
+        again: Callable[[str], None],
+        adopted: Callable[[str], None],
+        ended: Callable[[str], None],
+        note: Callable[..., None],
+    ) -> None:
         self._find = find
         self._again = again
+        self._adopted = adopted
+        self._ended = ended
         self._note = note
 
     def restart(self, run_id: str) -> str:
-        return self._act("restart", run_id)
+        return self._act("restart", run_id, self._again)
 
     def resume(self, run_id: str) -> str:
-        return self._act("resume", run_id)
+        return self._act("resume", run_id, self._again)
 
     def adopt(self, run_id: str) -> str:
-        return self._act("adopt", run_id)
+        return self._act("adopt", run_id, self._adopted)
 
     def detach(self, run_id: str) -> str:
-        return self._act("detach", run_id)
+        return self._act("detach", run_id, self._ended)
 
     def deployment_text(self, run_id: str) -> str:
         run = self._find(run_id)
@@ -57,8 +74,8 @@ class SimulatedCommands:
         form = DeployForm(run.mode, run.model, of.count("prefill") or 1, of.count("decode") or 1, run.transport)
         return dump_deployment(deployment_of_form(form))
 
-    def _act(self, name: str, run_id: str) -> str:
+    def _act(self, name: str, run_id: str, change: Callable[[str], None]) -> str:
         self._find(run_id)
         self._note(name, run_id)
-        self._again(run_id)
+        change(run_id)
         return run_id

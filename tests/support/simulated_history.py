@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pdpanel.engine.errors import NotFoundError
@@ -10,16 +11,17 @@ from pdpanel.panel.history.prune_plan import PruneItem, PruneKind, PrunePlan, Pr
 from pdpanel.panel.history.summary import Peaks, RunSummary
 from pdpanel.panel.redact import Redactor
 from pdpanel.panel.report.report import Report, make_report
+from pdpanel.panel.web.port import RunView
 
 __all__ = ["SimulatedHistory", "SimulatedReports"]
 
 _DAY_S = 86400.0
 _RUN = RunSummary(
-    id="pd-20260101-120000-abcd",
+    id="pd-20250101-120000-abcd",
     name="pd",
     state="stopped",
-    created_s=1_767_268_800.0,
-    ended_s=1_767_272_400.0,
+    created_s=1_735_732_800.0,
+    ended_s=1_735_736_400.0,
     duration_s=3600.0,
     model="SmolLM2-135M-Instruct",
     transport="mooncake",
@@ -30,7 +32,7 @@ _RUN = RunSummary(
 )
 _FAILED = replace(
     _RUN,
-    id="pd-20260102-080000-beef",
+    id="pd-20250102-080000-beef",
     state="failed",
     created_s=_RUN.created_s + _DAY_S,
     ended_s=_RUN.created_s + _DAY_S + 12.0,
@@ -43,7 +45,7 @@ _FAILED = replace(
 )
 _UNIFIED = replace(
     _RUN,
-    id="pd-20260103-080000-cafe",
+    id="pd-20250103-080000-cafe",
     created_s=_RUN.created_s + 2 * _DAY_S,
     ended_s=None,
     duration_s=None,
@@ -57,38 +59,73 @@ _UNIFIED = replace(
 class SimulatedHistory:
     """A `History` whose runs exist in memory alone.
 
+    Args:
+        runs: the runs that have ended before.
+        ended: gives those that have ended since.
+        forget: is told the id of each that is removed.
+
     Attributes:
-        runs: those that are left.
+        runs: of those that had ended before, the ones that are left.
         calls: every action that was asked for.
     """
 
-    def __init__(self, runs: Sequence[RunSummary] = (_UNIFIED, _FAILED, _RUN)) -> None:
+    def __init__(
+        self,
+        runs: Sequence[RunSummary] = (_UNIFIED, _FAILED, _RUN),
+        ended: Callable[[], Sequence[RunView]] = tuple,
+        forget: Callable[[str], None] = lambda run_id: None,
+    ) -> None:
         self.runs = list(runs)
         self.calls: list[tuple[object, ...]] = []
+        self._ended = ended
+        self._forget = forget
 
     def list(self) -> Sequence[RunSummary]:
         """Returns the runs that are left."""
-        return list(self.runs)
+        return [*map(_summary, self._ended()), *self.runs]
 
     def remove(self, run_ids: Sequence[str]) -> int:
         """Forgets runs."""
         self.calls.append(("remove", *run_ids))
+        runs = self.list()
         for run_id in run_ids:
-            if all(run.id != run_id for run in self.runs):
+            if all(run.id != run_id for run in runs):
                 raise NotFoundError("run", run_id, "is not a run of this user", "choose one of the list")
-        freed = sum(run.bytes_on_disk for run in self.runs if run.id in run_ids)
+            self._forget(run_id)
         self.runs = [run for run in self.runs if run.id not in run_ids]
-        return freed
+        return sum(run.bytes_on_disk for run in runs if run.id in run_ids)
 
     def plan(self, wish: PruneWish) -> PrunePlan:
         """Returns the runs that a wish is about, all of them being very old."""
-        chosen = choose_runs(self.runs, wish, _RUN.created_s + 365 * _DAY_S)
-        return PrunePlan(tuple(PruneItem(PruneKind.RUN, run.id, (), run.bytes_on_disk, why) for run, why in chosen))
+        chosen = choose_runs(self.list(), wish, time.time())
+        items = [PruneItem(kind, run.id, (), run.bytes_on_disk, why) for run, why in chosen for kind in wish.parts]
+        if wish.models:
+            items.append(PruneItem(PruneKind.MODEL, "unused-model", (), 93_000_000, "no remaining run uses it"))
+        return PrunePlan(tuple(items))
 
     def prune(self, plan: PrunePlan) -> PrunePlan:
         """Forgets the runs of a plan."""
-        self.remove([item.name for item in plan.items])
+        self.remove([item.name for item in plan.items if item.kind is PruneKind.RUN])
         return plan
+
+
+def _summary(run: RunView) -> RunSummary:
+    roles = [process.role for process in run.processes]
+    return RunSummary(
+        id=run.id,
+        name=run.name,
+        state=run.state,
+        created_s=run.created_s,
+        ended_s=run.ended_s,
+        duration_s=None if run.ended_s is None else run.ended_s - run.created_s,
+        model=run.model,
+        transport=run.transport,
+        mode=run.mode,
+        processes={role: roles.count(role) for role in roles},
+        peaks=Peaks(),
+        bytes_on_disk=1_000_000,
+        attached=run.attached,
+    )
 
 
 class SimulatedReports:

@@ -19,6 +19,7 @@ from pdpanel.panel.deployment import parse_deployment_text
 from pdpanel.panel.host_facts import HostFacts
 from pdpanel.panel.load.jobs import Loads
 from pdpanel.panel.plan import RunIds, plan
+from pdpanel.panel.simulate.view import SimulatedHost
 from pdpanel.panel.start.consent import ConsentError, consent_id, needs_consent
 from pdpanel.panel.web.attach_port import AttachForm, Attachments
 from pdpanel.panel.web.bench_port import Bench
@@ -104,6 +105,7 @@ class SimulatedSource:
     """
 
     simulated = False
+    simulation: SimulatedHost | None = None
 
     def __init__(
         self,
@@ -114,7 +116,7 @@ class SimulatedSource:
     ) -> None:
         self.choices = Choices()
         self.calls: list[tuple[object, ...]] = []
-        self.history: History = SimulatedHistory()
+        self.history: History = SimulatedHistory(ended=self._ended, forget=self._forget)
         self.reports: Reports = SimulatedReports()
         self.proof: Proofs = SimulatedProofs()
         self.gaps: list[tuple[float, float]] = []
@@ -124,12 +126,18 @@ class SimulatedSource:
         self._ready_after_s = ready_after_s
         self._clock = clock
         self._runs: dict[str, _SimulatedRun] = {}
+        self._count = 0
+        self._orphans: set[str] = set()
         self._stages = StageLog(clock)
         self.bench: Bench = Loads(folder / "loads")
         self.start_checks: StartChecks = SimulatedChecks()
         self.attach: Attachments = SimulatedAttachments(self._attached)
         self.run_commands: RunCommands = SimulatedCommands(
-            lambda run_id: self._run(run_id).view, self._again, lambda *call: self.calls.append(call)
+            lambda run_id: self._run(run_id).view,
+            self._again,
+            self._adopted,
+            self._end,
+            lambda *call: self.calls.append(call),
         )
         self._lock = threading.RLock()
 
@@ -155,12 +163,13 @@ class SimulatedSource:
         return self.start(DeployForm(mode, deployment.model, *counts, deployment.transport))
 
     def start(self, form: DeployForm) -> str:
-        """Adds a run; a model named `missing` is refused like an unknown one."""
+        """Adds a run; a model named `missing` is refused like an unknown one, an `orphan` loses its runner."""
         with self._lock:
             self.calls.append(("start", form))
             if form.model == "missing":
                 raise ConfigError("model", form.model, "is not known", "name one of the list or a file")
-            number = len(self._runs) + 1
+            self._count += 1
+            number = self._count
             now = self._clock()
             port = int(self._router_url.rpartition(":")[2])
             processes = _processes(form, number, port)
@@ -180,6 +189,8 @@ class SimulatedSource:
                 name="pd",
             )
             self._runs[view.id] = _SimulatedRun(view, number)
+            if "orphan" in form.model:
+                self._orphans.add(view.id)
             return view.id
 
     def _attached(self, form: AttachForm) -> str:
@@ -193,10 +204,26 @@ class SimulatedSource:
         """Ends all processes of the run."""
         with self._lock:
             self.calls.append(("stop", run_id))
+            self._end(run_id)
+
+    def _end(self, run_id: str) -> None:
+        with self._lock:
             run = self._run(run_id)
             for process in run.view.processes:
                 self._set(run, process.name, state="stopped", pid=None, started_s=None)
             run.view = replace(run.view, state="stopped", notice="", can_stop=False, ended_s=self._clock())
+
+    def _ended(self) -> Sequence[RunView]:
+        with self._lock:
+            return [run.view for run in reversed(self._runs.values()) if run.view.state == "stopped"]
+
+    def _forget(self, run_id: str) -> None:
+        with self._lock:
+            self._runs.pop(run_id, None)
+
+    def _adopted(self, run_id: str) -> None:
+        with self._lock:
+            self._orphans.discard(run_id)
 
     def _again(self, run_id: str) -> None:
         with self._lock:
@@ -320,6 +347,8 @@ class SimulatedSource:
         state = "ready" if all(one == "ready" for one in states) else "starting"
         if "stopped" in states or "crashed" in states:
             state = "degraded"
+        if state == "ready" and run.view.id in self._orphans:
+            state = "unsupervised"
         run.view = replace(run.view, state=state)
         self._sample(run, now)
         self._log(run, now)

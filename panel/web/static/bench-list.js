@@ -5,6 +5,7 @@ import { accuracyText } from "./bench-detail.js";
 import { confirm } from "./dialog.js";
 import { el, keyed, setAttribute, setText } from "./dom.js";
 import { clock, milliseconds, number } from "./format.js";
+import { give } from "./give.js";
 import { store } from "./store.js";
 import { toast } from "./toast.js";
 
@@ -15,12 +16,6 @@ function when(entry) {
   if (!entry.created_at) return "";
   const date = new Date(entry.created_at * 1000);
   return `${date.toLocaleDateString("en-CA")} ${clock(entry.created_at)}`;
-}
-
-function give(name, type, text) {
-  const link = el("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
 /** `open(id)` shows one, `ticked(ids)` is told what is to be compared, `changed()` that the list must be asked for anew. */
@@ -65,7 +60,7 @@ export function benchList({ open, ticked, changed }) {
     const shown = visible();
     const ids = (chosen.size > 0 ? shown.filter((entry) => chosen.has(entry.id)) : shown).map((entry) => entry.id).slice(0, 20);
     try {
-      give(`pdpanel-benchmark.${form}`, type, await loads.export(ids, form));
+      give(`pdpanel-benchmark.${form}`, new Blob([await loads.export(ids, form)], { type }));
     } catch (error) {
       toast(error.message, { tone: "bad" });
     }

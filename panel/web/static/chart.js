@@ -9,6 +9,9 @@ import { seriesOf } from "./observe-charts.js";
 import { scaled } from "./units.js";
 
 const HEIGHT = 190;
+// Samples come twice a second; the numbers above the charts show each, a picture each second is enough.
+const FASTEST_MS = 950;
+const SLOWEST_MS = 2950;
 const STEPS = { ArrowLeft: -1, ArrowRight: 1, PageUp: -20, PageDown: 20, Home: -1e9, End: 1e9 };
 
 export class Chart {
@@ -20,6 +23,7 @@ export class Chart {
   width = 0;
   drawnMs = -1e9;
   isNear = true;
+  blanks = [];
   isUnder = false;
 
   /** `definition` is one of observe-charts.js; `timebase` is shared; `limitOf(chart)` gives {value, text, share(now)} or null. */
@@ -64,13 +68,10 @@ export class Chart {
     }).observe(this.plotBox);
     new MutationObserver(() => this.plot?.redraw(false)).observe(document.body, { attributeFilter: ["class"] });
     // Drawing what is scrolled out of sight costs as much as drawing what is seen.
-    new IntersectionObserver(
-      (entries) => {
-        this.isNear = entries.at(-1).isIntersecting;
-        if (this.isNear) this.draw();
-      },
-      { rootMargin: "100px" },
-    ).observe(this.node);
+    new IntersectionObserver((entries) => {
+      this.isNear = entries.at(-1).isIntersecting;
+      if (this.isNear) this.draw();
+    }).observe(this.node);
     this.timebase.on(["view"], () => this.draw());
     this.timebase.on(["cursor"], () => this.follow());
     this.plotBox.addEventListener("keydown", (event) => this.key(event));
@@ -132,8 +133,13 @@ export class Chart {
 
   data() {
     const { frame } = this.timebase;
-    const none = frame.times.map(() => null);
-    return [frame.times, ...this.lines.map((one) => frame.column(one.key) ?? none)];
+    return [frame.times, ...this.lines.map((one) => frame.column(one.key) ?? this.blank(frame.times.length))];
+  }
+
+  /** A column without values. */
+  blank(length) {
+    if (this.blanks.length !== length) this.blanks = new Array(length).fill(null);
+    return this.blanks;
   }
 
   zoom(u) {
@@ -168,11 +174,11 @@ export class Chart {
     this.readOut();
   }
 
-  /** Draws new samples, but no sooner than they move the picture by a few pixels, and within a second. */
+  /** Draws new samples, but no sooner than they move the picture by a pixel. */
   tick() {
     const [begin, end] = this.timebase.range();
-    const fewMs = (3000 * (end - begin)) / Math.max(1, this.width);
-    if (performance.now() - this.drawnMs >= Math.min(900, fewMs) - 50) this.draw();
+    const pixelMs = (1000 * (end - begin)) / Math.max(1, this.width);
+    if (performance.now() - this.drawnMs >= Math.min(SLOWEST_MS, Math.max(FASTEST_MS, pixelMs))) this.draw();
   }
 
   /** Draws what is to be seen; does nothing while nobody can see it. */

@@ -1,6 +1,7 @@
 // Text to the clipboard and files to the person's disk, without asking any server.
 
 import { el, setText } from "./dom.js";
+import { give } from "./give.js";
 
 const TOLD_MS = 1600;
 
@@ -41,14 +42,6 @@ export function copyButton(label, text, props = {}) {
 /** A button that saves what `text()` gives as the file `name()`. */
 export function saveButton(label, kind, name, text, props = {}) {
   const button = el("button", { type: "button", class: "pd-button pd-quiet", ...props }, label);
-  button.addEventListener("click", () => {
-    const url = URL.createObjectURL(new Blob([text()], { type: kind }));
-    const link = el("a", { href: url, download: name() });
-    document.body.append(link);
-    link.click();
-    link.remove();
-    // The download has begun once the click returned; a later turn lets slow browsers take the bytes.
-    setTimeout(() => URL.revokeObjectURL(url), 10000);
-  });
+  button.addEventListener("click", () => give(name(), new Blob([text()], { type: kind })));
   return button;
 }

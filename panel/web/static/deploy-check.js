@@ -7,17 +7,21 @@ import { findingList } from "./plan-paste.js";
 const WAIT_MS = 300;
 const GROUPS = [["error", "error", "errors"], ["warning", "warning", "warnings"], ["unknown", "thing not known", "things not known"], ["info", "note", "notes"]];
 
-/** The values of the form as a request; what the form cannot hold yet is left at its default. */
-function formOf([mode, model, prefill, decode, transport]) {
+/** The values of the Deploy form as a request; what the form cannot hold yet is left at its default. */
+export function formOf([mode, model, prefill, decode, transport]) {
   const count = (value) => (Number.isInteger(value) && value > 0 ? value : 1);
   return { mode, model: String(model ?? ""), prefill: count(prefill), decode: count(decode), transport: String(transport ?? "") };
 }
 
-/** Returns {node, ask(values)}; `apply(fix)` changes the form. `blocked(flag)` is told whether a start would surely fail. */
-export function deployCheck(apply, blocked) {
-  const summary = el("p", { class: "pd-hint", role: "status", "data-testid": "check-summary" });
+/**
+ * Returns {node, ask(values), again()}. `body(values)` is the request that they make, `apply(fix)` changes them, and
+ * `blocked(flag)` is told whether a start would surely fail. `known(finding)` tells what is shown elsewhere already, and
+ * `fits(fix)` which changes can be made here.
+ */
+export function deployCheck({ body, apply, blocked = () => {}, known = () => false, fits = () => true, testid = "check" }) {
+  const summary = el("p", { class: "pd-hint", role: "status", "data-testid": `${testid}-summary` });
   const groups = el("div", { class: "pd-stack" });
-  const node = el("section", { class: "pd-check-start", "aria-label": "Before it starts", "data-testid": "check" }, summary, groups);
+  const node = el("section", { class: "pd-check-start", "aria-label": "Before it starts", "data-testid": testid }, summary, groups);
   let timer = 0;
   let question = null;
   let latest = null;
@@ -27,9 +31,12 @@ export function deployCheck(apply, blocked) {
     return el("button", { type: "button", class: "pd-button", "data-testid": "fix", on: { click: () => apply(fix) } }, fix.label);
   }
 
-  function draw({ findings, fixes, blocked: isBlocked }) {
+  function draw(answer) {
+    const isBlocked = answer.blocked;
+    const findings = answer.findings.filter((finding) => !known(finding));
+    const fixes = answer.fixes.filter(fits);
     blocked(isBlocked);
-    const key = JSON.stringify([findings, fixes]);
+    const key = JSON.stringify([findings, fixes, isBlocked]);
     if (key === shown) return;
     shown = key;
     const grave = findings.filter(({ severity }) => severity !== "info").length;
@@ -52,7 +59,7 @@ export function deployCheck(apply, blocked) {
     const asked = new AbortController();
     question = asked;
     try {
-      const answer = await actions.checkDeployment({ form: formOf(latest) }, asked.signal);
+      const answer = await actions.checkDeployment(body(latest), asked.signal);
       if (question === asked) draw(answer);
     } catch (error) {
       if (error.name === "AbortError" || question !== asked) return;

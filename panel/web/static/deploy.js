@@ -1,7 +1,7 @@
 // The Deploy form: the check before its button, and the outcome below it in one sentence.
 
 import * as actions from "./actions.js";
-import { deployCheck } from "./deploy-check.js";
+import { deployCheck, formOf } from "./deploy-check.js";
 import { el, setText } from "./dom.js";
 import { store } from "./store.js";
 import { toast } from "./toast.js";
@@ -49,10 +49,16 @@ export function deploy(island) {
 /** The check stands above the button; Gradio tells it every change of the form and takes back what a fix changes. */
 export function check(island) {
   let wanted = null;
-  const form = deployCheck((fix) => {
-    wanted = fix;
-    document.getElementById("pd-apply-fix")?.click();
-  }, setBlocked);
+  const form = deployCheck({
+    body: (values) => ({ form: formOf(values) }),
+    apply(fix) {
+      wanted = fix;
+      document.getElementById("pd-apply-fix")?.click();
+    },
+    blocked: setBlocked,
+    // The form has no other fields.
+    fits: ({ path }) => path in FIELDS,
+  });
   island.append(form.node);
   window.pdpanel.formChanged = (...values) => {
     followMode(values[0]);

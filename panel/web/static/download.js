@@ -3,6 +3,7 @@
 import { lineToken, token } from "./chart-plot.js";
 import { clock, number } from "./format.js";
 import { give } from "./give.js";
+import { store } from "./store.js";
 
 function stamp(seconds) {
   return new Date(seconds * 1000).toISOString().slice(0, 19).replaceAll(":", "-");
@@ -18,7 +19,8 @@ function field(text) {
 export function csv(frame, series, begin, end) {
   const head = ["time", "unix_s", ...series.map((one) => (one.unit ? `${one.key} [${one.unit}]` : one.key))];
   const columns = series.map((one) => frame.column(one.key));
-  const lines = [head.map(field).join(",")];
+  const mark = store.simulated ? ["# SIMULATED: the host of this run, its devices and their counters are made up."] : [];
+  const lines = [...mark, head.map(field).join(",")];
   frame.times.forEach((time, index) => {
     const values = columns.map((column) => column?.[index] ?? null);
     // A gap's own row has no values: the missing time tells it.
@@ -64,7 +66,7 @@ export function picture(chart) {
   ctx.textBaseline = "middle";
   ctx.fillStyle = token("--pd-text");
   ctx.font = font(16, 700);
-  ctx.fillText(`${chart.definition.title}${chart.unit.textContent ? `, ${chart.unit.textContent}` : ""}`, padding, padding + line / 2);
+  ctx.fillText(`${store.simulated ? "SIMULATED: " : ""}${chart.definition.title}${chart.unit.textContent ? `, ${chart.unit.textContent}` : ""}`, padding, padding + line / 2);
   ctx.font = font(13);
   ctx.fillStyle = token("--pd-soft");
   ctx.textAlign = "right";

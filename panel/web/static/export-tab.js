@@ -1,6 +1,7 @@
 // The Export tab: the planned deployment as scripts to take away, to look at first, and as one zip file.
 
 import { el, isVisible, openTab, setAttribute, setText } from "./dom.js";
+import { give } from "./give.js";
 import { codeCard } from "./plan-preview.js";
 import { ask, askJson, plan } from "./plan-store.js";
 
@@ -12,15 +13,6 @@ function kept() {
   } catch {
     return "";
   }
-}
-
-function save(blob, name) {
-  const url = URL.createObjectURL(blob);
-  const link = el("a", { href: url, download: name });
-  document.body.append(link);
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 
 export function exportTab(island) {
@@ -99,7 +91,7 @@ export function exportTab(island) {
     try {
       const response = await ask("export.zip", { text: await plan.settled(), format });
       const name = /filename="([\w.-]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? "export.zip";
-      save(await response.blob(), name);
+      give(name, await response.blob());
       setText(outcome, "");
     } catch (error) {
       setText(outcome, error.message);

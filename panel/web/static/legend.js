@@ -16,7 +16,7 @@ export class Legend {
   search = "";
   chosen = [];
   age = 0;
-  known = "";
+  known = [];
 
   /** `onChange` is called when other lines are to be drawn. */
   constructor(title, onChange) {
@@ -38,16 +38,14 @@ export class Legend {
 
   change() {
     this.age = 0;
-    this.known = "";
     this.onChange();
   }
 
   /** Of all series those in the legend, each with the `slot` of its colour; `size(key)` ranks them. */
   choose(series, size) {
-    const known = `${this.search} ${this.all} ${series.map((one) => one.key).join(" ")}`;
     this.age -= 1;
-    if (known === this.known && this.age > 0) return this.chosen;
-    this.known = known;
+    if (series === this.known && this.age > 0) return this.chosen;
+    this.known = series;
     this.age = STANDS;
     const parts = series.filter((one) => !one.total);
     const totals = series.filter((one) => one.total);

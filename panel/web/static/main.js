@@ -14,12 +14,14 @@ import { observe } from "./observe.js";
 import { keepPlace } from "./place.js";
 import { planTab } from "./plan.js";
 import { proof } from "./proof.js";
+import { tellNewRunners } from "./new-runner.js";
 import { runs } from "./runs.js";
+import { simulate } from "./simulate.js";
 import { store } from "./store.js";
 import { toast } from "./toast.js";
 import { tryIt } from "./tryit.js";
 
-const VIEWS = { attach, header, guide, check, deploy, runs, history, tryit: tryIt, observe, proof, bench, logs, hardware, plan: planTab, export: exportTab };
+const VIEWS = { attach, header, guide, simulate, check, deploy, runs, history, tryit: tryIt, observe, proof, bench, logs, hardware, plan: planTab, export: exportTab };
 
 /** Gives a view its heading, for those who do not see the tabs, and the mark of a host that is made up. */
 function headView(island) {
@@ -73,4 +75,5 @@ window.pdpanel = {
 new MutationObserver(mountAll).observe(document.documentElement, { childList: true, subtree: true });
 mountAll();
 keepPlace();
+tellNewRunners();
 store.connect();

@@ -1,7 +1,7 @@
 // The Observe tab: numbers, toolbar and sections of charts over one time base; says what data it needs while it is seen.
 
 import { address } from "./address.js";
-import { el, isVisible, openTab } from "./dom.js";
+import { el, openTab } from "./dom.js";
 import { saveCsv } from "./download.js";
 import { limitOf } from "./line-rate.js";
 import { groupsOf, SECTIONS } from "./observe-charts.js";
@@ -21,6 +21,7 @@ export function observe(island) {
   const timebase = new Timebase();
   const tiles = observeTiles();
   let trouble = "";
+  let wide = false;
   const toolbar = observeToolbar({ window: choose, pause: () => timebase.pause(!timebase.paused), reset: () => timebase.setZoom(null), csv });
   const sections = new Sections(timebase, limitOf, () => {
     want();
@@ -37,12 +38,16 @@ export function observe(island) {
   const body = el("div", { class: "pd-stack" }, tiles.node, toolbar.node, sections.node);
   island.append(empty, body);
 
+  function isSeen() {
+    return wide && !document.hidden;
+  }
+
   function groups() {
     return [...new Set([...ALWAYS, ...groupsOf(sections.open())])];
   }
 
   function want() {
-    store.want("observe", isVisible(island) && store.run() !== null ? groups() : []);
+    store.want("observe", isSeen() && store.run() !== null ? groups() : []);
   }
 
   async function choose(seconds) {
@@ -93,7 +98,7 @@ export function observe(island) {
   }
 
   function show() {
-    if (!isVisible(island)) return;
+    if (!isSeen()) return;
     sections.look(explain, timebase.frame.times.length === 0);
     tiles.update(store.edge() - Math.min(LIVE_S, timebase.windowS));
     sections.tick();
@@ -116,7 +121,8 @@ export function observe(island) {
     if (timebase.past) show();
   });
   // A tab that is opened asks for its data and draws at once; one that is left asks for no more than others need.
-  new ResizeObserver(() => {
+  new ResizeObserver((entries) => {
+    wide = entries.at(-1).contentRect.width > 0;
     want();
     show();
   }).observe(island);

@@ -60,6 +60,13 @@ export const plan = {
     schedule();
   },
 
+  /** Takes a change that was offered and chosen: `undo` takes back this one alone. */
+  take(path, shown) {
+    remember(true);
+    edits.set(path, shown);
+    schedule(0);
+  },
+
   /** Begins with another text; what was there can be had back by `undo`. */
   begin(start) {
     remember(true);

@@ -1,6 +1,7 @@
 // The Plan tab: what a person wants on the left, its file beside it, and what comes of it on the right, at every keystroke.
 
 import { el, openTab, setAttribute, setText } from "./dom.js";
+import { planCheck } from "./plan-check.js";
 import { planForm } from "./plan-form.js";
 import { findingList } from "./plan-paste.js";
 import { planPicture } from "./plan-picture.js";
@@ -29,7 +30,7 @@ export function planTab(island) {
   const toExport = el("button", { type: "button", class: "pd-button", on: { click: () => openTab("export") } }, "Export …");
   const outcome = el("section", { class: "pd-card pd-plan-outcome" },
     el("div", { class: "pd-cardhead" }, el("div", {}, title, facts), el("div", { class: "pd-actions" }, toExport, run.button)),
-    error, picture.node, findings);
+    planCheck(), error, picture.node, findings);
   const all = el("div", { class: "pd-stack" }, start.node,
     el("div", { class: "pd-plan-main" },
       el("section", { class: "pd-card pd-plan-formcard", "aria-label": "Form" }, form.node),

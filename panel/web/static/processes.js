@@ -55,6 +55,7 @@ function makeRow(run, process, tell) {
       { scope: "row" },
       el("span", { class: "pd-role", data: { role: process.role } }, process.role),
       el("span", { class: "pd-name" }, name),
+      process.place ? el("span", { class: "pd-place pd-hint", "data-testid": "place" }, process.place) : null,
     ),
     cell("State", el("span", { class: "pd-state" }), el("span", { class: "pd-stage" }), crashBox()),
     cell("PID"),

@@ -97,7 +97,7 @@ export function proof(island) {
   function follow() {
     const run = store.run();
     section.hidden = !run || run.mode !== "pd";
-    if (!run || section.hidden || !isVisible(island) || run.id === shown) return;
+    if (!run || section.hidden || run.id === shown || !isVisible(island)) return;
     shown = run.id;
     draw({ state: "none", text: "", share: 0, proof: null });
     ask(shown, proofOf);

@@ -33,7 +33,7 @@ function form() {
   const models = el("input", { type: "checkbox" });
   const all = el("input", { type: "checkbox", "aria-label": "All of the list" });
   const body = el("tbody");
-  const head = el("tr", {}, el("th", { scope: "col" }, all), ...["What", "Name", "Why", "Size"].map((name) => el("th", { scope: "col" }, name)));
+  const head = el("tr", {}, el("th", { scope: "col" }, all), ...["What", "Size"].map((name) => el("th", { scope: "col" }, name)));
   const table = el("table", { class: "pd-table pd-prune-list" }, el("caption", { class: "pd-unseen" }, "What would be freed"), el("thead", {}, head), body);
   const list = el("div", { class: "pd-scroll pd-prune-box", tabindex: 0, role: "group", "aria-label": "What would be freed" }, table);
   const sum = el("p", { role: "status", "data-testid": "prune-sum" });
@@ -75,7 +75,8 @@ function form() {
       list.hidden = items.length === 0;
       body.replaceChildren(...items.map((item) => el("tr", {},
         el("td", {}, el("input", { type: "checkbox", "aria-label": `${KINDS[item.kind]} ${item.name}`, on: { change: count } })),
-        el("td", {}, KINDS[item.kind]), el("th", { scope: "row", class: "pd-name" }, item.name), el("td", {}, item.why), el("td", {}, bytes(item.size_bytes)))));
+        el("th", { scope: "row" }, el("span", { class: "pd-name" }, item.name), el("span", { class: "pd-hint" }, `${KINDS[item.kind]}, ${item.why}`)),
+        el("td", {}, bytes(item.size_bytes)))));
       for (const box of body.querySelectorAll("input")) box.checked = true;
       count();
     } catch (error) {

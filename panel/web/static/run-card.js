@@ -55,6 +55,7 @@ function setFacts(shown, run) {
   parts.push(`run ${run.id}`);
   if (run.attached) parts.push("attached: watched, not started here");
   parts.push(`started ${duration(store.now() - run.created_s)} ago`);
+  if (run.adopted_s) parts.push(`runner replaced ${duration(store.now() - run.adopted_s)} ago`);
   if (run.ended_s) parts.push(`ended after ${duration(run.ended_s - run.created_s)}`);
   setText(shown.facts, parts.join("  ·  "));
 }

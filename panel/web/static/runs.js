@@ -1,6 +1,6 @@
 // The Deploy tab's right side: a card for each run that goes on, and for the chosen one when it has ended.
 
-import { el, isVisible, keyed, setText } from "./dom.js";
+import { el, keyed, setText } from "./dom.js";
 import { flowCard, makeCard, tickCard, updateCard } from "./run-card.js";
 import { store } from "./store.js";
 
@@ -23,21 +23,34 @@ export function runs(island) {
   const cards = el("div", { class: "pd-cards" });
   island.append(trouble, empty, cards);
 
-  store.on(["runs", "selected"], () => {
+  // Told rather than asked: asking makes the browser lay out the page between two changes of it.
+  let wide = false;
+  const isSeen = () => wide && !document.hidden;
+
+  function show() {
     const all = store.list();
     setText(trouble, store.trouble);
     empty.hidden = all.length > 0 || store.live.state !== "live";
+    // Figures of every process change with each look.
+    if (!isSeen()) return;
     keyed(cards, cardRuns(all, store.selected), (run) => run.id, makeCard, updateCard);
-  });
+  }
+
+  store.on(["runs", "selected"], show);
+  new ResizeObserver((entries) => {
+    wide = entries.at(-1).contentRect.width > 0;
+    show();
+  }).observe(island);
+  document.addEventListener("visibilitychange", show);
   store.on(["live"], () => {
     empty.hidden = store.runs.size > 0 || store.live.state !== "live";
   });
   store.on(["samples"], () => {
-    if (!isVisible(island)) return;
+    if (!isSeen()) return;
     for (const card of cards.children) flowCard(card);
   });
   setInterval(() => {
-    if (!isVisible(island) || store.live.state !== "live") return;
+    if (!isSeen() || store.live.state !== "live") return;
     for (const card of cards.children) tickCard(card);
   }, 1000);
 }

@@ -63,7 +63,8 @@ export function startOrder() {
     // Those without stages were ready before anybody looked.
     const shown = run.processes.filter((process) => process.stages.length > 0);
     const going = run.processes.some((process) => GOING.has(process.state));
-    setAttribute(node, "hidden", shown.length === 0);
+    // Nobody here saw how an attached run started: what its processes went through is only when they answered.
+    setAttribute(node, "hidden", run.attached || shown.length === 0);
     if (node.hidden) return;
     if (going !== wasGoing) {
       // Open while something happens, out of the way afterwards; in between the person decides.

@@ -56,6 +56,7 @@ export function topology() {
   node.setAttribute("aria-label", "Picture of the run");
   node.append(picture);
   let shape = "";
+  let room = 0;
   let narrow = false;
   let current = null;
   let boxes = new Map();
@@ -112,7 +113,7 @@ export function topology() {
     node,
     update(run) {
       current = run;
-      narrow = node.clientWidth > 0 ? node.clientWidth < NARROW_PX : narrow;
+      narrow = room > 0 ? room < NARROW_PX : narrow;
       const wanted = `${narrow} `.concat(run.processes.map((process) => process.name).join(" "));
       if (wanted !== shape) {
         shape = wanted;
@@ -141,7 +142,9 @@ export function topology() {
       setText(label, total === null ? "KV" : `KV ${number(total / 1e6)} MB/s`);
     },
   };
-  new ResizeObserver(() => {
+  // Asking for the width with each update makes the browser lay out the page in between.
+  new ResizeObserver((entries) => {
+    room = entries.at(-1).contentRect.width;
     if (current !== null) view.update(current);
   }).observe(node);
   return view;

@@ -150,7 +150,7 @@ def test_what_keeps_a_load_from_beginning_is_one_sentence(
     pages: dict[str, object], fields: dict[str, object], said: str
 ) -> None:
     with PretendedServer(pages=pages) as server, pytest.raises(PdpanelError, match=said):
-        loaded(server, **fields)
+        loaded(server, **fields)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_key_is_sent_and_a_missing_one_is_named() -> None:

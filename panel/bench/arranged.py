@@ -1,0 +1,109 @@
+"""The arranged bottlenecks of `pdpanel bench verdict`: runs, loads and paces, and what an ablation must show. Pure.
+
+Each worker and the router run at half speed at most, so that each can be made twice as fast alone, on any machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..verdict.values import Limit
+from .throttle import Pace
+
+__all__ = ["ARRANGEMENTS", "HOSTS", "LEAST_GAIN", "Arrangement", "Host", "Load", "truth_of"]
+
+LEAST_GAIN = 1.15
+"""A relief that gives less is within what measurements of one throughput vary by."""
+
+# Of a worker or a router that is far too slow.
+_SLOW = Pace(0.02, 0.06)
+_SLOW_ROUTER = Pace(0.04, 0.96)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A run on which arrangements are made.
+
+    Attributes:
+        roles: workers of each role.
+        delay_s: by how much a write of KV is late at most, uniformly; half of it is the relief of the transfer.
+        decode: further flags of decode.
+    """
+
+    roles: Mapping[str, int]
+    delay_s: float = 0.02
+    decode: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is asked.
+
+    Attributes:
+        prompt: tokens of a prompt.
+        output: tokens of an answer.
+        clients: that wait for an answer before they ask again.
+        of_capacity: requests that come whatever is answered, as a share of what such clients get answered; 0 for
+            clients that wait.
+    """
+
+    prompt: int
+    output: int
+    clients: int = 4
+    of_capacity: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """One bottleneck.
+
+    Attributes:
+        arranged: what it is meant to be; the ablation decides what it is.
+        slow: paces of roles that are slower than the others.
+    """
+
+    name: str
+    arranged: Limit
+    host: str
+    load: Load
+    slow: Mapping[str, Pace] = field(default_factory=dict)
+
+
+HOSTS: Mapping[str, Host] = {
+    "pd": Host({"prefill": 1, "decode": 1}),
+    "slow-transfer": Host({"prefill": 1, "decode": 1}, delay_s=2.4),
+    "few-slots": Host({"prefill": 1, "decode": 1}, decode={"max-running-requests": 1}),
+    "few-pages": Host({"prefill": 1, "decode": 1}, decode={"max-total-tokens": 48}),
+    "unified": Host({"unified": 1}),
+}
+
+ARRANGEMENTS: Sequence[Arrangement] = (
+    Arrangement("long prompts", Limit.PREFILL, "pd", Load(64, 2)),
+    Arrangement("slow prefill worker", Limit.PREFILL, "pd", Load(16, 3), {"prefill": _SLOW}),
+    Arrangement("one client with long prompts", Limit.PREFILL, "pd", Load(64, 2, clients=1)),
+    Arrangement("more prompts than prefill computes", Limit.PREFILL, "pd", Load(48, 2, of_capacity=3.0)),
+    Arrangement("long answers", Limit.DECODE, "pd", Load(8, 8)),
+    Arrangement("slow decode worker", Limit.DECODE, "pd", Load(16, 4), {"decode": _SLOW}),
+    Arrangement("one client with long answers", Limit.DECODE, "pd", Load(8, 8, clients=1)),
+    Arrangement("slow router", Limit.ROUTER, "pd", Load(8, 2), {"router": _SLOW_ROUTER}),
+    Arrangement("little load", Limit.NOTHING, "pd", Load(8, 3, of_capacity=0.25)),
+    Arrangement("slow transfer", Limit.TRANSFER, "slow-transfer", Load(8, 2)),
+    Arrangement("slow transfer for one client", Limit.TRANSFER, "slow-transfer", Load(8, 2, clients=1)),
+    Arrangement("few places at decode", Limit.DECODE, "few-slots", Load(8, 10)),
+    Arrangement("few pages at decode", Limit.DECODE, "few-pages", Load(8, 10)),
+    Arrangement("busy unified worker", Limit.UNIFIED, "unified", Load(24, 6)),
+    Arrangement("little load on a unified worker", Limit.NOTHING, "unified", Load(8, 3, of_capacity=0.25)),
+)
+
+
+def truth_of(base: float, relieved: Mapping[Limit, float]) -> tuple[Limit, Mapping[Limit, float]]:
+    """Returns what limits by measurement, and by how many times each relief raised the throughput.
+
+    Args:
+        base: requests per second as arranged.
+        relieved: requests per second with one part twice as fast.
+    """
+    gains = {limit: rate / base if base > 0 else 1.0 for limit, rate in relieved.items()}
+    best = max(gains, key=lambda limit: gains[limit])
+    return (best if gains[best] >= LEAST_GAIN else Limit.NOTHING), gains

@@ -1,0 +1,100 @@
+"""The rule: which part of a run would, if it were twice as fast, let the most requests through.
+
+A run that works at its limit has a number of requests in it that nobody changes: clients wait for answers before they
+ask again, or a queue grows. Of N requests, n are in one part. Twice as fast, that part keeps n / 2 of them for the same
+throughput, so the throughput rises by N / (N - n / 2) at most (Little's law); and by no more than 1 / u where another
+part is busy for a share u of the time (utilisation law: Lazowska and others, Quantitative System Performance, 1984,
+chapters 3 and 5). The part with the largest gain limits the run. Without such a load nothing does. Pure.
+"""
+
+from __future__ import annotations
+
+from .evidence import Evidence
+from .explain import evidence_of, sentence_of
+from .stages import Part, Stages, stages_of
+from .suggest import suggestions_of
+from .values import Limit, Verdict
+
+__all__ = ["LEAST_ROWS", "WINDOW_S", "judge"]
+
+WINDOW_S = 20.0
+"""Seconds that are looked at: 40 rows tell a busy share to within a tenth, and a change is seen while it matters."""
+
+LEAST_ROWS = 8
+"""With fewer rows one request more or less changes the verdict."""
+
+_SPEEDUP = 2.0
+# A relief that gives less than this is not worth the work, and measurements of throughput vary as much.
+_LEAST_GAIN = 1.1
+# Above this utilisation queues grow long (at 0.85 of one server with random arrivals: six requests for each served).
+_SATURATED = 0.85
+# Of arrivals that do not wait for answers the variance of the number is about its mean; of a fixed number it is 0.
+_FIXED = 0.25
+# By how much the number of requests must have grown over the window to call the load more than the run carries.
+_GROWN = 1.5
+# Below so many requests in the mean there is no load: a health check or a single question.
+_NO_LOAD = 0.05
+
+
+def judge(window: Evidence) -> Verdict:
+    """Returns what limits the run over the window."""
+    stages = stages_of(window.rows, window.shape)
+    if not window.shape.workers:
+        return _unknown(stages, "the run has no workers")
+    if stages.rows < LEAST_ROWS:
+        why = f"only {stages.rows} samples of the last {WINDOW_S:.0f} s have the queues of every worker"
+        return _unknown(stages, why if window.rows else "there are no samples yet")
+    gains = _gains(stages)
+    best = max(gains, key=lambda limit: gains[limit])
+    limit, why = best, ""
+    if stages.requests < _NO_LOAD:
+        limit, why = Limit.NOTHING, "no load now"
+    elif not _is_pressed(stages):
+        limit, why = Limit.NOTHING, "the load is below what the run can carry"
+    elif gains[best] < _LEAST_GAIN:
+        limit, why = Limit.NOTHING, "no part stands out: each alone, twice as fast, would give less than 10 % more"
+    ranked = sorted(gains.values(), reverse=True)
+    runner_up = ranked[1] if len(ranked) > 1 else 1.0
+    known = min(1.0, stages.span_s / WINDOW_S)
+    clear = (ranked[0] - runner_up) / (ranked[0] - 1) if ranked[0] > 1 else 1.0
+    return Verdict(
+        limit,
+        round(known * (1.0 if limit is Limit.NOTHING else clear), 3),
+        sentence_of(limit, stages, window, gains, why),
+        evidence_of(stages, window),
+        suggestions_of(limit, stages, window),
+        gain=round(gains[limit], 3) if limit in gains else 1.0,
+        gains={str(one): round(gain, 3) for one, gain in gains.items()},
+        window_s=round(stages.span_s, 1),
+    )
+
+
+def _unknown(stages: Stages, why: str) -> Verdict:
+    return Verdict(Limit.UNKNOWN, 0.0, f"What limits it cannot be told yet: {why}.", window_s=round(stages.span_s, 1))
+
+
+def _gains(stages: Stages) -> dict[Limit, float]:
+    """Returns by how much the throughput would rise if one part were twice as fast."""
+    whole = sum(part.requests for part in stages.parts.values())
+    return {limit: _gain(part, whole, stages) for limit, part in stages.parts.items()}
+
+
+def _gain(part: Part, whole: float, stages: Stages) -> float:
+    if whole <= 0:
+        return 1.0
+    gain = whole / (whole - part.requests * (1 - 1 / _SPEEDUP))
+    others = [one.busy for one in stages.parts.values() if one is not part]
+    return max(1.0, min([gain, *(1 / busy for busy in others if busy > 0)]))
+
+
+def _is_pressed(stages: Stages) -> bool:
+    """Returns whether the load is as large as the run can carry."""
+    if any(part.busy >= _SATURATED and part.requests >= _SATURATED for part in stages.parts.values()):
+        return True
+    counts = stages.population
+    mean = sum(counts) / len(counts)
+    if min(counts) >= 1 and sum((count - mean) ** 2 for count in counts) / len(counts) < _FIXED * mean:
+        return True
+    third = max(1, len(counts) // 3)
+    before, after = sum(counts[:third]) / third, sum(counts[-third:]) / third
+    return after > _GROWN * before and after - before > 2 and min(counts) >= 1
