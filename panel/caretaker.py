@@ -72,7 +72,7 @@ class Caretaker:
         self._cases: dict[str, _Case] = {}
         self._trouble = ""
 
-    def keep(self, stop: threading.Event, every_s: float = LOOK_S) -> None:
+    def keep(self, stop: threading.Event, every_s: float) -> None:
         """Looks at once and then every `every_s` seconds, until `stop` is set."""
         while True:
             self.look()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import builtins
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..engine.errors import ConflictError, NotFoundError, PdpanelError, PeerError
 from . import ports
@@ -22,7 +23,7 @@ from .dialects.registry import dialect_of
 from .file_lock import locked
 from .history.run_history import RunHistory
 from .host_facts import HostFacts, this_host
-from .launch import LaunchPlan, decode_plan
+from .launch import LaunchPlan, Role, decode_plan
 from .plan import RunIds, plan
 from .planning.host_needs import needs_this_host
 from .planning.node_facts import Nodes
@@ -36,6 +37,7 @@ from .runner.lifecycle import FINAL
 from .runner.sample_range import SampleRange
 from .runner.samples import SampleBatch, read_range, read_samples
 from .runner.state import MODEL_STEP, RunRecord, encode_record, read_record
+from .scaling.replan import Planner
 from .simulate.seats import refuse_other_engines, seated
 from .simulate.simulation import Simulation, simulation_of
 from .start.consent import Consents
@@ -44,9 +46,10 @@ from .state_dir import claim_state_dir, on_full_disk
 from .unsupervised import end_unsupervised, without_runner
 from .views import ProcessView, RunView, to_view
 
-__all__ = ["Planner", "ProcessView", "RunView", "Runs"]
+if TYPE_CHECKING:
+    from .scaling.run_scaling import RunScaling, ScalePreview
 
-Planner = Callable[[Deployment, HostFacts, RunIds, Nodes], LaunchPlan]
+__all__ = ["Planner", "ProcessView", "RunView", "Runs"]
 
 _STOP_SILENCE_S = 120.0
 _EXIT_TIMEOUT_S = 10.0
@@ -321,11 +324,53 @@ class Runs:
             raise NotFoundError("log", name, "is not part of this run", f"name one of {', '.join(logs)}")
         return logs[name]
 
-    def _plan(self, deployment: Deployment, rundir: RunDir) -> LaunchPlan:
-        host = this_host(
+    def scale_preview(self, run_id: str, counts: Mapping[Role, int]) -> ScalePreview:
+        """Returns what another number of workers would change of a run; nothing happens to it.
+
+        Raises:
+            NotFoundError: there is no such run.
+            ConfigError, CapacityError: it cannot have so many, and why.
+        """
+        return self._scaling().preview(self._store.known(run_id), counts)
+
+    def scale(
+        self, run_id: str, counts: Mapping[Role, int], shown: str, progress: Callable[[str], None] | None = None
+    ) -> RunView:
+        """Gives a run another number of workers; returns when the new ones serve and the others have ended.
+
+        Args:
+            run_id: the run.
+            counts: the workers of each role that changes.
+            shown: the id of the preview that the person has agreed to.
+            progress: takes what is going on.
+
+        Raises:
+            ConflictError: it has changed since, or something of it fails; what happened is in the run's state.
+            NotFoundError, ConfigError, CapacityError, PeerError: see `scale_preview`; it has no runner that answers.
+        """
+        rundir = self._store.known(run_id)
+        with self._one_start():
+            proposed = self._scaling().propose(rundir, counts, shown)
+        try:
+            reply = ask(rundir, protocol.ChangePlan(proposed), _STOP_SILENCE_S, progress or (lambda text: None))
+        finally:
+            with self._one_start():
+                self._scaling().promise(rundir)
+        return self.get(run_id) if reply.run is None else to_view(reply.run, rundir.logs)
+
+    def _scaling(self) -> RunScaling:
+        from .scaling.run_scaling import RunScaling  # only here: it would cost every start
+
+        return RunScaling(self._config, self._store, self._planner, self._host_of, self.simulation)
+
+    def _host_of(self, deployment: Deployment) -> HostFacts:
+        return this_host(
             ports.taken_ports(deployment.host, probed_ports(deployment, dialect_of(deployment)))
             | self._store.promised_ports().keys()
         )
+
+    def _plan(self, deployment: Deployment, rundir: RunDir) -> LaunchPlan:
+        host = self._host_of(deployment)
         # A path means what it means where the person stands, not in the run's directory.
         local = os.path.expanduser(deployment.model)
         found = deployment.model_copy(update={"model": os.path.abspath(local)}) if os.path.exists(local) else deployment
@@ -336,7 +381,7 @@ class Runs:
             from .planning.read_nodes import probe_this_host  # only here: it would cost every start
 
             nodes = {"": probe_this_host(inherited_environment(), simulation.files if simulation else None)}
-        launch = self._planner(found, host, ids, nodes)
+        launch = self._planner(found, host, ids, nodes, None)
         return launch if simulation is None else seated(launch, simulation, self._store.gpus_in_use())
 
     def _command(self, run_id: str, name: str, request: protocol.Request) -> RunView:

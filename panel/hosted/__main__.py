@@ -38,7 +38,8 @@ def _watch(lease: int, files: PanelFiles) -> None:
 def _serve(given: dict[str, Any]) -> None:
     # As `opening` writes it: folders are text there.
     folders = {field.name for field in fields(PanelConfig) if field.type in (Path, "Path")}
-    config = PanelConfig(**{key: Path(value) if key in folders else value for key, value in given["config"].items()})
+    values: dict[str, Any] = {key: Path(text) if key in folders else text for key, text in given["config"].items()}
+    config = PanelConfig(**values)
     wanted = given["wish"]
     wish = Wish(tuple(wanted["origins"]), wanted["root_path"], tuple(wanted["frames"]), wanted["port"])
     from ..access.door import read_door

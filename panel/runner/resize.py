@@ -101,12 +101,11 @@ class Resize:
             target = self._rundir.path / file.path
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._rundir.write(target, file.text.encode())
-        self._rundir.write(self._rundir.deployment, deployment)
-        await self._take(replace(new, processes=(*new.processes, *difference.removed), leaving=leaving))
-        for spec in difference.added:
-            self._book.change(spec.name, unlisted=True)
         for change in difference.restarts:
             self._book.change(change.name, outdated=True)
+        self._book.save()
+        self._rundir.write(self._rundir.deployment, deployment)
+        await self._take(replace(new, processes=(*new.processes, *difference.removed), leaving=leaving))
         await self.finish(progress)
 
     async def finish(self, progress: Tell) -> None:
@@ -164,7 +163,8 @@ class Resize:
         if router is None or self._process(router.name).state is not ProcessState.READY:
             return
         if not is_told_live(router):
-            await self._restarted(router, progress)
+            if self._process(router.name).outdated:
+                await self._restarted(router, progress)
             return
         members = RouterMembers(router)
         for spec in leaving:
@@ -227,12 +227,9 @@ class Resize:
         """Tells the router of workers that are ready, and waits until it sends them requests."""
         router = self._router()
         workers = [spec for spec in workers if self._process(spec.name).unlisted and spec.ready.url]
-        if router is None or not workers:
+        if router is None or not is_told_live(router):  # It is restarted, or finds them by itself.
             for spec in workers:
                 self._book.change(spec.name, unlisted=False)
-            return
-        if not is_told_live(router):
-            self._book.change(router.name, outdated=True)
             return
         members = RouterMembers(router)
         for spec in workers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ...engine.errors import ConfigError
@@ -16,7 +16,9 @@ from .difference import settled
 from .roles import SCALABLE
 from .scaled import counts_of
 
-__all__ = ["own_ports", "replanned"]
+__all__ = ["Planner", "own_ports", "replanned"]
+
+Planner = Callable[[Deployment, HostFacts, RunIds, Nodes, Kept | None], LaunchPlan]
 
 
 def own_ports(launch: LaunchPlan) -> frozenset[int]:
@@ -27,7 +29,12 @@ def own_ports(launch: LaunchPlan) -> frozenset[int]:
 
 
 def replanned(
-    old: LaunchPlan, wanted: Deployment, host: HostFacts, ids: RunIds, nodes: Nodes | None = None
+    old: LaunchPlan,
+    wanted: Deployment,
+    host: HostFacts,
+    ids: RunIds,
+    nodes: Nodes | None = None,
+    planner: Planner = plan,
 ) -> LaunchPlan:
     """Returns the plan of `wanted`, which is the deployment of `old` with other numbers of workers.
 
@@ -37,6 +44,7 @@ def replanned(
         host: this host; the ports of `old` need not be left out of those in use.
         ids: of the run.
         nodes: as for `plan`.
+        planner: makes the plan.
 
     Raises:
         ConfigError: the run cannot be scaled, or hosts or GPUs do not suffice.
@@ -49,7 +57,7 @@ def replanned(
     deployment = wanted.model_copy(update={"model": old.model})
     kept = kept_of(_staying(old.processes, counts_of(wanted)))
     here = replace(host, taken=host.taken - own_ports(old))
-    return settled(old, plan(deployment, here, ids, nodes, _usable(kept)))
+    return settled(old, planner(deployment, here, ids, nodes or {}, _usable(kept)))
 
 
 def _staying(processes: Iterable[ProcessSpec], counts: dict[Role, int]) -> list[ProcessSpec]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
+
+from ..attach.found_results import FoundLog
 
 __all__ = ["AttachForm", "AttachedWorker", "Attachments"]
 
@@ -38,6 +40,14 @@ class Attachments(Protocol):
 
     def attach(self, form: AttachForm) -> str:
         """Begins to watch a deployment and returns the run's id."""
+        ...
+
+    def found_results(self, run_id: str) -> Sequence[FoundLog]:
+        """Returns the logs of an attached run that hold results of benchmarks."""
+        ...
+
+    def results_in(self, run_id: str, log: str) -> Sequence[Mapping[str, Any]]:
+        """Returns the results in one of them, as entries of the Benchmark tab; raises NotFoundError for another."""
         ...
 
     def key_for(self, run_id: str, url: str) -> str:

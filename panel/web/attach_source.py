@@ -5,9 +5,11 @@ Only translation. Called from worker threads by `attach_routes`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..attach.findings import explain_logs
+from ..attach.found_results import FoundLog, FoundResults
 from ..attach.request import AttachRequest, WantedWorker
 from ..doctor_text import finding_json
 from ..launch import Role
@@ -23,6 +25,7 @@ class RunsAttachments:
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
+        self._results = FoundResults(runs.plan, runs.log_path)
 
     def attach(self, form: AttachForm) -> str:
         """Begins to watch a deployment and returns the run's id."""
@@ -35,6 +38,14 @@ class RunsAttachments:
             logs=tuple(form.logs),
         )
         return self._runs.attach(request).id
+
+    def found_results(self, run_id: str) -> Sequence[FoundLog]:
+        """Returns the logs of an attached run that hold results of benchmarks."""
+        return self._results.list(run_id)
+
+    def results_in(self, run_id: str, log: str) -> Sequence[Mapping[str, Any]]:
+        """Returns the results in one of them."""
+        return self._results.entries(run_id, log)
 
     def key_for(self, run_id: str, url: str) -> str:
         """Returns the API key of an attached run where it was given for the host of `url`, else nothing."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -79,6 +80,11 @@ class _AccuracyBody(_Target):
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 8
 
 
+class _FoundBody(_Body):
+    run: Annotated[str, Field(min_length=1, max_length=200)]
+    log: Annotated[str, Field(min_length=1, max_length=200)]
+
+
 def bench_routes(source: Source) -> APIRouter:
     """Returns the routes; those of one benchmark answer 404 for an id that is not known."""
     routes = APIRouter(prefix="/api/loads")
@@ -135,6 +141,28 @@ def bench_routes(source: Source) -> APIRouter:
             ]
 
         return {"commands": await call(work)}
+
+    @routes.get("/found")
+    async def found() -> dict[str, Any]:
+        """List the logs of attached runs that hold results of benchmarks."""
+
+        def work() -> list[dict[str, Any]]:
+            runs = [run.id for run in source.runs() if run.attached]
+            return [asdict(one) for run_id in runs for one in source.attach.found_results(run_id)]
+
+        return {"found": await call(work)}
+
+    @routes.post("/found", status_code=201)
+    async def take(body: _FoundBody) -> dict[str, Any]:
+        """Take over the results in one of these logs."""
+
+        def work() -> list[str]:
+            entries = source.attach.results_in(body.run, body.log)
+            labelled = [{**entry, "run": body.run} for entry in entries]
+            bench.add(labelled)
+            return [entry["id"] for entry in labelled]
+
+        return {"loads": await call(work)}
 
     @routes.post("/import", status_code=201)
     async def import_(request: Request, name: Annotated[str, Field(max_length=300)] = "the file") -> dict[str, Any]:

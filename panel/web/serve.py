@@ -19,7 +19,7 @@ from ..access.access import Access
 from ..access.door import Door, access_of, is_loopback, is_unspecified
 from ..access.tls import TlsFiles
 from ..audit import Audit
-from ..caretaker import Caretaker
+from ..caretaker import LOOK_S, Caretaker
 from ..config import PanelConfig
 from ..run_store import RunStore
 from ..runner.journal import clean_line
@@ -159,6 +159,7 @@ def serve(
     *,
     source: Source | None = None,
     runs: Runs | None = None,
+    look_s: float = LOOK_S,
     door: Door | None = None,
     token: str | None = None,
     listener: socket.socket | None = None,
@@ -173,6 +174,7 @@ def serve(
         open_browser: opens the URL in the person's browser once the panel answers.
         source: what to show; the runs by default.
         runs: the runs to show and to look after; those of `config` by default.
+        look_s: how often runs are looked for that have lost their runner.
         door: who may reach the panel and how; loopback and a token by default.
         token: the secret of the URL; a fresh one by default.
         listener: a listening socket, instead of one on `host` and `port`.
@@ -199,7 +201,7 @@ def serve(
     caretaker = Caretaker(RunStore(config), runs.adopt, audit, lambda line: print(clean_line(line), flush=True))
     if source is None:
         # Beside the start of the page: nothing of it waits for runs that have lost their runner.
-        threading.Thread(target=caretaker.keep, args=(threading.Event(),), name="caretaker", daemon=True).start()
+        threading.Thread(target=caretaker.keep, args=(threading.Event(), look_s), name="caretaker", daemon=True).start()
     app = build_app(source or RunsSource(runs, caretaker=caretaker), access, config_dir=config.config_dir, audit=audit)
     url = _url(access, door, host, number) + ("" if door.users else f"?token={access.token}")
     ready = threading.Event()

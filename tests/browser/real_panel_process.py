@@ -23,7 +23,7 @@ def main() -> None:
     fake = FakeRuns(Path(folder))
     fake.delay_s = json.loads(delay_s)
     fake.behaviour = json.loads(behaviour)
-    serve(fake.config, port=int(port), open_browser=False, runs=fake.runs, token=token)
+    serve(fake.config, port=int(port), open_browser=False, look_s=2.0, runs=fake.runs, token=token)
 
 
 if __name__ == "__main__":

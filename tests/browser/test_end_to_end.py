@@ -20,6 +20,9 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from .conftest import free_port
+from .operator_walk import Walk
+
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "artifacts" / "screenshots"
 LINK = "link/prefill-0>decode-0/kv_bytes_per_s"
@@ -86,12 +89,7 @@ class MadeRun:
 
 @pytest.fixture
 def made(tmp_path: Path, smollm2: Any) -> Iterator[MadeRun]:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    run = MadeRun(tmp_path, port)
+    run = MadeRun(tmp_path, free_port())
     yield run
     run.kill()
     run.cli("down", "--all")
@@ -167,3 +165,59 @@ def test_the_panel_shows_what_the_command_line_started(made: MadeRun, chromium: 
     states = {p["name"]: p["state"] for run in made.runs() for p in run["processes"]}
     assert states == {"unified-0": "stopped", "router": "ready"}
     context.close()
+
+
+def open_live(browser: Browser, url: str) -> Page:
+    page = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce").new_page()
+    page.set_default_timeout(WAIT_MS)
+    page.goto(url)
+    expect(page.get_by_test_id("live-chip")).to_have_attribute("data-state", "live", timeout=WAIT_MS)
+    return page
+
+
+@pytest.mark.slow
+def test_an_operators_day_with_a_real_deployment(made: MadeRun, chromium: Browser, tmp_path: Path) -> None:
+    page = open_live(chromium, made.url)
+    walk = Walk(page, tmp_path, WAIT_MS)
+    walk.deploy()
+    watch_from_a_second_panel(walk, chromium, tmp_path / "second")
+    walk.crash_of_decode()
+    walk.death_of_the_runner()
+    shot(page, "runner-replaced")
+    walk.restart_run()
+    walk.stop_all()
+    walk.resume()
+    shot(page, "resumed")
+    walk.stop_all()
+    walk.find_in_history()
+    shot(page, "history")
+    walk.clone()
+    walk.export()
+    audit = made.cli("audit")
+    assert re.search(rf"panel .*adopt.*{walk.run_id}", audit), audit
+    page.context.close()
+
+
+def watch_from_a_second_panel(walk: Walk, browser: Browser, state: Path) -> None:
+    """Attaches to the run from a panel of another state directory, detaches, and leaves it as it was."""
+    second = MadeRun(state, free_port())
+    try:
+        page = open_live(browser, second.url)
+        pids = walk.pids()
+        page.get_by_test_id("attach-form").locator("summary").click()
+        page.get_by_test_id("attach-router").fill(walk.record()["router_url"])
+        page.get_by_test_id("attach-button").click()
+        expect(page.get_by_test_id("attach-outcome")).to_contain_text("Watching as run", timeout=WAIT_MS)
+        card = page.locator("article[data-run]").first
+        expect(card).to_have_attribute("data-state", "ready", timeout=WAIT_MS)
+        expect(card.locator("tr[data-process]")).to_have_count(3, timeout=WAIT_MS)
+        expect(card.get_by_test_id("stop-all")).to_be_hidden()
+        shot(page, "attached")
+        card.get_by_test_id("detach-run").click()
+        expect(card).to_have_attribute("data-state", "stopped", timeout=WAIT_MS)
+        page.context.close()
+    finally:
+        second.kill()
+        second.cli("down", "--all")
+    walk.ready()
+    assert walk.pids() == pids

@@ -19,6 +19,7 @@ from pdpanel.panel.deployment import Deployment, parse_deployment
 from pdpanel.panel.host_facts import HostFacts
 from pdpanel.panel.launch import LaunchPlan, ProcessSpec, Readiness
 from pdpanel.panel.plan import RunIds, plan
+from pdpanel.panel.planning.kept import Kept
 from pdpanel.panel.planning.node_facts import Nodes
 from pdpanel.panel.runs import Runs, RunView
 
@@ -106,10 +107,12 @@ class FakeRuns:
         self.prepare_code = ""
         self.runs = Runs(self.config, self._plan)
 
-    def _plan(self, deployment: Deployment, host: HostFacts, ids: RunIds, nodes: Nodes) -> LaunchPlan:
+    def _plan(
+        self, deployment: Deployment, host: HostFacts, ids: RunIds, nodes: Nodes, kept: Kept | None
+    ) -> LaunchPlan:
         host = replace(host, taken=host.taken | PORTS_OF_OTHERS)
-        real = plan(deployment, host, ids, nodes)
-        peers = {spec.role: spec.ports["http"] for spec in real.processes}
+        real = plan(deployment, host, ids, nodes, kept)
+        peers = {spec.role: spec.ports["http"] for spec in reversed(real.processes)}
         processes = []
         for spec in real.processes:
             words = self.behaviour.get(spec.name, "").split()

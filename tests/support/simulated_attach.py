@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from pdpanel.engine.errors import ConfigError
+from pdpanel.panel.attach.found_results import FoundLog
 from pdpanel.panel.attach.request import AttachRequest, WantedWorker
 from pdpanel.panel.launch import Role
+from pdpanel.panel.load.imported import imported_entries
 from pdpanel.panel.web.attach_port import AttachForm
 
-__all__ = ["SimulatedAttachments"]
+__all__ = ["SERVING", "SimulatedAttachments"]
+
+SERVING = """============ Serving Benchmark Result ============
+Successful requests:                     {number}0
+Benchmark duration (s):                  2.00
+Request throughput (req/s):              {number}.50
+Output token throughput (tok/s):         45{number}.00
+Mean TTFT (ms):                          20.50
+==================================================
+"""
 
 
 class SimulatedAttachments:
@@ -34,6 +47,13 @@ class SimulatedAttachments:
         if "silent" in form.router:
             raise ConfigError("router", form.router, "does not answer", "start it")
         return self._start(form)
+
+    def found_results(self, run_id: str) -> Sequence[FoundLog]:
+        return [FoundLog(run_id, "sweep-concurrency", "made_CONCURRENCY.log", 2)]
+
+    def results_in(self, run_id: str, log: str) -> Sequence[Mapping[str, Any]]:
+        rows = "\n".join(SERVING.format(number=number) for number in (1, 2))
+        return imported_entries(rows.encode(), "made_CONCURRENCY.log", time.time())
 
     def key_for(self, run_id: str, url: str) -> str:
         return ""

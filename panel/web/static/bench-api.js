@@ -28,6 +28,8 @@ export const loads = {
   commands: async (body) => (await json(post("/commands", body))).commands,
   stop: (id) => post(`/${part(id)}/stop`),
   remove: (id) => post(`/${part(id)}/remove`),
+  found: async () => (await json(ask("/found"))).found,
+  takeFound: async ({ run, log }) => (await json(post("/found", { run, log }))).loads,
   export: async (ids, form) => (await ask(`/export?ids=${part(ids.join(","))}&form=${form}`)).text(),
   import: async (file) =>
     (await json(ask(`/import?name=${part(file.name)}`, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file }))).loads,

@@ -2,6 +2,7 @@
 
 import { isActive, loads, stateOf } from "./bench-api.js";
 import { accuracyText } from "./bench-detail.js";
+import { benchFound } from "./bench-found.js";
 import { confirm } from "./dialog.js";
 import { el, keyed, setAttribute, setText } from "./dom.js";
 import { clock, milliseconds, number } from "./format.js";
@@ -36,10 +37,11 @@ export function benchList({ open, ticked, changed }) {
       el("li", {}, "Deploy a run, or name the URL of any OpenAI-compatible server."),
       el("li", {}, "Choose a preset and press Start: the numbers come as they are measured, and go on when you close the page."),
       el("li", {}, "Do the same with another deployment, then tick both here to see which is better at what.")));
+  const found = benchFound(() => changed());
   const node = el("section", { class: "pd-card", "aria-label": "Results" },
     el("div", { class: "pd-cardhead" }, el("h3", {}, "Results"),
       el("div", { class: "pd-actions" }, el("label", { for: "bench-only", class: "pd-check" }, only, el("span", {}, "This run only")), add, file)),
-    empty, el("div", { class: "pd-scroll", tabindex: 0, role: "group", "aria-label": "Results" }, table),
+    found.node, empty, el("div", { class: "pd-scroll", tabindex: 0, role: "group", "aria-label": "Results" }, table),
     el("div", { class: "pd-actions" }, el("span", { class: "pd-hint", id: "bench-export" }, "Export the ticked ones, or all:"), el("div", { class: "pd-actions", role: "group", "aria-labelledby": "bench-export" }, ...exports)));
 
   only.addEventListener("change", draw);
@@ -125,6 +127,7 @@ export function benchList({ open, ticked, changed }) {
     node,
     show(list, current) {
       entries = list;
+      found.refresh(list);
       opened = current;
       const known = new Set(list.map((entry) => entry.id));
       for (const id of chosen) if (!known.has(id)) chosen.delete(id);
