@@ -20,13 +20,16 @@ from . import (
     cli_app,
     cli_attach,
     cli_bench,
+    cli_clone,
     cli_history,
     cli_load,
     cli_planning,
     cli_proof,
     cli_report,
+    cli_scale,
     cli_simulate,
     cli_supervise,
+    cli_verdict,
 )
 from .cli_audited import AuditedGroup
 from .config import PanelConfig, read_config
@@ -147,6 +150,7 @@ def up(
         bool, typer.Option("--yes", "-y", help="Start the commands that a deployment file brings without asking.")
     ] = False,
     resume: cli_supervise.ResumeOption = False,
+    clone: cli_clone.CloneOption = None,
 ) -> None:
     """Start a deployment and wait until it is ready."""
     from . import cli_runs
@@ -163,7 +167,11 @@ def up(
         port=_number("--port", port),
         name=name,
     )
-    wanted = assemble(deployment, preset, edits, _config(context).config_dir)
+    if clone is not None:
+        cli_clone.refuse_others(deployment, preset)
+        wanted = cli_clone.cloned(_runs(context), clone, edits)
+    else:
+        wanted = assemble(deployment, preset, edits, _config(context).config_dir)
     if dry_run:
         cli_runs.show_plan(_runs(context), wanted)
         return
@@ -360,6 +368,8 @@ cli_load.register(app)
 cli_history.register(app)
 cli_report.register(app)
 cli_proof.register(app)
+cli_verdict.register(app)
+cli_scale.register(app)
 
 
 def main() -> NoReturn:

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from ..engine.errors import ConfigError
+from ..engine.errors import ConfigError, ConflictError
 from .config import PanelConfig
 
 __all__ = ["register"]
@@ -24,6 +24,7 @@ _UrlOption = Annotated[list[str] | None, typer.Option(metavar="URL", help="A wor
 def register(app: typer.Typer) -> None:
     """Adds the command to `app`."""
     app.command("attach")(_attach)
+    app.command("detach")(_detach)
 
 
 def _attach(
@@ -48,7 +49,7 @@ def _attach(
     ] = None,
     name: Annotated[str, typer.Option(help="The run's name.")] = "attached",
 ) -> None:
-    """Watch a deployment that was started elsewhere: metrics, health and logs; `pdpanel down` ends the watching."""
+    """Watch a deployment that was started elsewhere: metrics, health and logs; `pdpanel detach` ends the watching."""
     from .attach.request import AttachRequest, WantedWorker
     from .launch import Role
     from .runs import Runs
@@ -73,7 +74,21 @@ def _attach(
         typer.echo(f"  {process.name:<12} {clean_line(where)}")
     if view.notice:
         typer.echo(f"  {clean_line(view.notice)}")
-    typer.echo(f"detach: pdpanel down --run {view.id}")
+    typer.echo(f"detach: pdpanel detach {view.id}")
+
+
+def _detach(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="RUN", show_default=False, help="An attached run, by its id.")],
+) -> None:
+    """End the watching of an attached run; its processes are left as they are."""
+    from .runs import Runs
+
+    assert isinstance(context.obj, PanelConfig)
+    runs = Runs(context.obj)
+    if not runs.get(run).attached:
+        raise ConflictError("run", run, "was started here, so there is nothing to detach", "use `pdpanel down --run`")
+    typer.echo(f"run {runs.stop(run).id} is detached; its processes were left as they are")
 
 
 def _key(path: Path | None) -> str:

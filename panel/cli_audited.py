@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ACTIONS", "AuditedGroup"]
 
-ACTIONS = frozenset("up down start stop restart resume adopt prune clone attach scale".split())
+ACTIONS = frozenset("up down start stop restart resume adopt prune clone attach detach scale".split())
 _ARGUMENTS = "pdpanel.arguments"
 
 

@@ -155,10 +155,10 @@ def panel(
 def verdict(
     context: typer.Context,
     case: Annotated[list[str] | None, typer.Option(help="The name of an arrangement; again for more. [all]")] = None,
-    seconds: Annotated[float, typer.Option(min=1, max=600, help="Of each stretch that is measured.")] = 5.0,
-    rounds: Annotated[int, typer.Option(min=1, max=20, help="Stretches of each relief.")] = 2,
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="Of each stretch that is measured.")] = 4.0,
+    rounds: Annotated[int, typer.Option(min=1, max=20, help="Stretches of each relief.")] = 1,
     seed: SeedOption = 0,
-    model: ModelOption = "smollm2-135m-instruct",
+    model: Annotated[str, typer.Option(help="What the runs serve; a small one of random weights.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each case, and no more.")] = False,
 ) -> None:
     """Arrange bottlenecks, and compare the panel's verdict on each with what a measured ablation shows.

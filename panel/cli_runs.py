@@ -25,7 +25,7 @@ from .runner.lifecycle import FINAL, ProcessState, RunState
 from .runs import Runs
 from .views import ProcessView, RunView
 
-__all__ = ["adopt", "down", "logs", "restart", "resume", "show_plan", "status", "up"]
+__all__ = ["adopt", "down", "logs", "one_active", "restart", "resume", "show_plan", "status", "up"]
 
 _POLL_S = 0.05
 _FOLLOW_S = 0.2
@@ -62,7 +62,7 @@ def resume(runs: Runs, run: str | None) -> int:
 
 def restart(runs: Runs, run: str | None, process: str | None) -> int:
     """Stops a run and starts it anew, or one process of it; without a name the only one that is active."""
-    view = _one(runs, run)
+    view = one_active(runs, run)
     if process is not None:
         runs.restart_process(view.id, process)
         typer.echo(f"{view.id}: {process} starts")
@@ -174,7 +174,7 @@ def _staged(process: ProcessView) -> str:
 def down(runs: Runs, run: str | None, process: str | None = None, *, every: bool) -> int:
     """Stops a run, one process of it, or all runs, and returns 0 when everything has ended."""
     if process is not None:
-        view = _one(runs, run)
+        view = one_active(runs, run)
         runs.stop_process(view.id, process)
         typer.echo(f"{view.id}: {process} stops")
         return 0
@@ -274,7 +274,7 @@ def _find_any(views: Sequence[RunView], text: str) -> RunView:
     return _find(views, text)
 
 
-def _one(runs: Runs, run: str | None) -> RunView:
+def one_active(runs: Runs, run: str | None) -> RunView:
     """Returns the run that is named, without a name the only active one."""
     if run is not None:
         return _find_any(runs.list(), run)
@@ -301,6 +301,7 @@ def _as_json(view: RunView) -> dict[str, object]:
         "state": view.state,
         "notice": view.notice,
         "supervised": view.supervised,
+        "simulated": view.simulated,
         "router_url": view.router_url,
         "processes": [
             {

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from ..engine.errors import ConfigError, ConflictError, NotFoundError, PdpanelError, PeerError
 from .config import PanelConfig
+from .ended_records import EndedRecords
 from .launch import decode_plan
 from .port_promises import PortPromises, is_living
 from .rundir import RunDir
@@ -38,6 +39,7 @@ class RunStore:
     def __init__(self, config: PanelConfig) -> None:
         self._config = config
         self.promises = PortPromises(config.runtime_dir)
+        self._ended = EndedRecords()
 
     def list(self) -> builtins.list[RunDir]:
         """Returns the directories of all runs.
@@ -70,7 +72,7 @@ class RunStore:
 
     def look(self, rundir: RunDir) -> RunRecord | None:
         """Returns the run as it is now; None when its record cannot be read."""
-        record = read_record(rundir.state)
+        record = self._ended.read(rundir)
         if record is not None and record.state is RunState.STOPPED:
             return record
         try:

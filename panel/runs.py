@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from .dialects.registry import dialect_of
 from .file_lock import locked
 from .history.run_history import RunHistory
 from .host_facts import HostFacts, this_host
-from .launch import LaunchPlan, Role, decode_plan
+from .launch import LaunchPlan, decode_plan
 from .plan import RunIds, plan
 from .planning.host_needs import needs_this_host
 from .planning.node_facts import Nodes
@@ -44,10 +44,10 @@ from .start.consent import Consents
 from .start.preflight import check_startable, local_addresses
 from .state_dir import claim_state_dir, on_full_disk
 from .unsupervised import end_unsupervised, without_runner
-from .views import ProcessView, RunView, to_view
+from .views import KnownViews, ProcessView, RunView, to_view
 
 if TYPE_CHECKING:
-    from .scaling.run_scaling import RunScaling, ScalePreview
+    from .scaling.run_scaling import RunScaling
 
 __all__ = ["Planner", "ProcessView", "RunView", "Runs"]
 
@@ -67,6 +67,7 @@ class Runs:
     def __init__(self, config: PanelConfig, planner: Planner = plan) -> None:
         self._config = config
         self._store = RunStore(config)
+        self._views = KnownViews()
         self._planner = planner
 
     @property
@@ -89,11 +90,18 @@ class Runs:
         """The runs that have ended, and what they left on disk."""
         return RunHistory(self._config)
 
+    @property
+    def scaling(self) -> RunScaling:
+        """More or fewer workers of a run that serves."""
+        from .scaling.run_scaling import RunScaling  # only here: it would cost every start
+
+        return RunScaling(self._config, self._store, self._planner, self._host_of, self._one_start)
+
     def list(self) -> builtins.list[RunView]:
         """Returns every run, the newest first."""
         records = [record for rundir in self._store.list() if (record := self._store.look(rundir)) is not None]
         records.sort(key=lambda record: (record.created_at, record.id), reverse=True)
-        return [to_view(record, self._store.new(record.id).logs) for record in records]
+        return [self._views.of(record, self._store.new(record.id).logs) for record in records]
 
     def get(self, run_id: str) -> RunView:
         """Returns one run.
@@ -252,8 +260,8 @@ class Runs:
 
         Raises:
             NotFoundError: there is no such run or process.
-            PeerError: the run has no runner that answers.
-            ConflictError: the runner cannot do that now.
+            PeerError: its runner does not answer.
+            ConflictError: the run has ended, or its runner cannot do that now.
         """
         return self._command(run_id, name, protocol.StopProcess(name))
 
@@ -262,19 +270,25 @@ class Runs:
 
         Raises:
             NotFoundError: there is no such run or process.
-            PeerError: the run has no runner that answers.
-            ConflictError: the runner cannot do that now.
+            PeerError: its runner does not answer.
+            ConflictError: the run has ended, or its runner cannot do that now.
         """
         return self._command(run_id, name, protocol.RestartProcess(name))
 
-    def samples(self, run_id: str, since: int = 0) -> SampleBatch:
-        """Returns up to 1800 rows after row `since`, from the runner or, without one, from the run's file."""
+    def samples(self, run_id: str, since: int = 0, known: str = "") -> SampleBatch:
+        """Returns up to 1800 rows after row `since`, from the runner or, without one, from the run's file.
+
+        Args:
+            run_id: the run.
+            since: number of the last row that the caller has.
+            known: `version` of the batch before; the series are left out while they are the same.
+        """
         rundir = self._store.known(run_id)
         try:
-            batch = ask(rundir, protocol.GetSamples(since)).samples
+            batch = ask(rundir, protocol.GetSamples(since, known)).samples
         except PeerError:
             batch = None
-        return read_samples(rundir.samples, since) if batch is None else batch
+        return read_samples(rundir.samples, since, known) if batch is None else batch
 
     def range(
         self, run_id: str, from_s: float, to_s: float, most_rows: int = 1000, keys: tuple[str, ...] = ()
@@ -312,56 +326,13 @@ class Runs:
             raise NotFoundError("run", run_id, f"has no deployment: {error.strerror}", "start it anew") from None
 
     def log_path(self, run_id: str, name: str) -> Path:
-        """Returns the log of a process, of the runner ("runner") or of the model's preparation ("model").
-
-        Raises:
-            NotFoundError: there is no such run, or nothing of that name in it.
-        """
+        """Returns the log of a process, "runner"'s or "model"'s (its preparation); raises NotFoundError."""
         rundir = self._store.known(run_id)
         logs = {spec.name: rundir.logs / spec.log for spec in self.plan(run_id).processes}
         logs |= {"runner": rundir.runner_log, MODEL_STEP: rundir.logs / f"{MODEL_STEP}.log"}
         if name not in logs:
             raise NotFoundError("log", name, "is not part of this run", f"name one of {', '.join(logs)}")
         return logs[name]
-
-    def scale_preview(self, run_id: str, counts: Mapping[Role, int]) -> ScalePreview:
-        """Returns what another number of workers would change of a run; nothing happens to it.
-
-        Raises:
-            NotFoundError: there is no such run.
-            ConfigError, CapacityError: it cannot have so many, and why.
-        """
-        return self._scaling().preview(self._store.known(run_id), counts)
-
-    def scale(
-        self, run_id: str, counts: Mapping[Role, int], shown: str, progress: Callable[[str], None] | None = None
-    ) -> RunView:
-        """Gives a run another number of workers; returns when the new ones serve and the others have ended.
-
-        Args:
-            run_id: the run.
-            counts: the workers of each role that changes.
-            shown: the id of the preview that the person has agreed to.
-            progress: takes what is going on.
-
-        Raises:
-            ConflictError: it has changed since, or something of it fails; what happened is in the run's state.
-            NotFoundError, ConfigError, CapacityError, PeerError: see `scale_preview`; it has no runner that answers.
-        """
-        rundir = self._store.known(run_id)
-        with self._one_start():
-            proposed = self._scaling().propose(rundir, counts, shown)
-        try:
-            reply = ask(rundir, protocol.ChangePlan(proposed), _STOP_SILENCE_S, progress or (lambda text: None))
-        finally:
-            with self._one_start():
-                self._scaling().promise(rundir)
-        return self.get(run_id) if reply.run is None else to_view(reply.run, rundir.logs)
-
-    def _scaling(self) -> RunScaling:
-        from .scaling.run_scaling import RunScaling  # only here: it would cost every start
-
-        return RunScaling(self._config, self._store, self._planner, self._host_of, self.simulation)
 
     def _host_of(self, deployment: Deployment) -> HostFacts:
         return this_host(
@@ -389,6 +360,8 @@ class Runs:
         if self.plan(run_id).process(name) is None:
             known = ", ".join(spec.name for spec in self.plan(run_id).processes)
             raise NotFoundError("process", name, "is not a process of this run", f"name one of {known}")
+        if not rundir.is_supervised() and self.adopt(run_id).state in FINAL:
+            raise ConflictError("run", run_id, "has ended", f"start it again with `pdpanel up --resume {run_id}`")
         reply = ask(rundir, request, _STOP_SILENCE_S)
         return self.get(run_id) if reply.run is None else to_view(reply.run, rundir.logs)
 

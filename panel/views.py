@@ -13,7 +13,9 @@ from .launch import Role
 from .runner.lifecycle import WITHOUT_PROCESS, ProcessState, RunState
 from .runner.state import RunRecord
 
-__all__ = ["ProcessView", "RunView", "to_view"]
+__all__ = ["KnownViews", "ProcessView", "RunView", "to_view"]
+
+_MOST_KNOWN = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +130,21 @@ def to_view(record: RunRecord, logs: Path) -> RunView:
         findings=record.findings,
         simulated=record.simulated,
     )
+
+
+class KnownViews:
+    """The views of the last records: an ended run, whose record stays the same object, keeps its view."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[RunRecord, RunView]] = {}
+
+    def of(self, record: RunRecord, logs: Path) -> RunView:
+        """Returns `to_view(record, logs)`, the same object for the same record."""
+        known = self._known.get(record.id)
+        if known is not None and known[0] is record:
+            return known[1]
+        view = to_view(record, logs)
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[record.id] = (record, view)
+        return view

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from ...engine.errors import ConfigError, PeerError
+from ...engine.errors import PeerError
 from ..config import PanelConfig, this_person
 from ..hosted.opening import OpenPanel, open_panel
 from ..hosted.record import Wish
@@ -27,7 +27,7 @@ from ..runner.lifecycle import FINAL
 from ..runs import Runs
 from .browser import BROWSERS, Browser, find_browser
 
-__all__ = ["run_app"]
+__all__ = ["run_app", "show_window"]
 
 _POLL_S = 0.1
 _END_TIMEOUT_S = 10.0
@@ -47,10 +47,8 @@ def run_app(config: PanelConfig, port: int | None = None) -> None:
         try:
             if browser is None:
                 _without_window(opened)
-            elif not _show(browser, config, opened):
-                print(
-                    "the window is open already; this is one more of it, and the first one keeps the panel", flush=True
-                )
+            elif not show_window(browser, config, opened.page_url()):
+                _tell("The window is open already; closing it ends the panel.")
                 return
         except KeyboardInterrupt:
             pass
@@ -60,44 +58,57 @@ def run_app(config: PanelConfig, port: int | None = None) -> None:
 
 
 def _without_window(opened: OpenPanel) -> None:
-    names = "Chromium, Chrome, Edge, Brave or Vivaldi"
-    print(
-        f"no window: none of {names} is on PATH ({', '.join(BROWSERS)}); install one, or open {opened.page_url()} "
-        "in the browser that you have. Ctrl+C ends the panel.",
-        flush=True,
-    )
+    problem = f"No window: none of {', '.join(BROWSERS)} is on PATH"
+    # Where a program shows the sentence, others can read it in the list of processes: there the address works once.
+    url = f"{opened.record.address}?token={opened.record.token}" if _is_read() else opened.page_url()
+    _tell(f"{problem}; install one, or open {url} in the browser that you have. Ctrl+C ends the panel.")
     while opened.is_open:
         time.sleep(_POLL_S)
 
 
-def _show(browser: Browser, config: PanelConfig, opened: OpenPanel) -> bool:
-    """Opens the window and waits for its end; returns False at once when another process holds the window."""
+def show_window(browser: Browser, config: PanelConfig, url: str) -> bool:
+    """Opens a window and waits for its end.
+
+    Args:
+        browser: what shows it.
+        config: where its profile is.
+        url: works once, since other users see the commands of this one.
+
+    Returns:
+        False, at once, when another process has the window: a browser has one process for a profile.
+
+    Raises:
+        PeerError: the browser ended with an error.
+    """
     folder = config.state_dir / "app"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     profile = browser.profile_dir(config.state_dir, Path(this_person().home))
     profile.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(folder / "window.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_first = True
-        except OSError:
-            is_first = False
+        is_first = _try_lock(lock)
         log = folder / "browser.log"
-        with log.open("wb") as output:
+        with log.open("wb" if is_first else "ab") as output:
             process = subprocess.Popen(
-                # The key in the address works once: other users see the commands of this one.
-                browser.command(opened.page_url(), profile),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                browser.command(url, profile), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
             )
-        if is_first:
-            print(f"the panel is in a window of {Path(browser.path).name}; closing it ends the panel", flush=True)
+        if not is_first:
+            # It hands the address to the process that has the window.
+            process.wait()
+            return False
+        print(f"the panel is in a window of {Path(browser.path).name}; closing it ends the panel", flush=True)
         _wait(process, log)
-        return is_first
+        return True
     finally:
         os.close(lock)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _wait(process: subprocess.Popen[bytes], log: Path) -> None:
@@ -113,9 +124,8 @@ def _wait(process: subprocess.Popen[bytes], log: Path) -> None:
         raise
     if code > 0:
         said = clean_line(" ".join(tail_lines(log, 1))) or "it says nothing"
-        raise PeerError(
-            f"The browser ended with code {code}: {said}; `pdpanel` without --app shows the panel in a tab."
-        )
+        remedy = f"see {log}, or start `pdpanel` without --app, which shows the panel in a tab"
+        raise PeerError(f"The browser ended with code {code}: {said}; {remedy}.")
 
 
 @contextmanager
@@ -135,20 +145,23 @@ def _ended_by_signal() -> Iterator[None]:
 
 def _last_words(runs: Runs, *, panel_ended: bool) -> str:
     active = [view.id for view in runs.list() if view.state not in FINAL]
-    panel = (
-        "The panel has ended" if panel_ended else "The window is closed; a notebook or another window uses the panel"
-    )
+    used = "The window is closed; a notebook or another window uses the panel"
+    panel = "The panel has ended" if panel_ended else used
     if not active:
         return f"{panel}; no run goes on."
     goes = "1 run goes on" if len(active) == 1 else f"{len(active)} runs go on"
     return f"{panel}; {goes}: {', '.join(active)}. `pdpanel down` ends it, `pdpanel --app` shows it again."
 
 
+def _is_read() -> bool:
+    return sys.stdout.isatty() or sys.stderr.isatty()
+
+
 def _tell(text: str) -> None:
     """Says it in the terminal, and where there is none, as a notification of the desktop."""
     print(text, flush=True)
     notify = shutil.which("notify-send")
-    if notify is None or sys.stdout.isatty() or sys.stderr.isatty():
+    if notify is None or _is_read():
         return
     subprocess.run(
         [notify, "--app-name=pdpanel", "--icon=pdpanel", "--", "pdpanel", text],

@@ -1,7 +1,7 @@
 """Benchmark results in the logs of attached runs, such as MAD's `*_CONCURRENCY.log`: found, counted, taken over.
 
-Reads the logs of jobs beside the deployment, which are no process of it; `panel.results` knows what is in them. A log is
-read again only when it has changed. Called by the web part's `attach_source`.
+Reads the logs of jobs beside the deployment, which are no process of it; `panel.results` knows what is in them. A log
+is read again only when it has changed. Called by the web part's `attach_source`.
 """
 
 from __future__ import annotations

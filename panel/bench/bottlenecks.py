@@ -12,10 +12,12 @@ import contextlib
 import itertools
 import json
 import random
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from statistics import median
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import mean, median
 
 from ..deployment import Deployment, parse_deployment
 from ..runner.procfs import Stat, read_stat
@@ -27,11 +29,13 @@ from ..verdict.values import Limit, Verdict
 from .arranged import ARRANGEMENTS, HOSTS, Arrangement, Host, truth_of
 from .pressure import answered_per_s
 from .session import BenchRun, Tell, deployment, running
-from .throttle import HALF, Pace, Throttle
+from .small_model import write_small_model
+from .throttle import USUAL, Pace, Throttle
 
 __all__ = ["Bottleneck", "BottlenecksPlan", "BottlenecksResult", "measure_bottlenecks"]
 
 _WANTED = 0.9
+_CHUNK = 16
 # Samples are written with the run's own beat of half a second.
 _BEAT_S = 0.6
 
@@ -46,14 +50,15 @@ class BottlenecksPlan:
         stretch_s: in which they count.
         watch_s: how long the verdict watches before the ablation.
         rounds: how often each relief is measured.
+        model: what the runs serve; empty is a small one of random weights, since what limits does not depend on it.
     """
 
     only: Sequence[str] = ()
-    settle_s: float = 1.5
-    stretch_s: float = 5.0
-    watch_s: float = 12.0
-    rounds: int = 2
-    model: str = "smollm2-135m-instruct"
+    settle_s: float = 0.8
+    stretch_s: float = 4.0
+    watch_s: float = 10.0
+    rounds: int = 1
+    model: str = ""
     seed: int = 0
 
 
@@ -124,19 +129,33 @@ def measure_bottlenecks(runs: Runs, plan: BottlenecksPlan, tell: Tell) -> Iterat
     Raises:
         PdpanelError: a run does not come up.
     """
+    with tempfile.TemporaryDirectory(prefix="pdpanel-bench-") as folder:
+        model = plan.model or str(write_small_model(Path(folder) / "small"))
+        yield from _measured(runs, replace(plan, model=model), tell)
+
+
+def _measured(runs: Runs, plan: BottlenecksPlan, tell: Tell) -> Iterator[Bottleneck]:
     wanted = [one for one in ARRANGEMENTS if not plan.only or one.name in plan.only]
     for name, group in itertools.groupby(wanted, key=lambda one: one.host):
         host = HOSTS[name]
         with contextlib.ExitStack() as stack:
             base = stack.enter_context(running(runs, _deployment(f"{name}", host, plan.model, 1.0), tell))
-            fast = None
+            others: dict[Limit, BenchRun] = {}
             if "unified" not in host.roles:
-                fast = stack.enter_context(running(runs, _deployment(f"{name}-fast", host, plan.model, 0.5), tell))
-            pids = {(run.id, one.role): _stat(one.pid) for run in (base, fast) if run for one in run.view().processes}
-            throttle = stack.enter_context(Throttle({f"{run} {role}": stat for (run, role), stat in pids.items()}))
+                wanted_run = _deployment(f"{name}-fast", host, plan.model, 0.5)
+                others[Limit.TRANSFER] = stack.enter_context(running(runs, wanted_run, tell))
+            if host.more_decode:
+                wanted_run = _deployment(f"{name}-more", replace(host, decode=host.more_decode), plan.model, 1.0)
+                others[Limit.DECODE] = stack.enter_context(running(runs, wanted_run, tell))
+            stats = {
+                f"{run.id} {one.role}": _stat(one.pid)
+                for run in (base, *others.values())
+                for one in run.view().processes
+            }
+            throttle = stack.enter_context(Throttle(stats))
             for one in group:
                 tell(f"{one.name}: {one.arranged} is arranged")
-                yield asyncio.run(_Ablation(one, base, fast, throttle, plan, tell).run())
+                yield asyncio.run(_Ablation(one, base, others, throttle, plan, tell).run())
                 throttle.set({})
 
 
@@ -153,6 +172,8 @@ def _deployment(name: str, host: Host, model: str, share: float) -> Deployment:
     """
     made = deployment(f"bench-{name}", host.roles, model=model, transport="tcp").model_dump(exclude_defaults=True)
     made["restart"] = "never"
+    # A prompt is a number of steps, as an answer is, so that loads of few tokens press on either.
+    made["workers"]["chunked_prefill_size"] = _CHUNK
     made["env"] = {"PDPANEL_FAULTY_TRANSPORT": json.dumps({"delay": 1.0, "delay_s": host.delay_s * share})}
     if host.decode:
         made["decode"]["flags"] = {key: str(value) for key, value in host.decode.items()}
@@ -166,14 +187,14 @@ class _Ablation:
         self,
         arrangement: Arrangement,
         base: BenchRun,
-        fast: BenchRun | None,
+        others: Mapping[Limit, BenchRun],
         throttle: Throttle,
         plan: BottlenecksPlan,
         tell: Tell,
     ) -> None:
         self._arrangement = arrangement
         self._base = base
-        self._fast = fast
+        self._others = others
         self._throttle = throttle
         self._plan = plan
         self._tell = tell
@@ -187,25 +208,32 @@ class _Ablation:
             self._rate = load.of_capacity * await self._stretch(None)
         verdict = await self._watch()
         base = [await self._stretch(None)]
-        found: dict[Limit, list[float]] = {}
-        for _ in range(self._plan.rounds):
-            for relief in self._reliefs():
-                found.setdefault(relief, []).append(await self._stretch(relief))
+        gains: dict[Limit, list[float]] = {}
+        reliefs = self._reliefs() * self._plan.rounds
+        for pair in (reliefs[at : at + 2] for at in range(0, len(reliefs), 2)):
+            rates = [await self._stretch(relief) for relief in pair]
             base.append(await self._stretch(None))
-        truth, gains = truth_of(median(base), {relief: median(rates) for relief, rates in found.items()})
-        return Bottleneck(self._arrangement.name, self._arrangement.arranged, truth, verdict, median(base), gains)
+            # Against the stretches beside it alone: what else the machine does changes from one to the next.
+            usual = mean(base[-2:])
+            for relief, rate in zip(pair, rates, strict=True):
+                gains.setdefault(relief, []).append(rate / usual if usual > 0 else 1.0)
+        typical = {relief: median(ratios) for relief, ratios in gains.items()}
+        name, arranged = self._arrangement.name, self._arrangement.arranged
+        return Bottleneck(name, arranged, truth_of(typical), verdict, median(base), typical)
 
     def _reliefs(self) -> list[Limit]:
-        roles = [Limit.UNIFIED] if self._fast is None else [Limit.PREFILL, Limit.DECODE, Limit.TRANSFER]
+        unified = Limit.TRANSFER not in self._others
+        roles = [Limit.UNIFIED] if unified else [Limit.PREFILL, Limit.DECODE, Limit.TRANSFER]
         return [*roles, Limit.ROUTER]
 
     def _set_paces(self, relief: Limit | None) -> None:
         paces: dict[str, Pace] = {}
-        for run in (self._base, self._fast):
+        for run in (self._base, *self._others.values()):
             for role in ("prefill", "decode", "unified", "router"):
-                pace = self._arrangement.slow.get(role, HALF)
-                if run is not None:
-                    paces[f"{run.id} {role}"] = pace.twice if relief is not None and role == str(relief) else pace
+                pace = self._arrangement.slow.get(role, USUAL)
+                # Another run that relieves the part already, with more places, is not made faster as well.
+                is_faster = role == relief and relief not in self._others
+                paces[f"{run.id} {role}"] = pace.twice if is_faster else pace
         self._throttle.set(paces)
 
     async def _watch(self) -> Verdict:
@@ -223,7 +251,7 @@ class _Ablation:
 
     async def _stretch(self, relief: Limit | None) -> float:
         self._set_paces(relief)
-        run = self._fast if relief is Limit.TRANSFER and self._fast is not None else self._base
+        run = self._base if relief is None else self._others.get(relief, self._base)
         rate = await self._ask(run.url, self._plan.stretch_s)
         self._tell(f"  {relief or 'as arranged'}: {rate:.2f} requests/s")
         return rate

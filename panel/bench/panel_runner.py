@@ -13,6 +13,7 @@ from ..deployment import Deployment, parse_deployment
 from ..host_facts import HostFacts
 from ..launch import LaunchPlan, ProcessSpec, Readiness, Role
 from ..plan import RunIds
+from ..planning.kept import Kept
 from ..planning.node_facts import Nodes
 from ..rundir import RunDir
 from ..runner.lifecycle import RunState
@@ -24,7 +25,7 @@ __all__ = ["idle_runner"]
 _READY_S = 60.0
 
 
-def _plan(deployment: Deployment, host: HostFacts, ids: RunIds, nodes: Nodes) -> LaunchPlan:
+def _plan(deployment: Deployment, host: HostFacts, ids: RunIds, nodes: Nodes, kept: Kept | None = None) -> LaunchPlan:
     """Returns a plan of processes that sleep."""
     return LaunchPlan(
         run_name=deployment.name,

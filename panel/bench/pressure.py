@@ -14,11 +14,10 @@ import time
 from .arranged import Load
 from .cases import Case
 from .client import ask, open_session
+from .small_model import TOKENS
 
 __all__ = ["answered_per_s", "within"]
 
-# Tokens of a prompt are drawn from these: ordinary words of the default model, none of its special ones.
-_TOKENS = range(1000, 20000)
 # How long the requests of the end of a stretch are waited for.
 _DRAIN_S = 15.0
 
@@ -81,6 +80,6 @@ async def answered_per_s(
 
 def _case(load: Load, rng: random.Random) -> Case:
     """Returns a request with a prompt that no cache holds."""
-    tokens = [rng.choice(_TOKENS) for _ in range(load.prompt)]
+    tokens = [rng.choice(TOKENS) for _ in range(load.prompt)]
     sampling = {"temperature": 0, "max_new_tokens": load.output, "ignore_eos": True}
     return Case("load", "/generate", {"input_ids": tokens, "sampling_params": sampling}, stream=True)

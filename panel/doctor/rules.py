@@ -14,6 +14,7 @@ from ..metadata import rules as metadata
 from ..recipes import catalog as recipes
 from ..results import findings as results
 from ..runner import oom, storage_findings
+from ..scaling import room
 from ..start import start_check
 from ..telemetry import findings as telemetry
 from . import deployment, exit_code, log, log_load
@@ -35,6 +36,7 @@ RULE_GROUPS: Mapping[str, tuple[Rule, ...]] = {
     "Metadata servers": metadata.RULES,
     "Recipes": recipes.RULES,
     "Telemetry": telemetry.RULES,
+    "More or fewer workers": room.RULES,
 }
 ALL_RULES: tuple[Rule, ...] = tuple(rule for rules in RULE_GROUPS.values() for rule in rules)
 

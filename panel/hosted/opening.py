@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ...engine.errors import ConfigError, PeerError
+from ...engine.errors import PeerError
 from ..config import PanelConfig
 from ..file_lock import locked
 from ..runner.journal import tail_lines

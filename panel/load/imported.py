@@ -23,6 +23,7 @@ _WHO = {
     "sglang-bench-serving": "SGLang bench_serving",
     "sglang-bench-one-batch-server": "SGLang bench_one_batch_server",
     "vllm-bench-serve": "vLLM bench serve",
+    "pdpanel-load": "pdpanel load",
 }
 
 

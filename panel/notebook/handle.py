@@ -108,12 +108,10 @@ class NotebookPanel:
         """Ends the panel, unless another notebook or window uses it; runs go on."""
         ended = self._opened.close()
         active = _active(self._runs.list())
-        goes_on = f"{len(active)} run{'s go' if len(active) > 1 else ' goes'} on: {', '.join(run.id for run in active)}"
         print("The panel has ended." if ended else "The panel stays: another launch() or window uses it.", flush=True)
         if active:
-            print(
-                f"{goes_on}; `pdpanel down` or launch().stop() ends {'them' if len(active) > 1 else 'it'}.", flush=True
-            )
+            goes = "1 run goes on" if len(active) == 1 else f"{len(active)} runs go on"
+            print(f"{goes}: {', '.join(run.id for run in active)}; .stop() ends one.", flush=True)
 
     def _note(self, action: str, subject: str, outcome: str) -> None:
         Audit(self._config.state_dir).record(Entry(time.time(), local_user(), "notebook", action, subject, outcome))

@@ -62,7 +62,7 @@ def read_server(runtime_dir: Path, pid: int | None = None) -> NotebookServer | N
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         return _server(found, file)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, ConfigError):
         return None
 
 

@@ -41,10 +41,8 @@ class RunTable:
             return "There is no run yet: panel.deploy() starts one."
         if not self._others:
             return ""
-        ended = f"{self._others} run{'s' if self._others > 1 else ''} that ended"
-        return (
-            f"and {ended}" if self.views else f"No run is active; there {'are' if self._others > 1 else 'is'} {ended}."
-        )
+        ended = "1 run has ended" if self._others == 1 else f"{self._others} runs have ended"
+        return f"{ended}." if self.views else f"No run goes on; {ended}."
 
     def __repr__(self) -> str:
         rows = [_HEADS, *self.rows()] if self.views else []

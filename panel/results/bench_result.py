@@ -22,6 +22,8 @@ class Dialect(StrEnum):
     SGLANG_SERVING = "sglang-bench-serving"
     SGLANG_ONE_BATCH = "sglang-bench-one-batch-server"
     VLLM_SERVE = "vllm-bench-serve"
+    PDPANEL_LOAD = "pdpanel-load"
+    """A result that pdpanel itself has saved or exported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from . import sglang_one_batch, sglang_serving, vllm_serve
+from . import pdpanel_load, sglang_one_batch, sglang_serving, vllm_serve
 from .bench_result import BenchResult
 from .observed import Observed
 from .transfer_errors import TransferErrorCount, reports_transfer_error
@@ -18,6 +18,7 @@ from .transfer_errors import TransferErrorCount, reports_transfer_error
 __all__ = ["read_json_results"]
 
 _DIALECTS = (
+    (pdpanel_load.is_own_record, pdpanel_load.result_of_record),
     (sglang_one_batch.is_batch_record, sglang_one_batch.result_of_record),
     (sglang_serving.is_sglang_record, sglang_serving.result_of_record),
     (vllm_serve.is_vllm_record, vllm_serve.result_of_record),
@@ -39,7 +40,9 @@ def read_json_results(text: str, source: str) -> Observed | None:
             if len(broken) == _MOST_BROKEN:
                 break
             continue
-        for record in value if isinstance(value, list) else [value]:
+        exported = pdpanel_load.records_of_export(value)
+        records = value if isinstance(value, list) else exported or [value]
+        for record in records:
             if isinstance(record, dict) and (result := _result(record, line, source)) is not None:
                 results.append(result)
                 _count_errors(record.get("errors"), line, errors)

@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,8 +30,9 @@ from .log_cap import LogCap
 from .procfs import boot_id
 from .sampler import Sampler
 from .samples import SampleStore
+from .series import gpu_memory_series
 from .server import serve
-from .sources import sources_of
+from .sources import Sources, sources_of
 from .state import decode_record
 from .supervision import Supervision
 from .supervisor import Supervisor
@@ -59,21 +61,34 @@ async def _run(rundir: RunDir, journal: Journal) -> None:
     supervisor.storage = lambda: (*upkeep.findings, *sampler.findings().values())
     simulation = simulation_of(rundir.path.parent.parent) if plan.simulated else None
     environ = inherited_environment()
-    sources = sources_of(plan, rundir, environ, simulation=simulation, latest=lambda: sampler.latest)
+    loop = asyncio.get_running_loop()
+
+    def on_gpu_sizes(sizes: Mapping[str, float]) -> None:
+        infos = [gpu_memory_series(gpu, size) for gpu, size in sizes.items()]
+        loop.call_soon_threadsafe(lambda: store.learn(infos))
+
+    def looked_up(of: LaunchPlan) -> Sources:
+        return sources_of(
+            of,
+            rundir,
+            environ,
+            simulation=simulation,
+            latest=lambda: sampler.latest,
+            on_gpu_sizes=on_gpu_sizes,
+        )
+
+    sources = looked_up(plan)
     store = SampleStore(rundir.samples, sources.series, upkeep.on_samples)
     sampler = Sampler(plan, store, supervisor.watched, sources.followed, read_key(rundir).headers)
     supervisor.use = lambda: sampler.latest
 
     async def replanned(changed: LaunchPlan) -> None:
         # Asks drivers, which may take their time.
-        found = await asyncio.to_thread(
-            lambda: sources_of(changed, rundir, environ, simulation=simulation, latest=lambda: sampler.latest)
-        )
+        found = await asyncio.to_thread(looked_up, changed)
         store.learn(found.series.values())
         sampler.replan(changed, found.followed)
 
     supervisor.replanned = replanned
-    loop = asyncio.get_running_loop()
     stops: set[asyncio.Task[None]] = set()
 
     def on_signal() -> None:

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import msgspec
 
+from ..doctor.log_line import line_parts
+
 __all__ = ["Journal", "clean_line", "last_meaningful_line", "one_line", "strip_controls", "tail_lines"]
 
 _TAIL_BYTES = 32768
 _SHOWN_CHARACTERS = 300
-_CONTROL_SEQUENCES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.")
-_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _ERROR = re.compile(
     r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Exit)\b|\b(?:error|fatal|critical)\b\W", re.IGNORECASE
 )
@@ -50,7 +50,7 @@ def one_line(text: str) -> str:
 
 def strip_controls(text: str) -> str:
     """Returns `text` without control sequences and without control characters but tab and newline."""
-    return _CONTROL_CHARACTERS.sub("", _CONTROL_SEQUENCES.sub("", text))
+    return "\n".join("".join(line_parts(line)) for line in text.split("\n"))
 
 
 def tail_lines(path: Path, count: int, offset: int = 0) -> list[str]:

@@ -11,6 +11,8 @@ import zlib
 from array import array
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from .series import SeriesInfo
 
 __all__ = ["Places"]
@@ -29,10 +31,18 @@ class Places:
         self.series: dict[str, SeriesInfo] = {}
         self._places: dict[str, int] = {}
         self._keys: list[str] = []
+        self._version = ""
         self.learn(series)
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    @property
+    def version(self) -> str:
+        """The same text for the same series, in another process too."""
+        if not self._version:
+            self._version = f"{zlib.crc32(msgspec.json.encode(list(self.series.values()))):08x}"
+        return self._version
 
     def learn(self, series: Iterable[SeriesInfo]) -> list[tuple[int, SeriesInfo]]:
         """Adds series, or what is said about them, and returns those that are new or changed, with their places."""
@@ -44,6 +54,7 @@ class Places:
                 self._places[info.key] = len(self._keys)
                 self._keys.append(info.key)
             self.series[info.key] = info
+            self._version = ""
             fresh.append((self._places[info.key], info))
         return fresh
 

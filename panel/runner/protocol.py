@@ -36,10 +36,16 @@ class GetStatus(msgspec.Struct, tag_field="op", tag="status", forbid_unknown_fie
     """Asks for the run's record."""
 
 
-class GetSamples(msgspec.Struct, tag_field="op", tag="samples", forbid_unknown_fields=True, frozen=True):
-    """Asks for the rows after row `since`."""
+class GetSamples(
+    msgspec.Struct, tag_field="op", tag="samples", forbid_unknown_fields=True, frozen=True, omit_defaults=True
+):
+    """Asks for the rows after row `since`, and for the series unless their version is the `known` one.
+
+    A runner of a version without `known` tells none, so that it is never asked with one.
+    """
 
     since: int = 0
+    known: str = ""
 
 
 class GetRange(msgspec.Struct, tag_field="op", tag="range", forbid_unknown_fields=True, frozen=True):

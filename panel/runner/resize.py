@@ -31,7 +31,7 @@ _POLL_S = 0.1
 _TELL_EVERY_S = 5.0
 # A router that is busy or starts anew answers in this time; its requests end in the other.
 _ROUTER_S = 60.0
-_DRAIN_S = 120.0
+_DRAIN_S = 60.0
 _QUIET_S = 1.2
 _GAUGES = ("running", "queued", "bootstrap_queue", "inflight_queue", "prealloc_queue", "transfer_queue")
 

@@ -45,11 +45,17 @@ class SampleRow:
 
 @dataclass(frozen=True, slots=True)
 class SampleBatch:
-    """Rows after a given one, oldest first; ask next time with `last_seq`."""
+    """Rows after a given one, oldest first; ask next time with `last_seq` and `version`.
+
+    Attributes:
+        series: by key; none when `version` is the one that the caller knows.
+        version: of the series: the same one for the same series.
+    """
 
     last_seq: int
     series: dict[str, SeriesInfo]
     rows: list[SampleRow]
+    version: str = ""
 
 
 class SampleStore:
@@ -101,12 +107,12 @@ class SampleStore:
         self._rows.append(row)
         self._collect(self._seq, t, values)
 
-    def since(self, seq: int) -> SampleBatch:
+    def since(self, seq: int, known: str = "") -> SampleBatch:
         """Returns the rows in memory after row `seq`; all of them for a number of rows that are lost."""
         # Rows are consecutive, so the ones wanted are a suffix: no need to look at the others.
         count = min(len(self._ring), self._seq - seq if 0 <= seq <= self._seq else self._seq)
         rows = [self._unpacked(self._ring[index]) for index in range(len(self._ring) - count, len(self._ring))]
-        return SampleBatch(self._seq, self._places.series, rows)
+        return _batch(self._seq, self._places, rows, known)
 
     def range(self, from_s: float, to_s: float, most_rows: int = 1000, keys: Collection[str] = ()) -> SampleRange:
         """Returns the rows of a stretch of time at the finest resolution that holds it; see `read_stretch`.
@@ -246,7 +252,12 @@ class SampleStore:
             self._file = None
 
 
-def read_samples(path: Path, seq: int) -> SampleBatch:
+def _batch(seq: int, places: Places, rows: list[SampleRow], known: str) -> SampleBatch:
+    version = places.version
+    return SampleBatch(seq, {} if version == known else places.series, rows, version)
+
+
+def read_samples(path: Path, seq: int, known: str = "") -> SampleBatch:
     """Returns up to 1800 of the last rows after row `seq` from the file at `path`; none without a file."""
     try:
         with open_to_read(path) as file:
@@ -256,7 +267,7 @@ def read_samples(path: Path, seq: int) -> SampleBatch:
             rows = [SampleRow(number, t, places.unpack(data)) for number, t, data in file.rows_after(seq, RING_ROWS)]
     except (sqlite3.Error, msgspec.MsgspecError):
         return SampleBatch(seq, {}, [])
-    return SampleBatch(rows[-1].seq if rows else seq, places.series, rows)
+    return _batch(rows[-1].seq if rows else seq, places, rows, known)
 
 
 def read_range(

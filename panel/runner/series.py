@@ -5,13 +5,14 @@ Pure: a plan and the links of the host in, `SeriesInfo` out. `runner.rows` fills
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from ..launch import LaunchPlan, ProcessSpec, Role
 from ..telemetry.series_info import SeriesInfo
 
-__all__ = ["LinkLimit", "SeriesInfo", "engine_source", "known_series", "metrics_url", "pairs"]
+__all__ = ["LinkLimit", "SeriesInfo", "engine_source", "gpu_memory_series", "known_series", "metrics_url", "pairs"]
 
 _HOST = "host /proc"
 _LOG = "Mooncake's log"
@@ -108,7 +109,10 @@ def pairs(plan: LaunchPlan) -> list[tuple[str, str]]:
 
 
 def known_series(
-    plan: LaunchPlan, links: Sequence[LinkLimit] = (), memory_bytes: float | None = None
+    plan: LaunchPlan,
+    links: Sequence[LinkLimit] = (),
+    memory_bytes: float | None = None,
+    gpu_bytes: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, SeriesInfo]:
     """Returns every series that a run of `plan` can have, by key.
 
@@ -116,8 +120,9 @@ def known_series(
         plan: of the run.
         links: NICs and interfaces of this host that are sampled.
         memory_bytes: of this host; None where it is not known.
+        gpu_bytes: of its GPUs, as the plan names them, as far as they are known.
     """
-    found = [*_of_run(plan, links), *_of_processes(plan), *_of_host(plan, links, memory_bytes)]
+    found = [*_of_run(plan, links), *_of_processes(plan), *_of_host(plan, links, memory_bytes, gpu_bytes)]
     return {info.key: info for info in found}
 
 
@@ -155,7 +160,15 @@ def _of_processes(plan: LaunchPlan) -> Iterator[SeriesInfo]:
         yield SeriesInfo(f"proc/{name}/rss_bytes", f"Memory of {name}", "B", _HOST, name, "memory")
 
 
-def _of_host(plan: LaunchPlan, links: Iterable[LinkLimit], memory: float | None) -> Iterator[SeriesInfo]:
+def gpu_memory_series(gpu: str, size_bytes: float | None) -> SeriesInfo:
+    """Returns the series of a GPU's memory; its size is None where it is not known yet."""
+    title = f"Memory of GPU {gpu}"
+    return SeriesInfo(f"gpu/{gpu}/memory_bytes", title, "B", "GPU library", "", "gpu", False, size_bytes)
+
+
+def _of_host(
+    plan: LaunchPlan, links: Iterable[LinkLimit], memory: float | None, gpu_bytes: Mapping[str, float]
+) -> Iterator[SeriesInfo]:
     for link in links:
         kind, _, name = link.key.partition("/")
         source = "RDMA port counters" if kind == "nic" else "counters of the interface"
@@ -164,7 +177,7 @@ def _of_host(plan: LaunchPlan, links: Iterable[LinkLimit], memory: float | None)
             yield SeriesInfo(key, f"{name} {title}", "B/s", source, "", kind, False, link.limit)
     for gpu in dict.fromkeys(gpu for spec in plan.processes for gpu in spec.gpus):
         yield SeriesInfo(f"gpu/{gpu}/util_percent", f"GPU {gpu} busy", "%", "GPU library", "", "gpu", False, 100.0)
-        yield SeriesInfo(f"gpu/{gpu}/memory_bytes", f"Memory of GPU {gpu}", "B", "GPU library", "", "gpu")
+        yield gpu_memory_series(gpu, gpu_bytes.get(gpu))
     yield SeriesInfo("host/cpu_percent", "CPU of the host", "%", _HOST, "", "cpu", False, 100.0)
     yield SeriesInfo("host/memory_bytes", "Memory of the host in use", "B", _HOST, "", "memory", False, memory)
 

@@ -114,8 +114,8 @@ async def _answer(
     match request:
         case GetStatus():
             return Reply(run=supervisor.record)
-        case GetSamples(since=since):
-            return Reply(samples=store.since(since))
+        case GetSamples(since=since, known=known):
+            return Reply(samples=store.since(since, known))
         case GetRange(from_s=from_s, to_s=to_s, most_rows=most_rows, keys=keys):
             return Reply(range=store.range(from_s, to_s, most_rows, keys))
         case StopProcess(name=name):

@@ -45,6 +45,7 @@ def sources_of(
     files: HostFiles | None = None,
     simulation: Simulation | None = None,
     latest: Callable[[], Mapping[str, float]] = dict,
+    on_gpu_sizes: Callable[[Mapping[str, float]], None] = lambda sizes: None,
 ) -> Sources:
     """Returns the sources for a run of `plan` on this host.
 
@@ -55,6 +56,7 @@ def sources_of(
         files: the live host's unless a test names others.
         simulation: the simulated host that the run is of, if it is of one.
         latest: returns the values of the last row; a simulated GPU follows those of its worker.
+        on_gpu_sizes: told in some thread how many bytes each GPU has, once a driver says it.
     """
     root = str(simulation.root) if simulation else "/"
     if files is None:
@@ -72,5 +74,6 @@ def sources_of(
 
         followed += [EngineTraffic(plan, simulation), SimulatedGpus(plan, simulation, latest)]
     elif gpus:
-        followed.append(GpuSource(gpus, environ))
-    return Sources(known_series(plan, limits, memory_total()), followed)
+        followed.append(GpuSource(gpus, environ, on_gpu_sizes))
+    sizes = {seat.gpu: seat.memory_bytes for seat in simulation.seats} if simulation else {}
+    return Sources(known_series(plan, limits, memory_total(), sizes), followed)

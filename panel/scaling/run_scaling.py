@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from ...engine.errors import ConflictError, NotFoundError
@@ -23,9 +24,12 @@ from ..planning.node_facts import Nodes
 from ..redact import redact
 from ..run_store import RunStore
 from ..rundir import RunDir
+from ..runner import protocol
+from ..runner.client import ask
 from ..runner.lifecycle import FINAL, RunState
 from ..simulate.seats import seated
-from ..simulate.simulation import Simulation
+from ..simulate.simulation import Simulation, simulation_of
+from ..views import RunView, to_view
 from .difference import PlanDifference, compare
 from .proposal import digest_of, propose
 from .replan import Planner, replanned
@@ -34,6 +38,9 @@ from .scaled import counts_of, scaled
 from .text import lines_of
 
 __all__ = ["RunScaling", "ScalePreview"]
+
+# A worker that loads its weights says nothing for a while; the runner tells of every stage.
+_SILENCE_S = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ class RunScaling:
         store: the runs.
         planner: makes plans.
         host_of: tells what is free on this host for a deployment.
-        simulation: the simulated host that the runs are of; None for this very host.
+        one_start: held while ports are chosen and promised.
     """
 
     def __init__(
@@ -83,16 +90,24 @@ class RunScaling:
         store: RunStore,
         planner: Planner,
         host_of: Callable[[Deployment], HostFacts],
-        simulation: Simulation | None,
+        one_start: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._config = config
         self._store = store
         self._planner = planner
         self._host_of = host_of
-        self._simulation = simulation
+        self._one_start = one_start
+        self._simulation = simulation_of(config.state_dir)
 
-    def preview(self, rundir: RunDir, counts: Mapping[Role, int]) -> ScalePreview:
-        """Returns what would change; raises ConfigError or CapacityError where it cannot be."""
+    def preview(self, run_id: str, counts: Mapping[Role, int]) -> ScalePreview:
+        """Returns what another number of workers would change of a run; nothing happens to it.
+
+        Raises:
+            NotFoundError: there is no such run.
+            ConflictError: it is not in a state in which it could change.
+            ConfigError, CapacityError: it cannot have so many, and why.
+        """
+        rundir = self._store.known(run_id)
         wanted = self._wanted(rundir, counts)
         difference = compare(wanted.old, wanted.new)
         after = counts_of(wanted.after)
@@ -108,22 +123,38 @@ class RunScaling:
             findings=(*findings_of(room, on_cpu=wanted.new.dialect == "bundled"), *_new_findings(wanted)),
         )
 
-    def propose(self, rundir: RunDir, counts: Mapping[Role, int], shown: str) -> str:
-        """Writes the plan for the run's runner and returns the digest that names it.
+    def apply(
+        self, run_id: str, counts: Mapping[Role, int], shown: str, progress: Callable[[str], None] | None = None
+    ) -> RunView:
+        """Gives a run another number of workers; returns when the new ones serve and the others have ended.
+
+        Args:
+            run_id: the run.
+            counts: the workers of each role that changes.
+            shown: the id of the preview that the person has agreed to.
+            progress: takes what is going on.
 
         Raises:
-            ConflictError: it is not what was `shown`.
+            ConflictError: it has changed since, or something of it fails; what happened is in the run's state.
+            NotFoundError, ConfigError, CapacityError: as `preview`.
+            PeerError: its runner does not answer.
         """
-        wanted = self._wanted(rundir, counts)
-        text = dump_deployment(wanted.after)
-        if digest_of(wanted.old, wanted.new, text) != shown:
-            raise ConflictError("run", rundir.run_id, "has changed since the difference was shown", "look at it again")
-        self._promise(rundir, (*wanted.old.processes, *wanted.new.processes))
-        return propose(rundir, wanted.old, wanted.new, text)
-
-    def promise(self, rundir: RunDir) -> None:
-        """Holds the ports of the run's plan as it is now, and no others."""
-        self._promise(rundir, self._plan(rundir).processes)
+        rundir = self._store.known(run_id)
+        with self._one_start():
+            wanted = self._wanted(rundir, counts)
+            text = dump_deployment(wanted.after)
+            if digest_of(wanted.old, wanted.new, text) != shown:
+                problem = "has changed since the difference was shown"
+                raise ConflictError("run", run_id, problem, "look at it again")
+            self._promise(rundir, (*wanted.old.processes, *wanted.new.processes))
+            digest = propose(rundir, wanted.old, wanted.new, text)
+        try:
+            reply = ask(rundir, protocol.ChangePlan(digest), _SILENCE_S, progress or (lambda text: None))
+        finally:
+            with self._one_start():
+                self._promise(rundir, self._plan(rundir).processes)
+        assert reply.run is not None
+        return to_view(reply.run, rundir.logs)
 
     def _promise(self, rundir: RunDir, processes: tuple[ProcessSpec, ...]) -> None:
         ports = {port: None for spec in processes for port in spec.ports.values()}

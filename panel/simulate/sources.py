@@ -82,11 +82,15 @@ class EngineTraffic:
         decoders = [spec.name for spec in plan.processes if spec.role is Role.DECODE]
         self._receiver = decoders[0] if decoders else ""
         self._counts = plan.transport != "shm"  # memory is no link
-        self._before: dict[tuple[str, str], float] = {}
+        self._before: dict[tuple[str, str], float] | None = None
 
     def read(self) -> Mapping[str, float]:
         """Counts what was sent since the last call."""
-        for (sender, peer), total in (self._engine() if self._counts else {}).items():
+        totals = self._engine() if self._counts else {}
+        if self._before is None:
+            # A runner that takes a run over finds what was counted before; of a fresh run nobody has sent anything.
+            self._before = dict(totals)
+        for (sender, peer), total in totals.items():
             known = self._before.get((sender, peer), 0.0)
             # A worker that was started again counts from 0.
             moved = total - known if total >= known else total

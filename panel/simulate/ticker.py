@@ -7,6 +7,7 @@ twice. No port carries more than its line rate: what is above that waits, as in 
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -32,11 +33,18 @@ class Ticker:
     Args:
         simulation: the host.
         now: seconds since 1970, the same clock for all who add.
+        choose: returns a number from 0 to 1, by which noise is uneven.
     """
 
-    def __init__(self, simulation: Simulation, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        simulation: Simulation,
+        now: Callable[[], float] = time.time,
+        choose: Callable[[], float] = random.random,
+    ) -> None:
         self._simulation = simulation
         self._now = now
+        self._choose = choose
         self._ports = {port.key: port for port in simulation.ports}
         self._waiting: dict[tuple[str, str], float] = defaultdict(float)
         self._before = now()
@@ -70,8 +78,8 @@ class Ticker:
         with locked(self._simulation.lock):
             noise = self._noise(now)
             for key, port in self._ports.items():
-                idle = noise if ":" in key else 0.0
                 for way, path in (("tx", port.tx), ("rx", port.rx)):
+                    idle = noise * (0.5 + self._choose()) if ":" in key else 0.0
                     if more := moved.get((key, way), 0.0) + idle:
                         self._add(port, path, more)
 

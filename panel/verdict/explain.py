@@ -157,7 +157,7 @@ def _cpu(window: Evidence) -> list[Seen]:
     for name in (*(worker.name for worker in window.shape.workers), *window.shape.routers):
         value = window.mean(f"proc/{name}/cpu_percent")
         if value is not None:
-            found.append(Seen(f"proc/{name}/cpu_percent", round(value / 100, 3), f"CPU of {name}, in cores", "times"))
+            found.append(Seen(f"proc/{name}/cpu_percent", round(value / 100, 3), f"CPU of {name}, in cores", "cores"))
     gpus = sorted({key for _, values in window.rows for key in values if key.endswith("/util_percent")})
     for key in gpus:
         value = window.mean(key)

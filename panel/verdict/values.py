@@ -29,7 +29,7 @@ class Seen:
         series: the samples that it comes from.
         value: in `unit`; a share is 0 to 1.
         meaning: what it says, in a few words.
-        unit: share, requests, s, B/s, tokens/s or times.
+        unit: share, requests, requests/s, s, B/s or cores.
         of: the most that it can be; None where there is none.
     """
 

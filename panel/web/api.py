@@ -34,6 +34,7 @@ class _DeployBody(BaseModel):
     prefill: Annotated[int, Field(ge=1, le=64)] = 1
     decode: Annotated[int, Field(ge=1, le=64)] = 1
     transport: Annotated[str, Field(min_length=1, max_length=40)] = "mooncake"
+    unified: Annotated[int, Field(ge=1, le=64)] = 1
 
 
 def add_error_answers(app: FastAPI) -> None:

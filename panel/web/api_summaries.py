@@ -21,6 +21,7 @@ SUMMARIES: Mapping[str, str] = {
     "GET /api/runs/{run_id}/explained": "Read what the doctor's rules say about the run's processes.",
     "POST /api/runs/{run_id}/proof": "Begin a proof of transport: test requests, and counters before and after.",
     "GET /api/runs/{run_id}/proof": "Read the last proof of transport of a run.",
+    "GET /api/runs/{run_id}/verdict": "Say what limits a run now, with the evidence and what to try.",
     "GET /api/runs/{run_id}/report": "List what a report of a run would hold.",
     "POST /api/runs/{run_id}/report": "Download a redacted report of a run as a zip file.",
     "POST /api/runs/{run_id}/try": "Send one prompt to a run's router; the answer streams as JSON lines.",

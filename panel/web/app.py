@@ -44,7 +44,10 @@ from .port import Source
 from .proof_routes import proof_routes
 from .range_routes import range_routes
 from .report_routes import report_routes
+from .scale_routes import scale_routes
+from .sign_in_trail import SignInTrail
 from .simulate_routes import simulate_routes
+from .verdict_routes import verdict_routes
 
 __all__ = ["build_api", "build_app"]
 
@@ -97,6 +100,8 @@ def build_api(source: Source, *, poll_s: float = 0.5, config_dir: Path | None = 
     app.include_router(proof_routes(source))  # these two before the routes of any action on a run
     app.include_router(report_routes(source))
     app.include_router(simulate_routes(source))
+    app.include_router(verdict_routes(source))
+    app.include_router(scale_routes(source, hub.wake))  # before the routes of any action, too
     app.include_router(deploy_routes(source, hub.wake))
     app.include_router(history_routes(source))
     app.include_router(attach_routes(source.attach, hub.wake))
@@ -159,4 +164,5 @@ def build_app(
     if hasattr(blocks._queue, "sleep_when_free"):
         blocks._queue.sleep_when_free = _IDLE_POLL_S
     inner: App = app  # pyright: ignore[reportAssignmentType] - FastAPI's ASGI types are narrower than ASGI
-    return Guard(inner if audit is None else AuditTrail(inner, audit), access)
+    trail = SignInTrail(audit, access.users.hashes)
+    return Guard(inner if audit is None else AuditTrail(inner, audit), access, trail=trail)

@@ -25,7 +25,7 @@ class RunsAttachments:
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
-        self._results = FoundResults(runs.plan, runs.log_path)
+        self._results = FoundResults(lambda run_id: runs.plan(run_id), lambda run_id, name: runs.log_path(run_id, name))
 
     def attach(self, form: AttachForm) -> str:
         """Begins to watch a deployment and returns the run's id."""

@@ -31,6 +31,10 @@ _ASKS_ONLY = frozenset(
 )
 
 
+def _asks_only(path: str) -> bool:
+    return path in _ASKS_ONLY or path.endswith("/scale/preview")
+
+
 def _action(scope: Scope) -> str:
     path = scope["path"].removeprefix("/api/")
     values = scope.get("path_params") or {}
@@ -52,7 +56,7 @@ class AuditTrail:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection, and writes an entry after an action."""
-        if scope["type"] != "http" or scope["method"] in SAFE_METHODS or scope["path"] in _ASKS_ONLY:
+        if scope["type"] != "http" or scope["method"] in SAFE_METHODS or _asks_only(scope["path"]):
             await self._app(scope, receive, send)
             return
         status = 0

@@ -11,7 +11,7 @@ __all__ = ["deployment_of_form"]
 def deployment_of_form(form: DeployForm) -> Deployment:
     """Returns the deployment; raises ConfigError for a field that is wrong."""
     if form.mode == "unified":
-        roles: dict[str, object] = {"unified": {"count": 1}}
+        roles: dict[str, object] = {"unified": {"count": form.unified}}
     else:
         roles = {"prefill": {"count": form.prefill}, "decode": {"count": form.decode}}
     return parse_deployment({"model": form.model.strip(), "transport": form.transport, **roles})

@@ -13,9 +13,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
 
-from ..deployment import parse_deployment
+from ..deployment import dump_deployment, parse_deployment
 from ..doctor_text import finding_json
+from ..start.consent import needs_consent
 from ..start.start_check import StartReport
+from ..yardstick import unified_of
 from .deploy_form import deployment_of_form
 from .deploy_port import RunCommands
 from .plan_body import Body, Text, answer, read_body
@@ -32,6 +34,7 @@ class _FormBody(Body):
     prefill: int = Field(default=1, ge=1, le=64)
     decode: int = Field(default=1, ge=1, le=64)
     transport: str = Field(default="mooncake", max_length=40)
+    unified: int = Field(default=1, ge=1, le=64)
 
 
 class _CheckBody(Body):
@@ -64,6 +67,17 @@ def deploy_routes(source: Source, wake: Callable[[], None]) -> APIRouter:
     @routes.get("/runs/{run_id}/deployment")
     async def deployment(run_id: str) -> Response:
         return await answer(lambda: {"text": source.run_commands.deployment_text(run_id)})
+
+    @routes.get("/runs/{run_id}/unified")
+    async def unified(run_id: str) -> Response:
+        """Read the unified deployment that a run is compared with, as YAML: as many workers, one role."""
+
+        def work() -> dict[str, Any]:
+            twin = unified_of(parse_deployment(read_fields(source.run_commands.deployment_text(run_id))))
+            text = dump_deployment(twin)
+            return {"text": text, "workers": twin.unified.count, "needs_consent": needs_consent(twin)}
+
+        return await answer(work)
 
     @routes.post("/runs/{run_id}/{action}")
     async def act(run_id: str, action: Literal["restart", "resume", "adopt", "detach"], request: Request) -> Response:

@@ -55,7 +55,7 @@ def run_changes(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mappi
     found: RunChanges = {"runs": [], "patches": [], "gone": [run_id for run_id in before if run_id not in now]}
     for run_id, run in now.items():
         old = before.get(run_id)
-        if old == run:
+        if old is run or old == run:
             continue
         patch = None if old is None else _patch(old, run)
         found["runs" if patch is None else "patches"].append(run if patch is None else patch)

@@ -23,6 +23,7 @@ from .limits import BodyLimit, body_limit_of
 from .login import LOGIN_HEADERS, log_in, login_page
 from .request_rules import LOGIN, LOGOUT, Refusal, check
 from .security_headers import security_headers
+from .sign_in_trail import SignInTrail
 
 __all__ = ["Access", "App", "Guard", "Refusal", "check"]
 
@@ -46,8 +47,11 @@ class Guard:
     What it found out is in the scope: "pdpanel.who" ("token" or "user:NAME") and "pdpanel.address".
     """
 
-    def __init__(self, app: App, access: Access, identity: Identity | None = None) -> None:
+    def __init__(
+        self, app: App, access: Access, identity: Identity | None = None, trail: SignInTrail | None = None
+    ) -> None:
         self._app = app
+        self._trail = trail or SignInTrail(None)
         self._access = access
         self._identity = identity or Identity(access)
         self._tickets = Tickets()
@@ -108,6 +112,8 @@ class Guard:
         who, refusal = await self._who(scope)
         if users and path == LOGOUT and scope["method"] == "POST":
             cookie = self._identity.end(scope["headers"]).encode()
+            if who:
+                await self._trail.signed_out(who, scope["pdpanel.address"])
             await self._answer(send, 303, "", [(b"location", b"./login"), (b"set-cookie", cookie)])
             return
         if refusal is not None:
@@ -128,6 +134,10 @@ class Guard:
         if who is not None:
             return who, None
         found = await self._identity.by_password(scope["headers"], scope["pdpanel.address"])
+        user = self._identity.named(scope["headers"])
+        if user is not None and not isinstance(found, str):
+            why = "too many wrong passwords" if isinstance(found, Shut) else "wrong password"
+            await self._trail.failed(user, scope["pdpanel.address"], why)
         if isinstance(found, Shut):
             return "", Refusal(429, "Too many wrong passwords; try again in a minute.")
         if found is not None:
@@ -168,9 +178,13 @@ class Guard:
         if scope["method"] == "POST":
             answer = await log_in(self._identity, receive, scope["pdpanel.address"], action)
             if answer.cookie:
+                await self._trail.signed_in(f"user:{answer.user}", scope["pdpanel.address"])
                 headers = [(b"location", b"./"), (b"set-cookie", answer.cookie.encode())]
                 await self._answer(send, 303, "", headers)
                 return
+            if answer.status in (401, 429):
+                why = "wrong password" if answer.status == 401 else "too many wrong passwords"
+                await self._trail.failed(answer.user, scope["pdpanel.address"], why)
             retry = [(b"retry-after", str(max(1, round(answer.wait_s))).encode())] if answer.wait_s else []
             await self._answer(send, answer.status, answer.page, [*LOGIN_HEADERS, *retry], _HTML)
             return
@@ -185,9 +199,13 @@ class Guard:
         if len(given) != 1:
             return False
         key, value = given[0]
-        right = same_secret(value, self._access.token) if key == "token" else self._tickets.take(value, time.monotonic())
         # A frame that is loaded anew has used its ticket and has the cookie: it goes on without either.
-        if not right and key == "token":
+        is_ticket = key == "ticket"
+        right = self._tickets.take(value, time.monotonic()) if is_ticket else same_secret(value, self._access.token)
+        if not is_ticket and right:
+            await self._trail.signed_in("token", scope["pdpanel.address"])
+        if not right and not is_ticket:
+            await self._trail.failed("", scope["pdpanel.address"], "wrong token")
             return False
         rest = urlencode([pair for pair in query if pair[0] != key])
         # Relative to the page's own address, whatever a proxy has before it; "./" keeps it from being another host.

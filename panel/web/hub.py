@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ import msgspec
 from ...engine.errors import PdpanelError
 from .cut import Cut
 from .differences import link_changes, plain_run, run_changes
-from .port import HostTraffic, Source
+from .port import HostTraffic, RunView, Source
 from .subscriber import Subscriber, Wish
 from .trace import Trace
 
@@ -48,6 +48,7 @@ class Hub:
         self._clock = clock
         self._subscribers: set[Subscriber] = set()
         self._runs: dict[str, dict[str, Any]] = {}
+        self._views: dict[str, RunView] = {}
         self._traces: dict[str, Trace] = {}
         self._cuts: dict[tuple[str, frozenset[str] | None], Cut] = {}
         self._links: dict[str, list[Any]] = {}
@@ -59,7 +60,7 @@ class Hub:
         """Adds a subscriber for the length of the block; its first message is a snapshot of the runs."""
         if not self._subscribers:
             views = await asyncio.to_thread(self._source.runs)
-            self._runs = {view.id: plain_run(view) for view in views}
+            self._runs = self._plain(views)
         subscriber = Subscriber()
         runs = list(self._runs.values())
         snapshot = {"type": "snapshot", "at": self._clock(), "runs": runs, "simulated": self._source.simulated}
@@ -100,7 +101,7 @@ class Hub:
     async def _poll(self) -> None:
         views = await asyncio.to_thread(self._source.runs)
         told = tuple(self._subscribers)
-        runs = {view.id: plain_run(view) for view in views}
+        runs = self._plain(views)
         changes = run_changes(self._runs, runs)
         self._runs = runs
         # Sent even when nothing changed: the browser takes it as a sign of life.
@@ -122,6 +123,14 @@ class Hub:
             one.put(f"[{','.join(texts)}]")
         if trouble is not None:
             raise trouble
+
+    def _plain(self, views: Sequence[RunView]) -> dict[str, dict[str, Any]]:
+        """Returns the runs as plain values; one whose view is the same object as before has the same ones."""
+        before, self._views = self._views, {view.id: view for view in views}
+        known = self._runs
+        return {
+            one.id: known[one.id] if before.get(one.id) is one and one.id in known else plain_run(one) for one in views
+        }
 
     async def _add_samples(self, parts: Parts) -> None:
         wanted: dict[str, dict[Wish, list[Subscriber]]] = {}

@@ -79,8 +79,12 @@ class Identity:
                 return f"user:{user}"
         return None
 
-    async def by_password(self, headers: Headers, address: str) -> str | Shut | None:
-        """Returns who asks by a password in the Authorization header."""
+    def named(self, headers: Headers) -> str | None:
+        """Returns the user that an Authorization header with a password names; None without one."""
+        given = self._by_header(headers)
+        return None if given is None else given[0]
+
+    def _by_header(self, headers: Headers) -> tuple[str, str] | None:
         given = [value.partition(" ") for value in header_values(headers, b"authorization")]
         texts = [text for scheme, _, text in given if scheme.lower() == "basic"]
         if len(texts) != 1 or not self._access.users:
@@ -89,8 +93,14 @@ class Identity:
             user, colon, password = base64.b64decode(texts[0].strip(), validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             return None
-        if not colon:
+        return (user, password) if colon else None
+
+    async def by_password(self, headers: Headers, address: str) -> str | Shut | None:
+        """Returns who asks by a password in the Authorization header."""
+        given = self._by_header(headers)
+        if given is None:
             return None
+        user, password = given
         # What was right a moment ago is remembered under a key that lives in this process alone.
         mark = hmac.digest(self._key, f"{user}:{password}".encode(), "sha256")
         if self._passed.get(mark, 0.0) > self._clock():

@@ -30,19 +30,19 @@ HEAD = "\n".join(
         f'<link rel="stylesheet" href="{_STATIC}/plan.css">',
         f'<link rel="stylesheet" href="{_STATIC}/observe.css">',
         f'<link rel="stylesheet" href="{_STATIC}/proof.css">',
+        f'<link rel="stylesheet" href="{_STATIC}/verdict.css">',
         f'<link rel="stylesheet" href="{_STATIC}/logs.css">',
         f'<link rel="stylesheet" href="{_STATIC}/attach.css">',
         f'<link rel="stylesheet" href="{_STATIC}/bench.css">',
         f'<link rel="stylesheet" href="{_STATIC}/simulate.css">',
+        f'<link rel="stylesheet" href="{_STATIC}/scale.css">',
         f'<link rel="stylesheet" href="{_STATIC}/dialogs.css">',
         f'<script src="{_STATIC}/uPlot.iife.min.js"></script>',
         f'<script type="module" src="{_STATIC}/main.js"></script>',
     ]
 )
 
-_DEPLOY = """(mode, model, prefill, decode, transport) => {
-  window.pdpanel.deploy(mode, model, prefill, decode, transport);
-}"""
+_DEPLOY = "(...values) => { window.pdpanel.deploy(...values); }"
 _CHANGED = "(...values) => { window.pdpanel?.formChanged?.(...values); }"
 _APPLY = "(...values) => window.pdpanel.applyFix(...values)"
 
@@ -62,7 +62,7 @@ def _deploy_form(choices: Choices) -> None:
         [("Prefill and decode apart", "pd"), ("Unified", "unified")],
         value="pd",
         label="Mode",
-        info="Unified is one worker that does both: the yardstick for PD.",
+        info="A unified worker does both: the yardstick for PD.",
         elem_id="pd-mode",
     )
     model = gr.Dropdown(
@@ -87,6 +87,15 @@ def _deploy_form(choices: Choices) -> None:
             )
             for role in ("Prefill", "Decode")
         )
+    unified = gr.Number(
+        1,
+        label="Unified workers",
+        minimum=1,
+        maximum=choices.most_workers,
+        step=1,
+        precision=0,
+        elem_id="pd-unified-count",
+    )
     transport = gr.Dropdown(
         list(choices.transports),
         value=choices.transports[0],
@@ -94,12 +103,12 @@ def _deploy_form(choices: Choices) -> None:
         info="What carries the KV cache from prefill to decode.",
         elem_id="pd-transport",
     )
-    first = ["pd", choices.models[0], 1, 1, choices.transports[0]]
+    first = ["pd", choices.models[0], 1, 1, choices.transports[0], 1]
     _island("check", html.escape(json.dumps(first)))
     button = gr.Button("Deploy", variant="primary", elem_id="deploy-button")
     _island("deploy")
     _island("attach")
-    values = [mode, model, prefill, decode, transport]
+    values = [mode, model, prefill, decode, transport, unified]
     for field in values:
         field.change(None, values, None, js=_CHANGED, api_visibility="private")
     # A fix changes the form through Gradio, which alone knows how: this button is pressed by the page.
@@ -124,6 +133,7 @@ def build_blocks(choices: Choices) -> gr.Blocks:
             with gr.Tab("Try it", id="tryit", elem_id="pd-tab-tryit"):
                 _island("tryit")
             with gr.Tab("Observe", id="observe", elem_id="pd-tab-observe"):
+                _island("verdict")
                 _island("observe")
                 _island("proof")
             with gr.Tab("Benchmark", id="bench", elem_id="pd-tab-bench"):

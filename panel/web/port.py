@@ -19,6 +19,8 @@ from .deploy_port import RunCommands, StartChecks
 from .history_port import History
 from .proof_port import Proofs
 from .report_port import Reports
+from .scale_port import Scaling
+from .verdict_port import Verdicts
 
 __all__ = [
     "Choices",
@@ -97,6 +99,7 @@ class RunView:
         name: of its deployment.
         ended_s: when it ended; None while it goes on, and when nobody knows it.
         attached: somebody else started its processes: they are watched, never started or ended.
+        resumed_s: when it was started again after its end; None for a run that never ended.
         adopted_s: when a runner took over from one that had ended; None for the first one.
     """
 
@@ -116,6 +119,7 @@ class RunView:
     name: str = ""
     ended_s: float | None = None
     attached: bool = False
+    resumed_s: float | None = None
     adopted_s: float | None = None
 
 
@@ -172,13 +176,14 @@ class SampleStretch:
 
 @dataclass(frozen=True, slots=True)
 class DeployForm:
-    """What the Deploy button sends, already checked."""
+    """What the Deploy button sends, already checked; of the counts those of the mode are meant."""
 
     mode: str
     model: str
     prefill: int
     decode: int
     transport: str
+    unified: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +272,8 @@ class Source(Protocol):
         history: runs that have ended.
         reports: what a bug report needs.
         proof: which way the KV of a run travels.
+        scaling: more or fewer workers of runs that serve.
+        verdict: what limits a run now.
     """
 
     choices: Choices
@@ -279,6 +286,8 @@ class Source(Protocol):
     history: History
     reports: Reports
     proof: Proofs
+    scaling: Scaling
+    verdict: Verdicts
 
     def runs(self) -> Sequence[RunView]:
         """Returns the runs, newest first."""

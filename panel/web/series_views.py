@@ -7,6 +7,7 @@ several quantities of a group it is, the chart knows from the key. Called by `so
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from ..runner.series import SeriesInfo
 from .port import SeriesView
@@ -55,18 +56,39 @@ def to_series_list(infos: Iterable[SeriesInfo]) -> tuple[SeriesView, ...]:
     return tuple(view for info in infos if (view := to_series(info)) is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Translated:
+    infos: Mapping[str, SeriesInfo]
+    views: tuple[SeriesView, ...]
+    keys: frozenset[str]
+    version: str
+
+
 class SeriesCache:
     """The translated lists of the last runs: comparing hundreds of series costs less than translating them."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Mapping[str, SeriesInfo], tuple[SeriesView, ...]]] = {}
+        self._known: dict[str, _Translated] = {}
 
-    def of(self, run_id: str, infos: Mapping[str, SeriesInfo]) -> tuple[SeriesView, ...]:
-        """Returns the list of a run; `infos` may be empty for "as before"."""
+    def version(self, run_id: str) -> str:
+        """Returns the version of the series that are known of a run; empty for none."""
         known = self._known.get(run_id)
-        if known is None or (infos and known[0] != infos):
-            known = (dict(infos), to_series_list(infos.values()))
+        return "" if known is None else known.version
+
+    def of(self, run_id: str, infos: Mapping[str, SeriesInfo], version: str = "") -> tuple[SeriesView, ...]:
+        """Returns the list of a run; `infos` may be empty for "as before"."""
+        return self._of(run_id, infos, version).views
+
+    def keys(self, run_id: str) -> frozenset[str]:
+        """Returns the keys of that list."""
+        return self._of(run_id, {}, "").keys
+
+    def _of(self, run_id: str, infos: Mapping[str, SeriesInfo], version: str) -> _Translated:
+        known = self._known.get(run_id)
+        if known is None or (infos and (known.infos != infos or known.version != version)):
+            views = to_series_list(infos.values()) if known is None or known.infos != infos else known.views
+            known = _Translated(dict(infos), views, frozenset(view.key for view in views), version)
             while len(self._known) >= _CACHED_RUNS:
                 self._known.pop(next(iter(self._known)), None)
             self._known[run_id] = known
-        return known[1]
+        return known

@@ -17,6 +17,7 @@ def simulate_routes(source: Source) -> APIRouter:
 
     @routes.get("/simulation")
     async def simulation() -> dict[str, object]:
+        """Describe the simulated host and the deployment that it suggests; null on a real host."""
         host = source.simulation
         return {"host": None if host is None else asdict(host)}
 

@@ -29,6 +29,7 @@ from ..simulate.idle import IdleCounters
 from ..simulate.proof import prover
 from ..simulate.view import places_of, simulated_host
 from ..start.consent import ConsentError, consent_id, needs_consent
+from ..verdict.look import Look
 from .attach_port import Attachments
 from .attach_source import RunsAttachments
 from .bench_port import Bench
@@ -52,10 +53,14 @@ from .port import (
 from .proof_port import Proofs
 from .proof_source import RunProofs
 from .report_port import Reports
+from .scale_port import Scaling
+from .scale_source import RunsScaling
 from .run_commands import RunsCommands
 from .series_views import SeriesCache, to_series_list
 from .stages import StageLog
 from .start_checks import RunsStartChecks
+from .verdict_port import Verdicts
+from .verdict_source import RunVerdicts
 
 __all__ = ["RunsSource"]
 
@@ -123,6 +128,7 @@ def _to_run(run: RealRun, after: Mapping[str, tuple[str, ...]], places: Mapping[
         name=run.name,
         ended_s=run.ended_at,
         attached=run.attached,
+        resumed_s=run.resumed_at,
         adopted_s=run.adopted_at,
     )
 
@@ -159,15 +165,25 @@ class RunsSource:
         self.bench: Bench = Loads(runs.loads_dir)
         self.history: History = runs.history
         self.reports: Reports = RunReports(runs)
+        self.scaling: Scaling = RunsScaling(runs)
+        self.verdict: Verdicts = RunVerdicts(Look(runs).verdict)
         self.proof: Proofs = RunProofs(runs, prover(self._simulation, lambda run_id: key_of_run(runs, run_id)))
         self._orders: dict[str, Mapping[str, tuple[str, ...]]] = {}
         self._places: dict[tuple[str, ...], Mapping[str, str]] = {}
+        self._ended: dict[str, tuple[RealRun, RunView]] = {}
 
     def runs(self) -> Sequence[RunView]:
         """Returns the runs, newest first."""
-        return self._stages.seen(
-            [_to_run(self._expected(run), self._after(run), self._placed(run)) for run in self._runs.list()]
-        )
+        shown = {run.id: self._shown(run) for run in self._runs.list()}
+        self._ended = {run_id: both for run_id, both in shown.items() if both[0].ended_at is not None}
+        return self._stages.seen([view for _, view in shown.values()])
+
+    def _shown(self, run: RealRun) -> tuple[RealRun, RunView]:
+        """Returns a run with its translation; of an ended run, which stays the same object, the one before."""
+        known = self._ended.get(run.id)
+        if known is not None and known[0] is run:
+            return known
+        return run, _to_run(self._expected(run), self._after(run), self._placed(run))
 
     def _expected(self, run: RealRun) -> RealRun:
         """Returns a run that has lost its runner with what will become of it in its notice."""
@@ -191,7 +207,7 @@ class RunsSource:
         """Returns what each process of a run waits for; asked of the plan only while one waits."""
         if not any(str(process.state) == "pending" for process in run.processes):
             return {}
-        if run.id not in self._orders:
+        if not self._orders.get(run.id, {}).keys() >= {process.name for process in run.processes}:
             try:
                 self._orders[run.id] = {spec.name: spec.after for spec in self._runs.plan(run.id).processes}
             except PdpanelError:
@@ -240,9 +256,9 @@ class RunsSource:
 
     def samples(self, run_id: str, since: int) -> SampleBatch:
         """Returns the samples after number `since`, of the series that the charts show."""
-        batch = self._runs.samples(run_id, since)
-        series = self._translated.of(run_id, batch.series)
-        keys = {view.key for view in series}
+        batch = self._runs.samples(run_id, since, self._translated.version(run_id))
+        series = self._translated.of(run_id, batch.series, batch.version)
+        keys = self._translated.keys(run_id)
         rows = tuple((row.t, {key: value for key, value in row.values.items() if key in keys}) for row in batch.rows)
         return SampleBatch(batch.last_seq, series, rows)
 

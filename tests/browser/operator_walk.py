@@ -117,6 +117,7 @@ class Walk:
         self.until("stopped")
         expect(self.card.get_by_test_id("stop-all")).to_be_hidden()
         expect(self.card.get_by_test_id("restart-run")).to_be_hidden()
+        expect(self.row("decode-0").get_by_role("button", name="Restart decode-0")).to_be_disabled()
         expect(self.card.locator(".pd-outcome").last).to_have_text("", timeout=self._wait_ms)
         assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
@@ -125,6 +126,7 @@ class Walk:
         self.card.get_by_test_id("resume-run").click()
         self.ready()
         expect(self.card.get_by_test_id("resume-run")).to_be_hidden()
+        expect(self.card.locator(".pd-facts").first).to_contain_text("resumed ")
 
     def find_in_history(self) -> None:
         """Earlier runs has a row for it."""

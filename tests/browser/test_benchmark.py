@@ -87,6 +87,31 @@ def test_a_load_is_measured_kept_and_compared(page: Page, run_id: str, panel: An
     assert lines[0].startswith("id,name,kind")
 
 
+def test_a_result_is_compared_with_unified_at_one_click(page: Page, run_id: str, panel: Any) -> None:
+    remove_all(panel)
+    opened(page)
+    started(page, run_id, panel, requests="6", concurrency="2", output="4")
+    expect(state(page)).to_have_text("Finished", timeout=ENDED_MS)
+    page.get_by_test_id("bench-detail").get_by_role("button", name="Compare with unified").click()
+    dialog = page.get_by_test_id("bench-unified")
+    expect(dialog).to_contain_text("as many as prefill and decode have together (1P2D)")
+    dialog.get_by_role("button", name="Start 3 unified workers").click()
+    expect(page.get_by_test_id("bench-compare").get_by_role("columnheader")).to_have_count(3, timeout=ENDED_MS)
+    expect(page.get_by_test_id("bench-compare")).to_contain_text("The same load each time.")
+    expect(page.get_by_test_id("bench-next")).to_be_hidden()
+    twin = next(run for run in panel.ask("GET", "/api/runs")["runs"] if run["mode"] == "unified")
+    assert [process["role"] for process in twin["processes"]].count("unified") == 3
+    loads = panel.ask("GET", "/api/loads")["loads"]
+    assert [(load["mode"], load["spec"]["requests"]) for load in loads] == [("unified x3", 6), ("1P2D", 6)]
+
+    # The same load once more, wherever the header points.
+    page.get_by_test_id("run-picker").select_option(twin["id"])
+    page.get_by_role("button", name=f"Run the same load on {twin['id']}").click()
+    expect(page.get_by_test_id("bench-row")).to_have_count(3)
+    expect(state(page)).to_have_text("Finished", timeout=ENDED_MS)
+    panel.ask("POST", f"/api/runs/{twin['id']}/stop")
+
+
 def test_the_same_load_is_shown_as_commands(page: Page, run_id: str, panel: Any) -> None:
     opened(page)
     page.get_by_test_id("bench-commands").locator("summary").click()
@@ -153,6 +178,18 @@ def test_results_of_other_programs_stand_in_the_list_as_text(
     page.get_by_test_id("bench-file").set_input_files(path)
     expect(page.get_by_role("alert").filter(has_text="holds no result of a benchmark")).to_be_visible()
     forget_refusals(watched)
+
+
+def test_results_in_attached_logs_are_offered(page: Page, panel: Any) -> None:
+    run = panel.ask("POST", "/api/attach", {"router": "http://127.0.0.1:9"})["run"]
+    opened(page)
+    found = page.get_by_test_id("bench-found")
+    expect(found).to_contain_text("Found in the attached logs")
+    expect(found).to_contain_text(f"made_CONCURRENCY.log: 2 results (run {run})")
+    found.get_by_role("button", name="Add made_CONCURRENCY.log to the list").click()
+    expect(page.get_by_test_id("bench-row").filter(has_text="made_CONCURRENCY.log")).to_have_count(2)
+    expect(found).to_be_hidden()
+    panel.ask("POST", f"/api/runs/{run}/detach")
 
 
 @pytest.mark.parametrize(

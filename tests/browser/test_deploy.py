@@ -50,6 +50,27 @@ def test_the_check_follows_the_form_and_a_fix_changes_it(page: Page) -> None:
     workers.press("Tab")
 
 
+def test_unified_takes_a_number_of_workers(page: Page, panel: Any) -> None:
+    unified = page.get_by_label("Unified workers")
+    expect(unified).to_be_hidden()
+    page.get_by_label("Unified", exact=True).check()
+    expect(page.get_by_label("Decode workers")).to_be_hidden()
+    unified.fill("12")
+    unified.press("Tab")
+    page.get_by_test_id("check").get_by_role("button", name="Use 8 unified workers instead of 12").click()
+    expect(unified).to_have_value("8")
+    unified.fill("2")
+    unified.press("Tab")
+    page.get_by_role("button", name="Deploy", exact=True).click()
+    expect(page.get_by_test_id("deploy-outcome")).to_contain_text("Started run")
+    run = page.evaluate("() => window.pdpanel.selected")
+    assert [process["name"] for process in panel.run(run)["processes"]] == ["unified-0", "unified-1", "router"]
+    unified.fill("1")
+    unified.press("Tab")
+    page.get_by_label("Prefill and decode apart").check()
+    stop(panel, run)
+
+
 def test_a_start_that_would_surely_fail_cannot_be_pressed(page: Page) -> None:
     model = page.get_by_role("combobox", name="Model")
     button = page.get_by_role("button", name="Deploy", exact=True)
@@ -235,7 +256,7 @@ def test_an_attached_run_is_detached_and_shows_no_start(page: Page, panel: Any) 
     for name in ("stop-all", "restart-run", "clone-run"):
         expect(watched.get_by_test_id(name)).to_be_hidden()
     watched.get_by_test_id("detach-run").click()
-    expect(earlier(page, run)).to_contain_text("Stopped")
+    expect(earlier(page, run)).to_contain_text("Detached")
     expect(earlier(page, run).get_by_role("button", name=f"Resume {run}")).to_be_hidden()
 
 

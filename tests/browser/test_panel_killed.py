@@ -16,6 +16,7 @@ import urllib.error
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
@@ -35,12 +36,12 @@ WAIT_MS = 30_000
 pytestmark = pytest.mark.timeout(300)
 
 
-def wait_for(look: Callable[[], T | None], what: str, seconds: float = 30.0) -> T:
+def wait_for(look: Callable[[], T | bool | None], what: str, seconds: float = 30.0) -> T:
     deadline = time.monotonic() + seconds
     while not (found := look()):
         assert time.monotonic() < deadline, what
         time.sleep(0.01)
-    return found
+    return found  # type: ignore[return-value]
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +52,9 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PanelProcess]:
     panel = PanelProcess(
         folder, free_port(), script="real_panel_process.py", more=tuple(json.dumps(one) for one in choices)
     )
+    panel.start()
     yield panel
-    if panel.process is not None:
-        panel.kill()
+    panel.kill()
     runs = runs_of(panel)
     for view in runs.list():
         runs.stop(view.id)
@@ -62,7 +63,6 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PanelProcess]:
 @pytest.fixture(scope="module")
 def page(chromium: Browser, mortal: PanelProcess) -> Iterator[Page]:
     """The page of that panel, opened once."""
-    mortal.start()
     context = chromium.new_context(reduced_motion="reduce")
     context.set_default_timeout(WAIT_MS)
     page = context.new_page()
@@ -143,6 +143,7 @@ def test_killed_during_a_start_a_benchmark_and_a_stop(page: Page, mortal: PanelP
     lost = wait_for(lambda: (found := mortal.ask("GET", f"/api/loads/{long}"))["state"] == "died" and found, "its end")
     assert lost["rows"] and "ended without a result" in lost["notes"][0]
     expect(page.get_by_test_id("live-chip")).to_have_attribute("data-state", "live", timeout=WAIT_MS)
+    page.evaluate("(id) => window.pdpanel.select(id)", run_id)
     expect(card(page, run_id)).to_have_attribute("data-state", "stopped", timeout=WAIT_MS)
     run = mortal.run(run_id)
     assert [process["state"] for process in run["processes"]] == ["stopped"] * 3
@@ -164,3 +165,67 @@ def test_an_operator_meets_every_end_of_a_run(page: Page, mortal: PanelProcess) 
     walk.find_in_history()
     walk.clone()
     walk.export()
+
+
+START_MOMENTS: dict[str, Callable[[PanelProcess, str], bool]] = {
+    "its folder is there": lambda panel, run_id: True,
+    "its plan is there": lambda panel, run_id: (folder_of(panel, run_id) / "plan.json").exists(),
+    "its record is there": lambda panel, run_id: run_id in states(panel),
+    "its runner is there": lambda panel, run_id: states(panel)[run_id].get("runner_pid") is not None,
+    "its first process is there": lambda panel, run_id: states(panel)[run_id]["processes"][0].get("pid") is not None,
+}
+STOP_MOMENTS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "it was asked for": lambda record: bool(record.get("stop_asked")),
+    "a process has ended": lambda record: any(one["state"] == "stopped" for one in record["processes"]),
+    "all have ended": lambda record: record["state"] == "stopped",
+}
+
+
+def wait_for_state(panel: PanelProcess, run_id: str, *states: str) -> dict[str, Any]:
+    """Returns a run as the panel tells it, once it is in one of `states`."""
+    return wait_for(lambda: (run := panel.run(run_id))["state"] in states and run, f"{run_id} {states}")
+
+
+def folder_of(panel: PanelProcess, run_id: str) -> Path:
+    return panel.folder / "state" / "runs" / run_id
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", START_MOMENTS)
+def test_killed_at_any_moment_of_a_start(moment: str, mortal: PanelProcess) -> None:
+    folder = mortal.folder / "state" / "runs"
+    folder.mkdir(exist_ok=True)
+    before = {path.name for path in folder.iterdir()}
+    asked = ask_aside(mortal, "/api/runs", FORM)
+    run_id = wait_for(lambda: next(iter({path.name for path in folder.iterdir()} - before), None), "its folder")
+    wait_for(lambda: START_MOMENTS[moment](mortal, run_id), moment)
+    mortal.kill()
+    asked.join(20)
+    mortal.start()
+    listed = {run["id"] for run in mortal.ask("GET", "/api/runs")["runs"]}
+    if run_id in listed:
+        run = wait_for_state(mortal, run_id, "ready", "stopped")
+        if run["state"] == "stopped":
+            assert run["notice"] == "its start was broken off before it had a runner"
+            assert all(is_free("127.0.0.1", process["port"]) for process in run["processes"])
+        else:
+            mortal.ask("POST", f"/api/runs/{run_id}/stop")
+    else:
+        assert moment in ("its folder is there", "its plan is there")
+    again = mortal.ask("POST", "/api/runs", FORM)["run"]
+    wait_for_state(mortal, again, "ready")
+    mortal.ask("POST", f"/api/runs/{again}/stop")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", STOP_MOMENTS)
+def test_killed_at_any_moment_of_a_stop(moment: str, mortal: PanelProcess) -> None:
+    run_id = mortal.ask("POST", "/api/runs", FORM)["run"]
+    wait_for_state(mortal, run_id, "ready")
+    asked = ask_aside(mortal, f"/api/runs/{run_id}/stop")
+    wait_for(lambda: STOP_MOMENTS[moment](states(mortal)[run_id]), moment)
+    mortal.kill()
+    asked.join(20)
+    mortal.start()
+    run = wait_for_state(mortal, run_id, "stopped")
+    assert all(is_free("127.0.0.1", process["port"]) for process in run["processes"])

@@ -39,7 +39,8 @@ class Lab:
         made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
         made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(made, self.folder / "work" / name)
-        return f"http://{self.host}/lab/tree/{name}?token={TOKEN}"
+        # In a workspace of its own, which restores no other notebook.
+        return f"http://{self.host}/lab/workspaces/{name.partition('.')[0]}/tree/{name}?token={TOKEN}"
 
 
 @pytest.fixture(scope="module")

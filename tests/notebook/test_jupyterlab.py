@@ -95,3 +95,34 @@ def test_from_launch_to_close_in_one_notebook(
     assert [view.state for view in runs.list()] == ["stopped"]
     assert hosts <= {lab.host, urlsplit(frame.url).netloc, ""}
     context.close()
+
+
+@pytest.mark.slow
+def test_through_jupyter_server_proxy_and_in_a_tab(lab: Any, chromium: Browser, tmp_path: Path) -> None:
+    state = str(tmp_path / "state")
+    cells = [
+        f"from pdpanel.panel import launch\npanel = launch(state_dir={state!r}, root_path='/proxy/{{port}}')",
+        f"again = launch(state_dir={state!r}, root_path='/proxy/{{port}}')\nagain.close()",
+        "panel.status()\npanel.close()",
+    ]
+    context = chromium.new_context(viewport={"width": 1440, "height": 1000}, reduced_motion="reduce")
+    context.set_default_timeout(WAIT_MS)
+    page = context.new_page()
+    hosts: set[str] = set()
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+    page.goto(lab.notebook("proxied.ipynb", cells))
+    notebook = LabPage(page)
+    assert "through jupyter-server-proxy" in notebook.run(0)
+    shown = page.frame_locator('iframe[title="pdpanel"]')
+    expect(shown.get_by_test_id("live-chip")).to_have_attribute("data-state", "live", timeout=WAIT_MS)
+    (frame,) = [frame for frame in page.frames if "/proxy/" in frame.url]
+    assert frame.url.startswith(f"http://{lab.host}/proxy/")
+    with context.expect_page() as opening:
+        page.get_by_role("link", name="Open the panel in a tab").click()
+    expect(opening.value.get_by_test_id("live-chip")).to_have_attribute("data-state", "live", timeout=WAIT_MS)
+    assert "ticket" not in opening.value.url
+    opening.value.close()
+    assert "The panel stays" in notebook.run(1)
+    assert "The panel has ended." in notebook.run(2)
+    assert hosts <= {lab.host, ""}
+    context.close()

@@ -52,8 +52,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
         elif self.path == "/metrics":
             tokens += 10
             body = "\n".join([
-                'sglang:num_running_reqs{model_name="m",engine_type="decode"} 2.0',
-                'sglang:num_queue_reqs{model_name="m"} 1.0',
+                'sglang:num_running_reqs{model_name="m",engine_type="decode"} %s' % (0 if "quiet" in behaviour else 2.0),
+                'sglang:num_queue_reqs{model_name="m"} %s' % (0 if "quiet" in behaviour else 1.0),
                 'sglang:prompt_tokens_total{model_name="m"} %d' % (tokens * 2),
                 'sglang:generation_tokens_total{model_name="m"} %d' % tokens,
                 'pdpanel_pages{pool="slot",state="free"} 5.0',
@@ -92,7 +92,7 @@ class FakeRuns:
     """Runs whose planner puts fake workers in place of the engine's.
 
     Attributes:
-        behaviour: by process name, words for the fake worker: crash, ignore-term, grandchild, never-ready.
+        behaviour: by process name, words for the fake worker: crash, ignore-term, grandchild, never-ready, quiet.
         delay_s: by process name, seconds until it is ready.
         change: what to change in each process.
     """

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from pdpanel.engine.errors import PeerError
+from pdpanel.engine.errors import ConflictError, PeerError
 from pdpanel.panel.audit import Audit
 from pdpanel.panel.caretaker import LOOK_S, Caretaker
 from pdpanel.panel.config import PanelConfig
@@ -175,3 +175,15 @@ def test_a_runner_that_dies_while_the_panel_is_open_is_replaced_by_itself(fake: 
     finally:
         stop.set()
         keeper.join(20)
+
+
+def test_a_command_to_a_process_of_a_run_without_a_runner_gets_one_first(fake: FakeRuns) -> None:
+    """Restart of a row answered that the runner does not answer, where `pdpanel restart` is said to adopt first."""
+    view = fake.wait(fake.start().id, "ready")
+    kill_runner(fake, view)
+    fake.runs.restart_process(view.id, "decode-0")
+    again = fake.wait(view.id, "ready")
+    assert [process.restarts for process in again.processes] == [1, 0, 0]
+    fake.runs.stop(view.id)
+    with pytest.raises(ConflictError, match="has ended: it is stopped; start it again with `pdpanel up --resume"):
+        fake.runs.restart_process(view.id, "decode-0")

@@ -14,6 +14,7 @@ from pdpanel.panel.deployment import Deployment
 from pdpanel.panel.host_facts import HostFacts
 from pdpanel.panel.launch import LaunchPlan, ProcessSpec, Readiness
 from pdpanel.panel.plan import RunIds, plan
+from pdpanel.panel.planning.kept import Kept
 from pdpanel.panel.planning.node_facts import Nodes
 from pdpanel.panel.rundir import RunDir
 from pdpanel.panel.runner import book
@@ -36,7 +37,9 @@ def tiny(spec: ProcessSpec) -> ProcessSpec:
 
 
 def live_through(fake: FakeRuns, count: int) -> None:
-    def planner(deployment: Deployment, host: HostFacts, ids: RunIds, nodes: Nodes) -> LaunchPlan:
+    def planner(
+        deployment: Deployment, host: HostFacts, ids: RunIds, nodes: Nodes, kept: Kept | None
+    ) -> LaunchPlan:
         made = plan(deployment, host, ids, nodes)
         first = tiny(made.processes[0])
         # After one another in pairs, so that the order counts too.

@@ -305,3 +305,20 @@ def test_a_file_that_cannot_be_made_is_told_and_the_rows_are_served_from_memory(
     assert told[1:] == [None]
     assert len(read_samples(folder / "s.sqlite", 0).rows) == 30
     store.close()
+
+
+def test_series_are_left_out_where_they_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "samples.sqlite"
+    store = SampleStore(path, {"a": SeriesInfo("a", "A", "B", "test")})
+    store.add(1.0, {"a": 1.0})
+    first = store.since(0)
+    assert first.series and first.version
+    again = store.since(0, first.version)
+    assert (again.series, again.rows, again.version) == ({}, first.rows, first.version)
+    store.add(2.0, {"a": 1.0, "b": 2.0})
+    more = store.since(1, first.version)
+    assert more.version != first.version and set(more.series) == {"a", "b"}
+    store.close()
+    # Whoever reads the file has the same versions.
+    assert read_samples(path, 0).version == more.version
+    assert read_samples(path, 2, more.version).series == {}

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from pdpanel.nic_probe.gpu_use import GpuUse
 from pdpanel.nic_probe.sources.files import HostFiles
 from pdpanel.panel.deployment import parse_deployment
 from pdpanel.panel.host_facts import HostFacts
@@ -13,6 +15,7 @@ from pdpanel.panel.rundir import RunDir
 from pdpanel.panel.runner.gpu_source import GpuSource
 from pdpanel.panel.runner.host_source import HostSource, memory_total
 from pdpanel.panel.runner.link_source import LinkSource, link_limits, wanted_links
+from pdpanel.panel.runner.series import gpu_memory_series, known_series
 from pdpanel.panel.runner.sources import sources_of
 from simulated_node import grow_node
 
@@ -72,6 +75,20 @@ def test_cpu_and_memory_of_the_host(tmp_path: Path) -> None:
     assert source.read()["host/cpu_percent"] == pytest.approx(100 * 100 / 700)
     (tmp_path / "stat").write_text("cpu garbage\n")
     assert "host/cpu_percent" not in source.read()
+
+
+def test_the_memory_of_a_gpu_becomes_the_limit_of_its_series() -> None:
+    told: list[dict[str, float]] = []
+    use = GpuUse(("0", "GPU-abc"), 50.0, 1e9, 80e9)
+    silent = GpuUse(("1",), 50.0, None, None)
+    source = GpuSource(("GPU-abc", "1", "2"), {}, lambda sizes: told.append(dict(sizes)))
+    source._uses = SimpleNamespace(read=lambda within_s: [use, silent], close=lambda: None)  # type: ignore[assignment]
+    for _ in range(2):
+        assert source.read()["gpu/GPU-abc/memory_bytes"] == 1e9
+    assert told == [{"GPU-abc": 80e9}]
+    known = known_series(launch((), ("GPU-abc", "1")), gpu_bytes=told[0])
+    assert known["gpu/GPU-abc/memory_bytes"] == gpu_memory_series("GPU-abc", 80e9)
+    assert (known["gpu/GPU-abc/memory_bytes"].limit, known["gpu/1/memory_bytes"].limit) == (80e9, None)
 
 
 def test_without_a_driver_there_are_no_gpus_to_read() -> None:

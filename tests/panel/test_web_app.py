@@ -109,6 +109,7 @@ def test_deploy_starts_what_the_form_says(client: TestClient, source: SimulatedS
         ({"prefill": 1.5}, "prefill"),
         ({"prefill": None}, "prefill"),
         ({"decode": "2"}, "decode"),
+        ({"unified": 65}, "unified"),
         ({"model": ""}, "model"),
         ({"mode": "both"}, "mode"),
         ({"command": "rm"}, "command"),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from pdpanel.panel.web.api import add_error_answers
+from pdpanel.panel.web.attach_port import AttachForm
 from pdpanel.panel.web.bench_routes import bench_routes
 from pdpanel.panel.web.port import DeployForm
 from pretended_server import PretendedServer
@@ -128,6 +129,19 @@ def test_an_evaluation_without_its_package_names_the_command(client: TestClient,
     answer = client.post("/api/loads/accuracy", json={"url": "http://h", "questions": str(tmp_path / "none")})
     assert answer.status_code == 400
     assert "No such file" in answer.json()["error"]
+
+
+def test_results_in_attached_logs_are_offered_and_taken_over(client: TestClient, source: SimulatedSource) -> None:
+    assert client.get("/api/loads/found").json() == {"found": []}
+    run = source.attach.attach(AttachForm(router="http://127.0.0.1:9"))
+    (offered,) = client.get("/api/loads/found").json()["found"]
+    assert (offered["run"], offered["results"]) == (run, 2)
+    taken = client.post("/api/loads/found", json={"run": run, "log": offered["log"]})
+    assert taken.status_code == 201
+    listed = {entry["id"]: entry for entry in client.get("/api/loads", params={"run": run}).json()["loads"]}
+    assert sorted(taken.json()["loads"]) == sorted(listed)
+    assert {entry["columns"]["output_tokens_per_s"] for entry in listed.values()} == {451.0, 452.0}
+    assert client.post("/api/loads/found", json={"run": run}).status_code == 422
 
 
 @pytest.mark.parametrize("ids", ["", "load-20260101-000000-abcd", "../etc/passwd", ",".join(["x"] * 30)])

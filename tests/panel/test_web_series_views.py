@@ -41,3 +41,16 @@ def test_translation_is_made_once_and_again_when_the_list_changes() -> None:
     for place in range(40):
         cache.of(f"r{place}", infos)
     assert cache.of("r", infos) is not first
+
+
+def test_a_version_stands_for_a_list_that_is_left_out() -> None:
+    cache = SeriesCache()
+    assert cache.version("run") == ""
+    infos = {"run/kv_bytes_per_s": SeriesInfo("run/kv_bytes_per_s", "KV", "B/s", "test", group="kv")}
+    views = cache.of("run", infos, "one")
+    assert cache.version("run") == "one"
+    assert cache.of("run", {}, "one") is views
+    assert cache.keys("run") == frozenset(infos)
+    # The same series under another number are not translated again.
+    assert cache.of("run", dict(infos), "two") is views
+    assert cache.version("run") == "two"

@@ -67,7 +67,7 @@ class FakeRuns:
         self.started.append(deployment)
         return self.view
 
-    def samples(self, run_id: str, since: int = 0) -> SampleBatch:
+    def samples(self, run_id: str, since: int = 0, known: str = "") -> SampleBatch:
         keys = ("run/kv_bytes_per_s", "proc/decode-0/unheard_of")
         series = {key: SeriesInfo(key, "t", "u", "engine /metrics") for key in keys}
         return SampleBatch(9, series, [SampleRow(9, 12.5, dict.fromkeys(keys, 1e6))])
@@ -105,7 +105,9 @@ def test_form_becomes_a_deployment() -> None:
     runs = FakeRuns()
     assert source(runs).start(DeployForm("pd", " m ", 2, 3, "tcp")) == "pd-1"
     source(runs).start(DeployForm("unified", "m", 2, 3, "mooncake"))
-    apart, unified = runs.started
+    source(runs).start(DeployForm("unified", "m", 2, 3, "mooncake", 4))
+    apart, unified, several = runs.started
+    assert several.unified.count == 4
     assert (apart.model, apart.transport, apart.prefill.count, apart.decode.count) == ("m", "tcp", 2, 3)
     assert (unified.unified.count, unified.prefill.count, unified.decode.count) == (1, 0, 0)
 

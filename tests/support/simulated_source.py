@@ -17,6 +17,7 @@ from pdpanel.engine.errors import ConfigError, NotFoundError
 from pdpanel.panel.bench.panel_load import MadeUpLoad
 from pdpanel.panel.deployment import parse_deployment_text
 from pdpanel.panel.host_facts import HostFacts
+from pdpanel.panel.launch import ProcessSpec
 from pdpanel.panel.load.jobs import Loads
 from pdpanel.panel.plan import RunIds, plan
 from pdpanel.panel.simulate.view import SimulatedHost
@@ -40,15 +41,19 @@ from pdpanel.panel.web.port import (
 )
 from pdpanel.panel.web.proof_port import Proofs
 from pdpanel.panel.web.report_port import Reports
+from pdpanel.panel.web.scale_port import Scaling
 from pdpanel.panel.web.series_views import to_series_list
 from pdpanel.panel.web.stages import StageLog
+from pdpanel.panel.web.verdict_port import Verdicts
 from sample_hosts import HOSTS, findings_of
 from simulated_attach import SimulatedAttachments
 from simulated_commands import SimulatedChecks, SimulatedCommands
 from simulated_history import SimulatedHistory, SimulatedReports
 from simulated_proofs import SimulatedProofs
+from simulated_scaling import SimulatedScaling, resized
 from simulated_start import crash, crashes, stage_at
 from simulated_traffic import simulated_traffic
+from simulated_verdicts import SimulatedVerdicts
 
 __all__ = ["SimulatedSource"]
 
@@ -67,7 +72,7 @@ class _SimulatedRun:
 
 
 def _processes(form: DeployForm, number: int, port: int) -> tuple[ProcessView, ...]:
-    roles = {"unified": 1} if form.mode == "unified" else {"prefill": form.prefill, "decode": form.decode}
+    roles = {"unified": form.unified} if form.mode == "unified" else {"prefill": form.prefill, "decode": form.decode}
     names = [(f"{role}-{index}", role) for role, count in roles.items() for index in range(count)]
     names.append(("router", "router"))
     return tuple(
@@ -119,6 +124,7 @@ class SimulatedSource:
         self.history: History = SimulatedHistory(ended=self._ended, forget=self._forget)
         self.reports: Reports = SimulatedReports()
         self.proof: Proofs = SimulatedProofs()
+        self.verdict: Verdicts = SimulatedVerdicts()
         self.gaps: list[tuple[float, float]] = []
         self.missing: set[str] = set()
         self._folder = folder
@@ -138,6 +144,9 @@ class SimulatedSource:
             self._adopted,
             self._end,
             lambda *call: self.calls.append(call),
+        )
+        self.scaling: Scaling = SimulatedScaling(
+            lambda run_id: self._run(run_id).view, self._resize, lambda *call: self.calls.append(call)
         )
         self._lock = threading.RLock()
 
@@ -160,7 +169,8 @@ class SimulatedSource:
             raise ConsentError("Look at what this deployment would run, and agree to it, before it is started.")
         mode = "unified" if deployment.unified.count else "pd"
         counts = (deployment.prefill.count or 1, deployment.decode.count or 1)
-        return self.start(DeployForm(mode, deployment.model, *counts, deployment.transport))
+        unified = deployment.unified.count or 1
+        return self.start(DeployForm(mode, deployment.model, *counts, deployment.transport, unified))
 
     def start(self, form: DeployForm) -> str:
         """Adds a run; a model named `missing` is refused like an unknown one, an `orphan` loses its runner."""
@@ -232,6 +242,11 @@ class SimulatedSource:
                 pid = (process.pid or run.number * 100) + 1000
                 self._set(run, process.name, state="starting", pid=pid, started_s=now, stage="starting")
             run.view = replace(run.view, state="starting", can_stop=True, ended_s=None)
+
+    def _resize(self, run_id: str, added: Sequence[ProcessSpec], removed: Sequence[str]) -> None:
+        with self._lock:
+            run = self._run(run_id)
+            run.view = resized(run.view, run.number, added, removed, self._clock())
 
     def stop_process(self, run_id: str, name: str) -> None:
         """Ends one process."""

@@ -55,9 +55,24 @@ export async function actOnRun(run, action) {
   return (await (await post(`/api/runs/${part(run)}/${action}`)).json()).run;
 }
 
+/** What other numbers of workers, by role, would change of a run; nothing happens. */
+export async function previewScale(run, counts) {
+  return (await post(`/api/runs/${part(run)}/scale/preview`, counts)).json();
+}
+
+/** Does what a preview has shown: `wish` is its counts with its id as `shown`; answers when all of it is done. */
+export async function scaleRun(run, wish) {
+  await post(`/api/runs/${part(run)}/scale`, wish);
+}
+
 /** The YAML of the deployment that a run was started from. */
 export async function deploymentOf(run) {
   return (await (await get(`/api/runs/${part(run)}/deployment`)).json()).text;
+}
+
+/** The unified deployment that a run is compared with: {text, workers, needs_consent}. */
+export async function unifiedOf(run) {
+  return (await get(`/api/runs/${part(run)}/unified`)).json();
 }
 
 /** What a deployment would meet on this host, before it is started: the form's values, or a YAML text. */
@@ -68,6 +83,11 @@ export async function checkDeployment(body, signal) {
 /** The facts of every run that is on disk. */
 export async function history() {
   return (await (await get("/api/history")).json()).runs;
+}
+
+/** What limits a run now, with the evidence and what to try. */
+export async function verdictOf(run) {
+  return (await get(`/api/runs/${part(run)}/verdict`)).json();
 }
 
 /** Begins a proof of a run's transport; how far it is, and the last one, is what `proofOf` tells. */

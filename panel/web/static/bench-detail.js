@@ -1,9 +1,11 @@
 // One benchmark: its numbers while it goes on and when it is over, its course over time, errors and notes.
 
 import { isActive, stateOf } from "./bench-api.js";
+import { canRepeat, takesLoad } from "./bench-unified.js";
 import { BenchPlot } from "./bench-plot.js";
-import { el, keyed, openTab, setText } from "./dom.js";
+import { el, keyed, setText } from "./dom.js";
 import { clock, milliseconds, number } from "./format.js";
+import { store } from "./store.js";
 
 const TILES = [
   ["requests", "Requests done"],
@@ -37,12 +39,13 @@ function finalNumbers({ columns }) {
   };
 }
 
-/** The card; `stop(entry)` and `compare(entry)` are what its buttons do. */
-export function benchDetail({ stop, unified }) {
+/** The card; `stop(entry)`, `unified(entry)` and `again(entry, run)` are what its buttons do. */
+export function benchDetail({ stop, unified, again }) {
   const title = el("h3", { "data-testid": "bench-title" });
   const state = el("span", { class: "pd-state", role: "status", "data-testid": "bench-state" });
   const end = el("button", { type: "button", class: "pd-button pd-danger", "data-testid": "bench-stop" }, "Stop");
   const against = el("button", { type: "button", class: "pd-button" }, "Compare with unified");
+  const repeat = el("button", { type: "button", class: "pd-button", "data-testid": "bench-again" });
   const facts = el("p", { class: "pd-facts" });
   const values = new Map();
   const tiles = el("dl", { class: "pd-tiles" }, ...TILES.map(([name, label]) => {
@@ -63,11 +66,21 @@ export function benchDetail({ stop, unified }) {
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Latency"), ...STATISTICS.map((one) => el("th", { scope: "col" }, one)))), body);
   const remarks = el("ul", { class: "pd-bnotes", "data-testid": "bench-notes" });
   const node = el("section", { class: "pd-card", hidden: true, "aria-label": "Benchmark", "data-testid": "bench-detail" },
-    el("div", { class: "pd-cardhead" }, el("div", { class: "pd-cardtitle" }, title, state), el("div", { class: "pd-actions" }, against, end)),
+    el("div", { class: "pd-cardhead" }, el("div", { class: "pd-cardtitle" }, title, state), el("div", { class: "pd-actions" }, repeat, against, end)),
     facts, remarks, tiles, course, el("div", { class: "pd-scroll", tabindex: 0, role: "group", "aria-label": "Latencies" }, table));
   let shown = null;
   end.addEventListener("click", () => stop(shown));
   against.addEventListener("click", () => unified(shown));
+  repeat.addEventListener("click", () => again(shown, store.run()));
+
+  /** A load is done again where the header points, which may be another deployment. */
+  function offerAgain() {
+    const run = store.run();
+    repeat.hidden = shown === null || isActive(shown) || !canRepeat(shown) || !takesLoad(run);
+    if (!repeat.hidden) setText(repeat, `Run the same load on ${run.id}`);
+  }
+
+  store.on(["runs", "selected"], offerAgain);
 
   function drawCourse(entry) {
     const rows = entry.rows ?? [];
@@ -114,7 +127,8 @@ export function benchDetail({ stop, unified }) {
       state.dataset.state = look;
       state.dataset.is = entry.state;
       end.hidden = !isActive(entry);
-      against.hidden = isActive(entry) || !/^\d+P\d+D$/.test(entry.mode ?? "");
+      against.hidden = isActive(entry) || !canRepeat(entry) || !entry.run || !/^\d+P\d+D$/.test(entry.mode ?? "");
+      offerAgain();
       setText(facts, facts_(entry));
       const numbers = isActive(entry) || entry.state === "died" ? liveNumbers(entry) : finalNumbers(entry);
       tiles.hidden = entry.kind === "accuracy";
@@ -133,15 +147,3 @@ export function accuracyText(columns) {
   const error = typeof columns.exact_match_stderr === "number" ? ` ± ${(100 * columns.exact_match_stderr).toFixed(1)}` : "";
   return `exact match ${(100 * columns.exact_match).toFixed(1)}${error} % of ${columns.questions} questions`;
 }
-
-/** Says how to get the yardstick, and where. */
-export function unifiedSteps(entry) {
-  const [, prefill, decode] = /^(\d+)P(\d+)D$/.exec(entry.mode) ?? [null, "1", "1"];
-  const workers = Number(prefill) + Number(decode);
-  return el("ol", { class: "pd-steps" },
-    el("li", {}, `Deploy the same model unified, with ${workers} workers: as many as prefill and decode have here (${entry.mode}). One of them alone is what the Deploy form starts; for ${workers} set unified.count: ${workers} in Plan.`),
-    el("li", {}, "Start the same load on it: the form below keeps its values and its seed, so the same prompts are asked."),
-    el("li", {}, "Tick both results in the list: the table shows which is better at what."));
-}
-
-export const goDeploy = () => openTab("deploy");

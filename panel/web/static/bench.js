@@ -4,10 +4,10 @@ import { address } from "./address.js";
 import { benchAccuracy } from "./bench-accuracy.js";
 import { isActive, loads } from "./bench-api.js";
 import { benchCompare } from "./bench-compare.js";
-import { benchDetail, goDeploy, unifiedSteps } from "./bench-detail.js";
+import { benchDetail } from "./bench-detail.js";
 import { benchForm } from "./bench-form.js";
 import { benchList } from "./bench-list.js";
-import { ask } from "./dialog.js";
+import { benchUnified } from "./bench-unified.js";
 import { el, isVisible, setText } from "./dom.js";
 import { toast } from "./toast.js";
 
@@ -28,10 +28,15 @@ export function bench(island) {
   const accuracy = benchAccuracy(async (body) => began(await loads.evaluate(body)));
   const detail = benchDetail({
     stop: (one) => act(() => loads.stop(one.id)),
-    unified: async (one) => {
-      const answer = await ask({ title: "Compare with unified", body: unifiedSteps(one), actions: [{ label: "Close", value: "" }, { label: "Go to Deploy", value: "deploy", tone: "primary" }] });
-      if (answer === "deploy") goDeploy();
-    },
+    unified: (one) => act(() => yardstick.offer(one)),
+    again: (one, run) => act(() => yardstick.repeat(one, run.id)),
+  });
+  // What is measured against another result is shown beside it once both are there.
+  const yardstick = benchUnified((id, of) => {
+    compared = [of, id];
+    results.tick(compared);
+    address.set("loads", compared.join(","));
+    began(id);
   });
   const compare = benchCompare();
   const results = benchList({
@@ -48,7 +53,7 @@ export function bench(island) {
   });
   island.append(
     el("h2", { class: "pd-unseen" }, "Benchmark"),
-    el("div", { class: "pd-bsplit" }, el("div", { class: "pd-stack" }, form.node, accuracy.node), el("div", { class: "pd-stack" }, trouble, detail.node, compare.node, results.node)),
+    el("div", { class: "pd-bsplit" }, el("div", { class: "pd-stack" }, form.node, accuracy.node), el("div", { class: "pd-stack" }, trouble, yardstick.node, detail.node, compare.node, results.node)),
   );
   if (compared.length > 0) results.tick(compared);
 

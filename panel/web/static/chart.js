@@ -9,8 +9,8 @@ import { seriesOf } from "./observe-charts.js";
 import { scaled } from "./units.js";
 
 const HEIGHT = 190;
-// Samples come twice a second; the numbers above the charts show each, a picture each second is enough.
-const FASTEST_MS = 950;
+// Samples come twice a second, and the numbers above the charts show each; a picture of many charts need not.
+const FASTEST_MS = { wide: 950, small: 1950 };
 const SLOWEST_MS = 2950;
 const STEPS = { ArrowLeft: -1, ArrowRight: 1, PageUp: -20, PageDown: 20, Home: -1e9, End: 1e9 };
 
@@ -178,7 +178,8 @@ export class Chart {
   tick() {
     const [begin, end] = this.timebase.range();
     const pixelMs = (1000 * (end - begin)) / Math.max(1, this.width);
-    if (performance.now() - this.drawnMs >= Math.min(SLOWEST_MS, Math.max(FASTEST_MS, pixelMs))) this.draw();
+    const fastestMs = this.definition.wide ? FASTEST_MS.wide : FASTEST_MS.small;
+    if (performance.now() - this.drawnMs >= Math.min(SLOWEST_MS, Math.max(fastestMs, pixelMs))) this.draw();
   }
 
   /** Draws what is to be seen; does nothing while nobody can see it. */

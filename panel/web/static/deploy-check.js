@@ -8,9 +8,9 @@ const WAIT_MS = 300;
 const GROUPS = [["error", "error", "errors"], ["warning", "warning", "warnings"], ["unknown", "thing not known", "things not known"], ["info", "note", "notes"]];
 
 /** The values of the Deploy form as a request; what the form cannot hold yet is left at its default. */
-export function formOf([mode, model, prefill, decode, transport]) {
+export function formOf([mode, model, prefill, decode, transport, unified]) {
   const count = (value) => (Number.isInteger(value) && value > 0 ? value : 1);
-  return { mode, model: String(model ?? ""), prefill: count(prefill), decode: count(decode), transport: String(transport ?? "") };
+  return { mode, model: String(model ?? ""), prefill: count(prefill), decode: count(decode), transport: String(transport ?? ""), unified: count(unified) };
 }
 
 /**

@@ -6,18 +6,18 @@ import { el, setText } from "./dom.js";
 import { store } from "./store.js";
 import { toast } from "./toast.js";
 
-const FIELDS = { "prefill.count": 2, "decode.count": 3, transport: 4 };
+const FIELDS = { "prefill.count": 2, "decode.count": 3, transport: 4, "unified.count": 5 };
 
 const button = () => document.getElementById("deploy-button");
 
-async function send(mode, model, prefill, decode, transport, outcome) {
+async function send([mode, model, prefill, decode, transport, unified], outcome) {
   const node = button();
   if (node.getAttribute("aria-busy") === "true") return;
   node.setAttribute("aria-busy", "true");
   outcome.dataset.tone = "idle";
   setText(outcome, "Starting the processes …");
   try {
-    const run = await actions.deploy({ mode, model: String(model ?? ""), prefill, decode, transport });
+    const run = await actions.deploy({ mode, model: String(model ?? ""), prefill, decode, transport, unified });
     outcome.dataset.tone = "good";
     setText(outcome, `Started run ${run}. Its processes become ready on their own.`);
     store.choose(run);
@@ -29,7 +29,7 @@ async function send(mode, model, prefill, decode, transport, outcome) {
   }
 }
 
-/** A unified run has one worker that does both halves, so counts and transport mean nothing to it. */
+/** A unified worker does both halves, so the counts of the two and the transport mean nothing to it. */
 function followMode(mode) {
   document.getElementById("pd-form")?.classList.toggle("pd-unified", mode === "unified");
 }
@@ -42,8 +42,7 @@ function setBlocked(isBlocked) {
 export function deploy(island) {
   const outcome = el("p", { class: "pd-outcome", role: "status", "data-testid": "deploy-outcome" });
   island.append(outcome);
-  window.pdpanel.deploy = (mode, model, prefill, decode, transport) =>
-    send(mode, model, prefill, decode, transport, outcome);
+  window.pdpanel.deploy = (...values) => send(values, outcome);
 }
 
 /** The check stands above the button; Gradio tells it every change of the form and takes back what a fix changes. */

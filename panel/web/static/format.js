@@ -87,6 +87,11 @@ export function stateLabel(state) {
   return PROCESS_LABELS[state] ?? state;
 }
 
+/** The same of a whole run: one that is only watched is never stopped, the watching of it ends. */
+export function runLabel({ state, attached }) {
+  return attached && state === "stopped" ? "Detached" : stateLabel(state);
+}
+
 const SIGNALS = { 1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 15: "SIGTERM" };
 
 /** How a process ended, from its exit code; negative is a signal. */

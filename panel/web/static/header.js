@@ -2,7 +2,7 @@
 
 import { account } from "./account.js";
 import { el, keyed, setText, svg } from "./dom.js";
-import { shortModel, stateLabel } from "./format.js";
+import { runLabel, shortModel } from "./format.js";
 import { showHelp } from "./help.js";
 import { listenForKeys } from "./shortcuts.js";
 import { store } from "./store.js";
@@ -78,7 +78,7 @@ export function header(island) {
       runs,
       (run) => run.id,
       (run) => el("option", { value: run.id }),
-      (option, run) => setText(option, `${shortModel(run.model)} · ${stateLabel(run.state)} · ${run.id.split("-").pop()}`),
+      (option, run) => setText(option, `${shortModel(run.model)} · ${runLabel(run)} · ${run.id.split("-").pop()}`),
     );
     if (store.selected !== null) picker.value = store.selected;
     const run = store.run();

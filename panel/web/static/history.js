@@ -5,7 +5,7 @@ import { address } from "./address.js";
 import { confirm } from "./dialog.js";
 import { el, isVisible, keyed, openTab, setAttribute, setText } from "./dom.js";
 import { rowFilter } from "./filter.js";
-import { bytes, duration, moment, number, shortModel, stateLabel } from "./format.js";
+import { bytes, duration, moment, number, runLabel, shortModel } from "./format.js";
 import { freeDiskSpace } from "./prune.js";
 import { cloneRun, resumeRun } from "./run-actions.js";
 import { store } from "./store.js";
@@ -92,7 +92,7 @@ export function history(island) {
     const view = views.get(node);
     view.take(row);
     setText(view.name, row.id);
-    setText(view.state, stateLabel(row.state));
+    setText(view.state, runLabel(row));
     setAttribute(view.state, "data-state", row.state);
     setAttribute(view.state, "title", row.notice || null);
     setAttribute(view.buttons.clone, "hidden", row.attached);
@@ -107,7 +107,7 @@ export function history(island) {
     setAttribute(box, "hidden", rows.length === 0);
     setText(title, `Earlier runs (${rows.length})`);
     if (box.hidden || !box.open) return;
-    keyed(body, filter.keep(rows, (row) => `${row.id} ${row.name} ${row.model} ${row.transport} ${row.workers} ${stateLabel(row.state)}`), (row) => row.id, make, update);
+    keyed(body, filter.keep(rows, (row) => `${row.id} ${row.name} ${row.model} ${row.transport} ${row.workers} ${runLabel(row)}`), (row) => row.id, make, update);
   }
 
   /** Asks for the facts on disk when the list of ended runs is another one. */

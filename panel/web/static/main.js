@@ -20,8 +20,9 @@ import { simulate } from "./simulate.js";
 import { store } from "./store.js";
 import { toast } from "./toast.js";
 import { tryIt } from "./tryit.js";
+import { verdict } from "./verdict.js";
 
-const VIEWS = { attach, header, guide, simulate, check, deploy, runs, history, tryit: tryIt, observe, proof, bench, logs, hardware, plan: planTab, export: exportTab };
+const VIEWS = { attach, header, guide, simulate, check, deploy, runs, history, tryit: tryIt, observe, verdict, proof, bench, logs, hardware, plan: planTab, export: exportTab };
 
 /** Gives a view its heading, for those who do not see the tabs, and the mark of a host that is made up. */
 function headView(island) {

@@ -80,7 +80,7 @@ function makeRow(run, process, tell) {
   return row;
 }
 
-function updateRow(row, process, watched) {
+function updateRow(row, process, run) {
   setAttribute(row, "data-state", process.state);
   const [, state, pid, port, , cpu, memory, buttons] = row.children;
   setText(state.firstChild, stateLabel(process.state));
@@ -99,10 +99,11 @@ function updateRow(row, process, watched) {
   setUptime(row, process);
   const [restart, stop] = buttons.querySelectorAll("button");
   // What somebody else started is watched, never ended.
-  setAttribute(restart.parentNode, "hidden", watched);
+  setAttribute(restart.parentNode, "hidden", run.attached);
   const busy = row.dataset.busy !== undefined;
   setAttribute(stop, "disabled", busy || !STOPPABLE.has(process.state));
-  setAttribute(restart, "disabled", busy || process.state === "stopping");
+  // Of a run that has ended only the whole starts again.
+  setAttribute(restart, "disabled", busy || process.state === "stopping" || !run.can_stop);
 }
 
 function setUptime(row, process) {
@@ -132,7 +133,7 @@ export function processTable(run, tell) {
         shown,
         (process) => process.name,
         (process) => makeRow(now, process, tell),
-        (row, process) => updateRow(row, process, now.attached),
+        (row, process) => updateRow(row, process, now),
       );
     },
     tick(now) {

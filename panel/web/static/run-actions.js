@@ -11,11 +11,21 @@ import { toast } from "./toast.js";
 
 const WORKS = new Set(["ready", "degraded"]);
 
+/** The deployment with the first number behind its name that no run has: two runs of one name are hard to tell apart. */
+export function underNewName(text, taken = new Set([...store.runs.values()].map((run) => run.name))) {
+  return text.replace(/^name: ([a-z0-9-]+)$/m, (line, name) => {
+    const base = name.replace(/-\d{1,4}$/, "");
+    let number = 2;
+    while (taken.has(`${base}-${number}`)) number += 1;
+    return `name: ${base.slice(0, 39 - String(number).length)}-${number}`;
+  });
+}
+
 /** Opens the deployment of a run in the Plan tab, where it can be changed and started. */
 export async function cloneRun(id, name) {
   try {
     const text = await actions.deploymentOf(id);
-    plan.begin({ kind: "run", name: `the deployment of ${name}`, text });
+    plan.begin({ kind: "run", name: `the deployment of ${name}`, text: underNewName(text) });
     openTab("plan");
     toast(`The deployment of ${name} is open in Plan. Nothing has been started.`, { tone: "good" });
   } catch (error) {

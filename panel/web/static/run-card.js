@@ -1,9 +1,10 @@
 // One run on the Deploy tab: its picture, how it starts, its processes, and what to do next.
 
 import { el, openTab, setAttribute, setText } from "./dom.js";
-import { duration, modeLabel, shortModel, stateLabel } from "./format.js";
+import { duration, modeLabel, runLabel, shortModel } from "./format.js";
 import { processTable } from "./processes.js";
 import { runActions } from "./run-actions.js";
+import { scaleControls } from "./scale.js";
 import { startOrder } from "./start-order.js";
 import { store } from "./store.js";
 import { topology } from "./topology.js";
@@ -37,14 +38,15 @@ export function makeCard(run) {
     el("div", { class: "pd-actions" }, view("tryit", "Try it", run), view("observe", "Observe", run), view("logs", "Logs", run)));
   const picture = topology();
   const order = startOrder();
+  const scale = scaleControls(run, tell);
   const table = processTable(run, tell);
   const card = el(
     "article",
     { class: "pd-card", data: { run: run.id } },
     el("div", { class: "pd-cardhead" }, el("div", { class: "pd-cardtitle" }, title, state), buttons.node),
-    facts, notice, next, order.node, picture.node, table.node, outcome,
+    facts, notice, next, order.node, picture.node, scale.node, table.node, outcome,
   );
-  views.set(card, { title, state, facts, buttons, notice, noticeText, bar, next, nextText, picture, order, table, run });
+  views.set(card, { title, state, facts, buttons, notice, noticeText, bar, next, nextText, picture, order, scale, table, run });
   return card;
 }
 
@@ -56,7 +58,8 @@ function setFacts(shown, run) {
   if (run.attached) parts.push("attached: watched, not started here");
   parts.push(`started ${duration(store.now() - run.created_s)} ago`);
   if (run.adopted_s) parts.push(`runner replaced ${duration(store.now() - run.adopted_s)} ago`);
-  if (run.ended_s) parts.push(`ended after ${duration(run.ended_s - run.created_s)}`);
+  if (run.resumed_s) parts.push(`resumed ${duration(store.now() - run.resumed_s)} ago`);
+  if (run.ended_s) parts.push(`ended after ${duration(run.ended_s - (run.resumed_s ?? run.created_s))}`);
   setText(shown.facts, parts.join("  ·  "));
 }
 
@@ -70,7 +73,7 @@ export function updateCard(card, run) {
   shown.run = run;
   setAttribute(card, "data-state", run.state);
   setText(shown.title, shortModel(run.model));
-  setText(shown.state, stateLabel(run.state));
+  setText(shown.state, runLabel(run));
   setAttribute(shown.state, "data-state", run.state);
   setFacts(shown, run);
   setText(shown.noticeText, run.notice);
@@ -86,6 +89,7 @@ export function updateCard(card, run) {
   setAttribute(shown.picture.node, "hidden", !store.isActive(run) || run.processes.length > MOST_PICTURED);
   if (!shown.picture.node.hidden) shown.picture.update(run);
   shown.order.update(run);
+  shown.scale.update(run);
   shown.table.update(run);
   shown.buttons.update(run);
 }

@@ -25,7 +25,7 @@ function card(host) {
     setText(outcome, "Its start is shown below; then open Try it, send a prompt, and watch the NICs in Observe.");
   });
   const offer = host.gpus > 1
-    ? el("p", {}, "Suggested: ", button, ` on ${host.placed}. The engine is the bundled one: each worker is one thread on this machine's CPU and takes about 0.9 GB. `, outcome)
+    ? el("p", {}, "Suggested: ", button, ` on ${host.placed}. The engine is the bundled one: each worker is one thread on this machine's CPU; all of them together take 1 to 2 GB. `, outcome)
     : null;
   return el("section", { class: "pd-guide pd-simulation", "aria-label": "Simulated host", "data-testid": "simulation" },
     el("h2", {}, `SIMULATED: ${host.title}`), el("p", {}, host.told), offer);

@@ -7,14 +7,17 @@ const STEPS = {
   "tokens/s": [[1, "tokens/s"], [1e3, "k tokens/s"], [1e6, "M tokens/s"]],
 };
 
+// What a value of nothing is told in: bytes in the unit of a network, times in that of an answer.
+const IDLE = { "B/s": "MB/s", B: "MB", s: "ms" };
+
 /** {divisor, label} for values up to `most` in `unit`. */
 export function scaled(unit, most) {
   const steps = STEPS[unit];
   // What is counted, the title names.
   if (!steps) return { divisor: 1, label: ["requests", "pages", "objects"].includes(unit) ? "" : unit };
   const fitting = steps.findLast(([divisor]) => most >= divisor);
-  // Nothing yet: bytes begin at the unit that people expect of a network.
-  const [divisor, label] = fitting ?? (most > 0 ? steps[0] : (steps.find(([one]) => one === (unit === "s" ? 1e-3 : 1e6)) ?? steps[0]));
+  // Nothing yet: each begins at the unit that people expect of it.
+  const [divisor, label] = fitting ?? (most > 0 ? steps[0] : (steps.find(([, name]) => name === IDLE[unit]) ?? steps[0]));
   return { divisor, label };
 }
 

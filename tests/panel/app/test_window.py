@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -11,7 +12,11 @@ from pathlib import Path
 
 import pytest
 from app_browser import debug_port, pretended_chromium
+from pdpanel.engine.errors import PeerError
+from pdpanel.panel.app.browser import Browser
+from pdpanel.panel.app.window import show_window
 from pdpanel.panel.config import PanelConfig, read_config
+from pdpanel.panel.deployment import parse_deployment
 from pdpanel.panel.hosted.opening import open_panel
 from pdpanel.panel.hosted.record import Wish, read_panel
 from pdpanel.panel.runner.procfs import is_alive
@@ -19,13 +24,8 @@ from pdpanel.panel.runs import Runs
 from playwright.sync_api import expect, sync_playwright
 
 WAIT_S = 60.0
-# A deployment of our own whose worker is any program: nothing of a model is needed to see it outlive a panel.
-DEPLOYMENT = {
-    "model": "SmolLM2-135M-Instruct",
-    "unified": {"count": 1},
-    "prefill": {"count": 0},
-    "decode": {"count": 0},
-}
+# Nothing waits until it is ready: that a run outlives the panel is seen while it starts, too.
+DEPLOYMENT = {"model": "SmolLM2-135M-Instruct", "unified": {"count": 1}}
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -73,8 +73,6 @@ def test_closing_the_window_ends_the_panel_and_no_run(tmp_path: Path, config: Pa
     notify.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {said}\n')
     notify.chmod(0o755)
     log = tmp_path / "app.log"
-    from pdpanel.panel.deployment import parse_deployment
-
     run = runs.start(parse_deployment(DEPLOYMENT))
     app = start(config, f"{tmp_path / 'bin'}:/usr/bin:/bin", log)
     try:
@@ -115,6 +113,7 @@ def test_without_a_browser_the_panel_is_served_and_says_so(tmp_path: Path, confi
         record = read_panel(file)
         assert record is not None
         assert "install one, or open " + record.address in said
+        assert record.token not in said, "nobody may read what is no terminal"
         shared = open_panel(config, Wish())
         assert shared.record == record and not shared.is_new
         app.terminate()
@@ -127,3 +126,29 @@ def test_without_a_browser_the_panel_is_served_and_says_so(tmp_path: Path, confi
         if app.poll() is None:
             app.kill()
             app.wait()
+
+
+def browser(tmp_path: Path, script: str) -> Browser:
+    program = tmp_path / "chromium"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return Browser(str(program))
+
+
+def test_a_second_window_leaves_the_first_its_panel(tmp_path: Path, config: PanelConfig) -> None:
+    shows = browser(tmp_path, "exit 21")
+    folder = config.state_dir / "app"
+    folder.mkdir(parents=True)
+    with (folder / "window.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert not show_window(shows, config, "http://127.0.0.1:1/")
+    with pytest.raises(PeerError, match=r"ended with code 21"):
+        show_window(shows, config, "http://127.0.0.1:1/")
+
+
+def test_a_browser_that_does_not_come_up_is_one_sentence(tmp_path: Path, config: PanelConfig) -> None:
+    with pytest.raises(PeerError, match=r"code 3: no display; see .*browser\.log"):
+        show_window(browser(tmp_path, "echo no display; exit 3"), config, "http://127.0.0.1:1/")
+    # A person who kills the window has closed it.
+    assert show_window(browser(tmp_path, "kill -9 $$"), config, "http://127.0.0.1:1/")
+    assert ((config.state_dir / "app").stat().st_mode & 0o777) == 0o700

@@ -15,7 +15,7 @@ import pytest
 from pdpanel.engine.errors import PeerError
 from pdpanel.panel.config import PanelConfig, read_config
 from pdpanel.panel.hosted.opening import open_panel
-from pdpanel.panel.hosted.record import Wish, read_panel
+from pdpanel.panel.hosted.record import PanelFiles, PanelRecord, Wish, files_in, read_panel
 from pdpanel.panel.runner.procfs import is_alive
 
 OPEN = """
@@ -42,6 +42,14 @@ def other_user(config: PanelConfig) -> subprocess.Popen[str]:
     )
 
 
+def leave_a_dead_one(config: PanelConfig) -> None:
+    """Writes what a panel that was killed leaves: its process number belongs to somebody else by now."""
+    files_in(config.state_dir)
+    files = PanelFiles.of(config.state_dir, "dead0000")
+    files.lease.touch()
+    files.write(PanelRecord(os.getpid(), 1, 1, "t", "http://127.0.0.1:1/", "", (), ()))
+
+
 def await_end(pid: int, ticks: int) -> None:
     deadline = time.monotonic() + 30
     while is_alive(pid, ticks):
@@ -50,6 +58,7 @@ def await_end(pid: int, ticks: int) -> None:
 
 
 def test_one_panel_for_all_until_the_last_has_gone(config: PanelConfig) -> None:
+    leave_a_dead_one(config)
     other = other_user(config)
     assert other.stdin is not None and other.stdout is not None
     with other.stdin, other.stdout:
@@ -58,6 +67,7 @@ def test_one_panel_for_all_until_the_last_has_gone(config: PanelConfig) -> None:
         record = mine.record
         assert not mine.is_new and mine.is_open
         (log,) = (config.state_dir / "panels").glob("*.log")
+        assert not (config.state_dir / "panels" / "dead0000.lease").exists()
         assert record.token not in log.read_text()
         assert record.token.encode() not in Path(f"/proc/{record.pid}/cmdline").read_bytes()
         # The address works once, and gives a cookie.
@@ -73,6 +83,7 @@ def test_one_panel_for_all_until_the_last_has_gone(config: PanelConfig) -> None:
     assert sorted(path.suffix for path in (config.state_dir / "panels").iterdir()) == [".lock"]
 
 
+@pytest.mark.slow
 def test_a_killed_panel_is_replaced(config: PanelConfig) -> None:
     first = open_panel(config, Wish())
     os.kill(first.record.pid, signal.SIGKILL)
