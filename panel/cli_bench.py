@@ -155,7 +155,7 @@ def panel(
 def verdict(
     context: typer.Context,
     case: Annotated[list[str] | None, typer.Option(help="The name of an arrangement; again for more. [all]")] = None,
-    seconds: Annotated[float, typer.Option(min=1, max=600, help="Of each stretch that is measured.")] = 4.0,
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="Of each stretch that is measured.")] = 3.0,
     rounds: Annotated[int, typer.Option(min=1, max=20, help="Stretches of each relief.")] = 1,
     seed: SeedOption = 0,
     model: Annotated[str, typer.Option(help="What the runs serve; a small one of random weights.")] = "",

@@ -52,8 +52,8 @@ def history(context: typer.Context, as_json: _JsonOption = False) -> None:
 
 
 def _line(run: RunSummary) -> str:
-    from .disk_use import size_text
     from .runner.journal import clean_line
+    from .sizes import size_text
 
     peaks = run.peaks
     ended = "" if run.ended_s is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(run.ended_s))
@@ -99,8 +99,8 @@ def prune(
 
     Runs that live, and files that pdpanel did not write, are never touched.
     """
-    from .disk_use import size_text
     from .history.prune_plan import PruneWish
+    from .sizes import size_text
 
     found = _history(context)
     wish = PruneWish(

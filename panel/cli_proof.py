@@ -13,6 +13,7 @@ import typer
 
 from ..engine.errors import ConfigError
 from .config import PanelConfig
+from .sizes import size_text
 
 if TYPE_CHECKING:
     from .proof.proof import Proof
@@ -70,7 +71,7 @@ def _newest(runs: Runs) -> str:
 
 
 def _text(made: Proof) -> str:
-    moved = "unknown" if made.expected_bytes is None else _size(made.expected_bytes)
+    moved = "unknown" if made.expected_bytes is None else size_text(made.expected_bytes)
     lines = [
         made.verdict.sentence,
         "",
@@ -90,9 +91,5 @@ def _row(one: Difference) -> str:
     sent, received = one.moved
     way = 1 if received > sent else 0  # before and after are those of the direction that moved more
     before, after = (f"{total[way]:.0f}" for total in (one.before, one.after))
-    usual = _size(max(one.background))
-    return f"{name:24}{before:>18}{after:>18}{_size(sent):>12}{_size(received):>12}{usual:>12}"
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e6:.2f} MB"
+    usual = size_text(max(one.background))
+    return f"{name:24}{before:>18}{after:>18}{size_text(sent):>12}{size_text(received):>12}{usual:>12}"

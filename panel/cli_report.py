@@ -80,7 +80,7 @@ def _find(runs: Runs, text: str) -> str:
 
 
 def _show(made: Report, *, as_json: bool) -> None:
-    from .disk_use import size_text
+    from .sizes import size_text
 
     if as_json:
         typer.echo(json.dumps({"files": made.listing, "bytes": made.size_bytes, "redacted": made.redacted}))

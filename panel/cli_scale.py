@@ -84,8 +84,8 @@ def _text(run_id: str, shown: ScalePreview) -> str:
     from .runner.journal import strip_controls
     from .scaling.as_json import room_sentences
 
-    before = {role: shown.before.get(role, 0) for role in shown.after}
-    counts = ", ".join(f"{role.value} {before[role]} -> {count}" for role, count in shown.after.items())
+    before = shown.before
+    counts = ", ".join(f"{role.value} {before.get(role, 0)} -> {count}" for role, count in shown.after.items())
     lines = [f"{run_id}: {counts}"]
     if not shown.difference:
         return f"{lines[0]}: nothing changes\n"

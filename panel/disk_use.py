@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["bytes_of", "size_text"]
+__all__ = ["bytes_of"]
 
 _BLOCK = 512
 
@@ -23,12 +23,3 @@ def bytes_of(path: Path) -> int:
             except OSError:
                 continue
     return total
-
-
-def size_text(size: float) -> str:
-    """Returns a size for people, such as "1.5 GB"."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5 or unit == "GB":
-            break
-        size /= 1000
-    return f"{size:.0f} {unit}" if unit == "B" or size >= 99.5 else f"{size:.1f} {unit}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["sized"]
+__all__ = ["size_text", "sized"]
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -15,3 +15,12 @@ def sized(count: float) -> str:
             return f"{number:.4g} {unit}"
         number /= 1000
     return f"{number:.4g} {_UNITS[-1]}"
+
+
+def size_text(count: float) -> str:
+    """Returns `count` bytes as a short text of an even width, such as 1.5 GB: for columns and sentences."""
+    for unit in _UNITS:
+        if count < 999.5 or unit == _UNITS[-1]:
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.1f} {unit}"

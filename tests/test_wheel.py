@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("engine", "nic_probe", "panel", "presets")
-DATA = (".bash", ".css", ".html", ".js", ".json", ".py", ".svg", ".toml", ".txt", ".yaml")
+DATA = (".bash", ".css", ".html", ".js", ".json", ".png", ".py", ".svg", ".toml", ".txt", ".yaml")
 
 
 def _run(*command: str | Path, cwd: Path, environment: dict[str, str] | None = None) -> str:

@@ -17,7 +17,7 @@ LEAST_GAIN = 1.2
 """A relief that gives less is within what measurements of one throughput vary by."""
 
 # Of a worker or a router that is far too slow.
-_SLOW = Pace(0.01, 0.39)
+_SLOW = Pace(0.01, 0.19)
 _SLOW_ROUTER = Pace(0.06, 1.44)
 
 
@@ -74,7 +74,7 @@ class Arrangement:
 
 HOSTS: Mapping[str, Host] = {
     "pd": Host({"prefill": 1, "decode": 1}),
-    "slow-transfer": Host({"prefill": 1, "decode": 1}, delay_s=1.0),
+    "slow-transfer": Host({"prefill": 1, "decode": 1}, delay_s=2.0),
     "unified": Host({"unified": 1}),
     "few-slots": Host(
         {"prefill": 1, "decode": 1}, decode={"max-running-requests": 1}, more_decode={"max-running-requests": 2}
@@ -85,18 +85,18 @@ HOSTS: Mapping[str, Host] = {
 }
 
 ARRANGEMENTS: Sequence[Arrangement] = (
-    Arrangement("long prompts", Limit.PREFILL, "pd", Load(512, 2)),
-    Arrangement("slow prefill worker", Limit.PREFILL, "pd", Load(96, 2), {"prefill": _SLOW}),
-    Arrangement("one client with long prompts", Limit.PREFILL, "pd", Load(768, 2, clients=1)),
-    Arrangement("more prompts than prefill computes", Limit.PREFILL, "pd", Load(384, 2, of_capacity=3.0)),
-    Arrangement("long answers", Limit.DECODE, "pd", Load(16, 40)),
-    Arrangement("slow decode worker", Limit.DECODE, "pd", Load(32, 10), {"decode": _SLOW}),
-    Arrangement("one client with long answers", Limit.DECODE, "pd", Load(16, 48, clients=1)),
+    Arrangement("long prompts", Limit.PREFILL, "pd", Load(1024, 2)),
+    Arrangement("slow prefill worker", Limit.PREFILL, "pd", Load(256, 2), {"prefill": _SLOW}),
+    Arrangement("one client with long prompts", Limit.PREFILL, "pd", Load(1024, 2, clients=1)),
+    Arrangement("more prompts than prefill computes", Limit.PREFILL, "pd", Load(512, 2, of_capacity=3.0)),
+    Arrangement("long answers", Limit.DECODE, "pd", Load(16, 24)),
+    Arrangement("slow decode worker", Limit.DECODE, "pd", Load(16, 10), {"decode": _SLOW}),
+    Arrangement("one client with long answers", Limit.DECODE, "pd", Load(16, 24, clients=1)),
     Arrangement("slow router", Limit.ROUTER, "pd", Load(16, 2), {"router": _SLOW_ROUTER}),
     Arrangement("little load", Limit.NOTHING, "pd", Load(128, 8, of_capacity=0.25)),
     Arrangement("slow transfer", Limit.TRANSFER, "slow-transfer", Load(32, 4)),
     Arrangement("slow transfer for one client", Limit.TRANSFER, "slow-transfer", Load(32, 4, clients=1)),
-    Arrangement("busy unified worker", Limit.UNIFIED, "unified", Load(256, 24)),
+    Arrangement("busy unified worker", Limit.UNIFIED, "unified", Load(512, 24)),
     Arrangement("little load on a unified worker", Limit.NOTHING, "unified", Load(64, 8, of_capacity=0.25)),
     Arrangement("few places at decode", Limit.DECODE, "few-slots", Load(16, 32)),
     Arrangement("few pages at decode", Limit.DECODE, "few-pages", Load(16, 30)),

@@ -35,7 +35,8 @@ from .throttle import USUAL, Pace, Throttle
 __all__ = ["Bottleneck", "BottlenecksPlan", "BottlenecksResult", "measure_bottlenecks"]
 
 _WANTED = 0.9
-_CHUNK = 16
+# Enough KV pages for every request of a load, where pages are not what is arranged.
+_PLACES = "32768"
 # Samples are written with the run's own beat of half a second.
 _BEAT_S = 0.6
 
@@ -54,9 +55,9 @@ class BottlenecksPlan:
     """
 
     only: Sequence[str] = ()
-    settle_s: float = 0.8
-    stretch_s: float = 4.0
-    watch_s: float = 10.0
+    settle_s: float = 0.5
+    stretch_s: float = 3.0
+    watch_s: float = 8.0
     rounds: int = 1
     model: str = ""
     seed: int = 0
@@ -172,8 +173,7 @@ def _deployment(name: str, host: Host, model: str, share: float) -> Deployment:
     """
     made = deployment(f"bench-{name}", host.roles, model=model, transport="tcp").model_dump(exclude_defaults=True)
     made["restart"] = "never"
-    # A prompt is a number of steps, as an answer is, so that loads of few tokens press on either.
-    made["workers"]["chunked_prefill_size"] = _CHUNK
+    made["workers"]["flags"]["max-total-tokens"] = _PLACES
     made["env"] = {"PDPANEL_FAULTY_TRANSPORT": json.dumps({"delay": 1.0, "delay_s": host.delay_s * share})}
     if host.decode:
         made["decode"]["flags"] = {key: str(value) for key, value in host.decode.items()}

@@ -1,6 +1,6 @@
 """A model of random weights that costs next to nothing to compute, for benchmarks of everything but the model.
 
-Two layers of a Llama and a tokenizer of single bytes, written as a folder in Hugging Face's layout.
+Four layers of a Llama and a tokenizer of single bytes, written as a folder in Hugging Face's layout.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["TOKENS", "write_small_model"]
 TOKENS = range(16, 272)
 """Tokens that prompts can be made of."""
 
-_LAYERS, _HIDDEN, _HEADS, _KV_HEADS, _FFN, _VOCABULARY = 2, 64, 4, 2, 96, 288
+_LAYERS, _HIDDEN, _HEADS, _KV_HEADS, _FFN, _VOCABULARY = 4, 128, 4, 2, 512, 288
 _CONTEXT = 4096
 
 
@@ -43,7 +43,7 @@ def write_small_model(folder: Path) -> Path:
         ):
             shapes[f"model.layers.{layer}.{name}.weight"] = shape
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: random.normal(0, 0.2, shape).astype(np.float32) for name, shape in shapes.items()}
+    weights = {name: random.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
     save_file(weights, folder / "model.safetensors")
     config = {
         "architectures": ["LlamaForCausalLM"],

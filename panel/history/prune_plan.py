@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ..disk_use import size_text
+from ..sizes import size_text
 from .summary import RunSummary
 
 __all__ = ["DEFAULT_DAYS", "PruneItem", "PruneKind", "PrunePlan", "PruneWish", "choose_runs"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from ..sizes import size_text
 from .verdict import Asked, Counter, Difference, Verdict, Way
 
 __all__ = ["judge"]
@@ -43,7 +44,7 @@ def judge(
     if expected_bytes is None:
         return _unknown("the engine does not say how much KV it moved")
     if expected_bytes < _LEAST_BYTES:
-        return _unknown(f"the test requests moved only {_size(expected_bytes)} of KV")
+        return _unknown(f"the test requests moved only {size_text(expected_bytes)} of KV")
     shares = {kind: _carried(differences, kind) / expected_bytes for kind in Counter}
     noisy = [one for one in differences if one.noise > _NOISE * expected_bytes]
     carrying = [kind for kind in Counter if shares[kind] >= _CARRIED]
@@ -63,7 +64,7 @@ def judge(
     if found >= _CARRIED:
         return _mixed(differences, shares, expected_bytes, asked)
     if found >= _NOTHING:
-        return _unknown(f"the counters show only {found:.0%} of the {_size(expected_bytes)} of KV that were moved")
+        return _unknown(f"the counters show only {found:.0%} of the {size_text(expected_bytes)} of KV that were moved")
     return _nowhere(differences, expected_bytes, asked)
 
 
@@ -117,7 +118,8 @@ def _nowhere(differences: Sequence[Difference], expected: float, asked: Asked) -
     if asked is Asked.SHARED_MEMORY:
         return _verdict(Way.SHARED_MEMORY, "over shared memory: no network link carried it", asked, ())
     return _unknown(
-        f"{_size(expected)} of KV arrived while no network link's counter rose with it: shared memory, GPU links and "
+        f"{size_text(expected)} of KV arrived while no network link's counter rose with it: shared memory, GPU links "
+        "and "
         "traffic within one NIC look like this"
     )
 
@@ -149,7 +151,3 @@ def _parts(differences: Sequence[Difference], kind: Counter, expected: float) ->
 def _and(names: Iterable[str]) -> str:
     words = list(names)
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"

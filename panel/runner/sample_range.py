@@ -52,7 +52,7 @@ def read_stretch(
         stretch: from and to, unix seconds.
         most_rows: rows that a caller can use; at least 1. Gaps come on top.
         keys: the series wanted; none means all.
-        unfinished: the bucket of each resolution that is not in the file yet.
+        unfinished: the bucket of each resolution that is not in the file yet; None for a client of the file.
     """
     wanted = set(keys)
     series = {key: info for key, info in places.series.items() if not wanted or key in wanted}
@@ -61,13 +61,20 @@ def read_stretch(
     if not step_s:
         found = (RangeRow(t, places.unpack(data)) for _, t, data in file.rows_between(*stretch))
         return SampleRange(RAW_STEP_S, series, _picked(found, RAW_STEP_S, wanted))
-    buckets = _buckets(file, places, step_s, stretch, (unfinished or {}).get(step_s))
     shown_s = float(step_s)
     count, seconds = file.span(step_s, *stretch)
     if count > most_rows:
         # Whole steps, so that a bucket belongs to one of them.
         shown_s *= max(2, math.ceil(seconds / step_s / most_rows))
-        buckets = joined(buckets, shown_s)
+    if count > most_rows and unfinished is None:
+        from .bucket_join import joined_arrays  # only here: a runner does without numpy
+
+        listed = [(place, key) for place, key in enumerate(places.series) if key in series]
+        buckets = joined_arrays(file.buckets_between(step_s, *stretch), listed, shown_s)
+    else:
+        buckets = _buckets(file, places, step_s, stretch, (unfinished or {}).get(step_s))
+        if count > most_rows:
+            buckets = joined(buckets, shown_s)
     rows = (RangeRow(bucket.t, bucket.means, bucket.peaks) for bucket in buckets)
     return SampleRange(shown_s, series, _picked(rows, shown_s, wanted))
 

@@ -167,11 +167,13 @@ class SampleStretch:
 
     Attributes:
         rows: as in SampleBatch; one without values marks a time in which nothing was sampled.
+        peaks: the largest sample of each row's time, row by row; none where rows are samples themselves.
     """
 
     step_s: float
     series: tuple[SeriesView, ...] = ()
     rows: tuple[tuple[float, Mapping[str, float]], ...] = ()
+    peaks: tuple[Mapping[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

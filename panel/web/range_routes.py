@@ -24,7 +24,7 @@ __all__ = ["range_routes"]
 _LONGEST_S = 400 * 86400.0
 
 
-def _answer(found: SampleStretch, groups: Collection[str]) -> bytes:
+def _answer(found: SampleStretch, groups: Collection[str], *, with_peaks: bool = False) -> bytes:
     series = [one for one in found.series if not groups or one.group in groups]
     columns = [[rounded(values.get(one.key)) for _, values in found.rows] for one in series]
     return msgspec.json.encode(
@@ -33,6 +33,7 @@ def _answer(found: SampleStretch, groups: Collection[str]) -> bytes:
             "series": [asdict(one) for one in series],
             "times": [round(moment, 3) for moment, _ in found.rows],
             "columns": columns,
+            "peaks": [[rounded(row.get(one.key)) for row in found.peaks] for one in series] if with_peaks else [],
         }
     )
 
@@ -48,13 +49,14 @@ def range_routes(source: Source) -> APIRouter:
         end: Annotated[float, Query(alias="to")],
         groups: Annotated[str, Query(max_length=1000)] = "",
         points: Annotated[int, Query(ge=2, le=5000)] = 800,
+        peaks: bool = False,
     ) -> Response:
         if not (math.isfinite(begin) and math.isfinite(end) and 0 < end - begin <= _LONGEST_S):
             raise ConfigError("from", begin, f"is no time before {end:g}", "name two times in seconds since 1970")
         wanted = frozenset(group for group in groups.split(",") if group)
 
         def read() -> bytes:
-            return _answer(source.range(run_id, begin, end, points, wanted), wanted)
+            return _answer(source.range(run_id, begin, end, points, wanted), wanted, with_peaks=peaks)
 
         return Response(await asyncio.to_thread(read), media_type="application/json")
 

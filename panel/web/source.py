@@ -53,9 +53,9 @@ from .port import (
 from .proof_port import Proofs
 from .proof_source import RunProofs
 from .report_port import Reports
+from .run_commands import RunsCommands
 from .scale_port import Scaling
 from .scale_source import RunsScaling
-from .run_commands import RunsCommands
 from .series_views import SeriesCache, to_series_list
 from .stages import StageLog
 from .start_checks import RunsStartChecks
@@ -270,7 +270,10 @@ class RunsSource:
         keys = tuple(view.key for view in known if view.group in groups) if groups else ()
         found = self._runs.range(run_id, from_s, to_s, points, keys)
         return SampleStretch(
-            found.step_s, to_series_list(found.series.values()), tuple((row.t, row.values) for row in found.rows)
+            found.step_s,
+            to_series_list(found.series.values()),
+            tuple((row.t, row.values) for row in found.rows),
+            tuple(row.peaks for row in found.rows) if any(row.peaks for row in found.rows) else (),
         )
 
     def log_path(self, run_id: str, name: str) -> Path:

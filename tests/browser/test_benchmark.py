@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 from pretended_server import PretendedServer
 
+from .conftest import free_port
+
 SCREENSHOTS = Path(__file__).parents[2] / "artifacts" / "screenshots"
 ENDED_MS = 30_000
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def opened(page: Page) -> None:

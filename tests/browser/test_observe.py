@@ -68,7 +68,7 @@ def run(panel: Any) -> Iterator[str]:
 def shared(chromium: Browser, panel: Any, run: str) -> Iterator[Page]:
     errors: list[str] = []
     context = chromium.new_context(
-        viewport={"width": 1440, "height": 1000}, reduced_motion="reduce", accept_downloads=True
+        viewport={"width": 1440, "height": 1600}, reduced_motion="reduce", accept_downloads=True
     )
     yield sign_in(context, panel, run, errors)
     context.close()
@@ -313,14 +313,15 @@ def test_units_follow_the_size(observe: Page) -> None:
           const sent = [0, 1, 2, 3].map((place) => nic(place, 50e9));
           return [
             scaled("B/s", 3e9).label, scaled("B/s", 3e4).label, scaled("s", 0.0004).label, scaled("s", 0.2).label,
-            scaled("s", 3).label, scaled("requests", 3).label, scaled("%", 3).label, lineRate(50e9), lineRate(1.25e8),
+            scaled("s", 3).label, scaled("requests", 3).label, scaled("%", 3).label,
+            scaled("tokens/s", 0).label, lineRate(50e9), lineRate(1.25e8),
             share(24e9, 200e9), share(0, 1), share(1, 1e9), kvLimit(sent).text, kvLimit([]),
             kvLimit([...sent, { key: "run/kv_bytes_per_s", group: "kv", limit: 100e9 }]).text,
           ];
         }"""
     )
-    assert found[:9] == ["GB/s", "kB/s", "µs", "ms", "s", "", "%", "400 Gb/s", "1 Gb/s"]
-    assert found[9:] == ["12 %", "0 %", "< 0.1 %", "4 x 400 Gb/s", None, "2 x 400 Gb/s"]
+    assert found[:10] == ["GB/s", "kB/s", "µs", "ms", "s", "", "%", "tokens/s", "400 Gb/s", "1 Gb/s"]
+    assert found[10:] == ["12 %", "0 %", "< 0.1 %", "4 x 400 Gb/s", None, "2 x 400 Gb/s"]
 
 
 def test_unified_run_says_that_nothing_travels(observe: Page, panel: Any, run: str) -> None:

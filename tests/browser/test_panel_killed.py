@@ -60,6 +60,14 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PanelProcess]:
         runs.stop(view.id)
 
 
+@pytest.fixture(autouse=True)
+def panel_is_up(mortal: PanelProcess) -> None:
+    """A test that failed while the panel was dead takes no other with it."""
+    assert mortal.process is not None
+    if mortal.process.poll() is not None:
+        mortal.start()
+
+
 @pytest.fixture(scope="module")
 def page(chromium: Browser, mortal: PanelProcess) -> Iterator[Page]:
     """The page of that panel, opened once."""

@@ -69,7 +69,7 @@ def test_unified_workers_have_one_number(page: Page, panel: Any) -> None:
     panel.ask("POST", f"/api/runs/{run_id}/stop")
 
 
-def test_what_changed_meanwhile_is_not_done(page: Page, panel: Any) -> None:
+def test_what_changed_meanwhile_is_not_done(page: Page, panel: Any, opened: tuple[Page, Any]) -> None:
     run_id = panel.deploy()
     shown = card(page, run_id)
     expect(shown.get_by_test_id("run-state")).to_have_text("Ready", timeout=WAIT_MS)
@@ -81,6 +81,8 @@ def test_what_changed_meanwhile_is_not_done(page: Page, panel: Any) -> None:
     panel.ask("POST", path, {"decode": 2, "shown": other["id"]})
     dialog.get_by_role("button", name="Apply").click()
     expect(shown.locator(".pd-outcome")).to_contain_text("has changed since the difference was shown")
+    complaints = opened[1].complaints
+    assert len(complaints) == 1 and "409" in complaints.pop(), "the browser itself notes a refusal"
     panel.ask("POST", f"/api/runs/{run_id}/stop")
 
 

@@ -34,6 +34,11 @@ class Lab:
     def host(self) -> str:
         return f"localhost:{self.port}"
 
+    @property
+    def state_dir(self) -> Path:
+        """Where its kernels keep runs."""
+        return self.folder / "state"
+
     def notebook(self, name: str, cells: Sequence[str]) -> str:
         """Writes a notebook and returns its address."""
         made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
@@ -81,6 +86,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         "JUPYTERLAB_SETTINGS_DIR": "settings",
         "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
         "IPYTHONDIR": "ipython",
+        "PDPANEL_STATE_DIR": "state",
     }
     log = folder / "lab.log"
     with log.open("wb") as output:

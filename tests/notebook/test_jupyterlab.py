@@ -27,23 +27,20 @@ with urllib.request.urlopen(request, timeout=60) as answer:
     print("tokens:", json.load(answer)["meta_info"]["completion_tokens"])
 """
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Runs]:
-    runs = Runs(read_config(state_dir=tmp_path / "state"))
+def runs(lab: Any) -> Iterator[Runs]:
+    runs = Runs(read_config(state_dir=lab.state_dir))
     yield runs
     for run in runs.list():
         runs.stop(run.id)
 
 
-def test_from_launch_to_close_in_one_notebook(
-    lab: Any, chromium: Browser, smollm2: Any, tmp_path: Path, runs: Runs
-) -> None:
-    state = str(tmp_path / "state")
+def test_from_launch_to_close_in_one_notebook(lab: Any, chromium: Browser, smollm2: Any, runs: Runs) -> None:
     cells = [
-        f"from pdpanel.panel import launch\npanel = launch(state_dir={state!r}, height=640)",
+        "from pdpanel.panel import launch\n\npanel = launch(height=640)",
         "run = panel.deploy(transport='tcp')",
         REQUEST,
         "panel.status()",
@@ -98,11 +95,10 @@ def test_from_launch_to_close_in_one_notebook(
 
 
 @pytest.mark.slow
-def test_through_jupyter_server_proxy_and_in_a_tab(lab: Any, chromium: Browser, tmp_path: Path) -> None:
-    state = str(tmp_path / "state")
+def test_through_jupyter_server_proxy_and_in_a_tab(lab: Any, chromium: Browser) -> None:
     cells = [
-        f"from pdpanel.panel import launch\npanel = launch(state_dir={state!r}, root_path='/proxy/{{port}}')",
-        f"again = launch(state_dir={state!r}, root_path='/proxy/{{port}}')\nagain.close()",
+        "from pdpanel.panel import launch\n\npanel = launch(root_path='/proxy/{port}')",
+        "again = launch(root_path='/proxy/{port}')\nagain.close()",
         "panel.status()\npanel.close()",
     ]
     context = chromium.new_context(viewport={"width": 1440, "height": 1000}, reduced_motion="reduce")

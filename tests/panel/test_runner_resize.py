@@ -45,10 +45,9 @@ def test_workers_come_and_go_and_the_others_never_notice(fake: FakeRuns) -> None
     assert pids(more).keys() - before.keys() == {"decode-1"}
     assert any("decode-1" in line for line in said)
     assert parse_deployment_text(fake.runs.deployment_text(view.id)).decode.count == 2
-    series = wait_for(
-        lambda: (batch := fake.runs.samples(view.id)).rows[-1].values.get("proc/decode-1/generated_tokens_per_s") and batch.series,
-        "samples of the new worker",
-    )
+    key = "proc/decode-1/generated_tokens_per_s"
+    wait_for(lambda: key in fake.runs.samples(view.id).rows[-1].values, "samples of the new worker")
+    series = fake.runs.samples(view.id).series
     assert {"proc/decode-1/running", "link/prefill-0>decode-1/kv_bytes_per_s"} <= series.keys()
     with pytest.raises(ConflictError, match="since the difference was shown"):
         fake.runs.scaling.apply(view.id, {Role.DECODE: 2}, shown.id)

@@ -12,8 +12,16 @@ from pdpanel.panel.launch import LaunchPlan
 from pdpanel.panel.plan import RunIds, plan
 from pdpanel.panel.simulate.prepare import prepare
 from pdpanel.panel.simulate.simulation import Simulation
+from pdpanel.panel.simulate.view import SimulatedHost
 
-__all__ = ["count_of", "launch", "prepared"]
+__all__ = ["OnRealHost", "count_of", "launch", "prepared"]
+
+
+class OnRealHost:
+    """What a `Source` says that is not of a simulated host."""
+
+    simulated = False
+    simulation: SimulatedHost | None = None
 
 
 def prepared(folder: Path, host: str = "small-2") -> Simulation:

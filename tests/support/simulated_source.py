@@ -20,7 +20,6 @@ from pdpanel.panel.host_facts import HostFacts
 from pdpanel.panel.launch import ProcessSpec
 from pdpanel.panel.load.jobs import Loads
 from pdpanel.panel.plan import RunIds, plan
-from pdpanel.panel.simulate.view import SimulatedHost
 from pdpanel.panel.start.consent import ConsentError, consent_id, needs_consent
 from pdpanel.panel.web.attach_port import AttachForm, Attachments
 from pdpanel.panel.web.bench_port import Bench
@@ -49,6 +48,7 @@ from sample_hosts import HOSTS, findings_of
 from simulated_attach import SimulatedAttachments
 from simulated_commands import SimulatedChecks, SimulatedCommands
 from simulated_history import SimulatedHistory, SimulatedReports
+from simulated_places import OnRealHost
 from simulated_proofs import SimulatedProofs
 from simulated_scaling import SimulatedScaling, resized
 from simulated_start import crash, crashes, stage_at
@@ -94,7 +94,7 @@ def _sample(host: str, name: str = "") -> Mapping[str, object]:
     return describe(document, findings_of(document), name)
 
 
-class SimulatedSource:
+class SimulatedSource(OnRealHost):
     """A `Source` whose runs exist in memory alone.
 
     Args:
@@ -108,9 +108,6 @@ class SimulatedSource:
         gaps: intervals (from, to) in which no samples exist.
         missing: first parts of keys, such as `gpu`, that this host does not have.
     """
-
-    simulated = False
-    simulation: SimulatedHost | None = None
 
     def __init__(
         self,

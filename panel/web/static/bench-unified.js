@@ -91,7 +91,7 @@ export function benchUnified(began) {
     const twin = await actions.unifiedOf(entry.run);
     const many = `${twin.workers} unified worker${twin.workers === 1 ? "" : "s"}`;
     const steps = el("ol", { class: "pd-steps" },
-      el("li", {}, `${many} of ${shortModel(entry.model || "the same model")} start beside what runs now: as many as prefill and decode have together (${entry.mode}).`),
+      el("li", {}, `${many} of ${shortModel(store.runs.get(entry.run)?.model || entry.model || "the same model")} start beside what runs now: as many as prefill and decode have together (${entry.mode}).`),
       el("li", {}, "When they are ready, the same load is sent to them: the same lengths, arrivals and seed, so the same prompts."),
       el("li", {}, "Both results are shown side by side. The unified run goes on until you stop it."));
     const body = twin.needs_consent ? [steps, el("p", { class: "pd-hint" }, "This deployment decides which programs run, so you see its commands in Plan first. Afterwards press \"Run the same load\" on this result.")] : steps;

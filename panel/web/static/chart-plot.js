@@ -74,9 +74,9 @@ function drawLimit(u, shape) {
 
 /**
  * The options of a plot. `shape` is read with each draw: {divisor, limit: {value, text} or null, toLimit, floor}.
- * `lines` are {slot, total, dashed} in the order of the data.
+ * `lines` are {slot, total, dashed} in the order of the data; with `hasPeaks` as many faint ones follow.
  */
-export function plotOptions({ width, height, lines, shape, onCursor, onSelect }) {
+export function plotOptions({ width, height, lines, shape, hasPeaks = false, onCursor, onSelect }) {
   const alone = lines.length === 1;
   // A line of one pixel costs a browser half of a wider one, and many thin ones are told apart better.
   const thin = lines.length > 4 ? 1 : 1.5;
@@ -106,6 +106,8 @@ export function plotOptions({ width, height, lines, shape, onCursor, onSelect })
         spanGaps: false,
         points: { show: false },
       })),
+      // What a mean hides: the largest sample of its time.
+      ...(hasPeaks ? lines : []).map(({ slot }) => ({ stroke: () => token(lineToken(slot)), width: 1, alpha: 0.4, points: { show: false } })),
     ],
     hooks: { draw: [(u) => drawLimit(u, shape)], setCursor: [onCursor], setSelect: [onSelect] },
   };

@@ -119,6 +119,7 @@ export class Chart {
       width: this.width,
       height: this.definition.height ?? HEIGHT,
       lines: this.lines,
+      hasPeaks: this.timebase.frame.peaks !== null,
       shape: this.shape,
       onCursor: (u) => this.hover(u),
       onSelect: (u) => this.zoom(u),
@@ -133,7 +134,8 @@ export class Chart {
 
   data() {
     const { frame } = this.timebase;
-    return [frame.times, ...this.lines.map((one) => frame.column(one.key) ?? this.blank(frame.times.length))];
+    const columns = [frame, frame.peaks].filter(Boolean).flatMap((from) => this.lines.map((one) => from.column(one.key) ?? this.blank(frame.times.length)));
+    return [frame.times, ...columns];
   }
 
   /** A column without values. */
@@ -195,7 +197,7 @@ export class Chart {
     this.shape.divisor = divisor;
     setText(this.unit, label);
     this.tellLimit(most);
-    const keys = lines.map((one) => `${one.key}${one.slot}`).join(" ");
+    const keys = lines.map((one) => `${one.key}${one.slot}`).join(" ") + (frame.peaks ? " peaks" : "");
     if (keys !== this.keys || !this.plot) {
       this.keys = keys;
       this.lines = lines;

@@ -12,6 +12,8 @@ export class Frame {
   columns = new Map();
   /** The newest row as the server told it, by place in `keys`. */
   base = [];
+  /** The largest samples where rows are means, as a frame of its own with the same times; null where nobody tells. */
+  peaks = null;
   /** Keys that ever had a value. */
   seen = new Set();
 

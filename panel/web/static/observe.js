@@ -60,7 +60,7 @@ export function observe(island) {
     }
     const run = store.selected;
     try {
-      const found = await past(run, seconds, store.edge(), groups());
+      const found = await past(run, seconds, store.edge(), groups(), true);
       if (store.selected === run) timebase.setWindow(seconds, found);
     } catch (error) {
       trouble = error.message;

@@ -36,7 +36,9 @@ function restartNode(names) {
 
 /** Shows what another number of workers changes and returns whether the person wants it. */
 async function agreed(run, shown) {
-  const counts = Object.keys(shown.after).map((role) => `${role} ${shown.before[role]} → ${shown.after[role]}`);
+  const counts = Object.keys(shown.after)
+    .filter((role) => shown.before[role] !== shown.after[role])
+    .map((role) => `${role} ${shown.before[role]} → ${shown.after[role]}`);
   const body = [
     el("p", {}, counts.join(", ")),
     lineNodes(shown.lines),
@@ -49,11 +51,12 @@ async function agreed(run, shown) {
   return (await ask({ title: `Change the workers of ${run.name || run.id}?`, body, actions, testid: "scale-dialog" })) === "yes";
 }
 
-async function change(run, role, count, tell) {
+async function change(run, role, count, tell, begin) {
   const counts = { [role]: count };
   try {
     const shown = await previewScale(run.id, counts);
     if (!(await agreed(run, shown))) return;
+    begin();
     tell(`Going over to ${count} ${role} workers …`, "idle");
     await scaleRun(run.id, { ...counts, shown: shown.id });
     tell("", "idle");
@@ -66,18 +69,22 @@ async function change(run, role, count, tell) {
 /** Returns {node, update(run)}; `tell(text, tone)` shows what goes on and what failed. */
 export function scaleControls(first, tell) {
   let run = first;
+  let asking = false;
   let busy = false;
   const rows = el("div", { class: "pd-scale-roles" });
   const why = el("p", { class: "pd-hint" });
   const node = el("div", { class: "pd-scale", role: "group", "aria-label": "Number of workers", "data-testid": "scale" }, rows, why);
 
   async function act(role, by) {
-    if (busy) return;
-    busy = true;
-    view.update(run);
+    if (asking) return;
+    asking = true;
     const now = workersOf(run).find((one) => one.role === role)?.count ?? 0;
-    await change(run, role, now + by, tell);
-    busy = false;
+    // Not before the answer: a button that is disabled loses the focus.
+    await change(run, role, now + by, tell, () => {
+      busy = true;
+      view.update(run);
+    });
+    asking = busy = false;
     view.update(run);
   }
 
