@@ -63,6 +63,7 @@ class Arrangement:
     Attributes:
         arranged: what it is meant to be; the ablation decides what it is.
         slow: paces of roles that are slower than the others.
+        patience: how many times as long its stretches are, where a request's time varies much.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Arrangement:
     host: str
     load: Load
     slow: Mapping[str, Pace] = field(default_factory=dict)
+    patience: int = 1
 
 
 HOSTS: Mapping[str, Host] = {
@@ -86,16 +88,16 @@ HOSTS: Mapping[str, Host] = {
 
 ARRANGEMENTS: Sequence[Arrangement] = (
     Arrangement("long prompts", Limit.PREFILL, "pd", Load(1024, 2)),
-    Arrangement("slow prefill worker", Limit.PREFILL, "pd", Load(256, 2), {"prefill": _SLOW}),
+    Arrangement("slow prefill worker", Limit.PREFILL, "pd", Load(1024, 2, clients=2), {"prefill": _SLOW}),
     Arrangement("one client with long prompts", Limit.PREFILL, "pd", Load(1024, 2, clients=1)),
-    Arrangement("more prompts than prefill computes", Limit.PREFILL, "pd", Load(512, 2, of_capacity=3.0)),
+    Arrangement("more prompts than prefill computes", Limit.PREFILL, "pd", Load(512, 2, of_capacity=3.0), patience=2),
     Arrangement("long answers", Limit.DECODE, "pd", Load(16, 24)),
     Arrangement("slow decode worker", Limit.DECODE, "pd", Load(16, 10), {"decode": _SLOW}),
     Arrangement("one client with long answers", Limit.DECODE, "pd", Load(16, 24, clients=1)),
     Arrangement("slow router", Limit.ROUTER, "pd", Load(16, 2), {"router": _SLOW_ROUTER}),
     Arrangement("little load", Limit.NOTHING, "pd", Load(128, 8, of_capacity=0.25)),
     Arrangement("slow transfer", Limit.TRANSFER, "slow-transfer", Load(32, 4)),
-    Arrangement("slow transfer for one client", Limit.TRANSFER, "slow-transfer", Load(32, 4, clients=1)),
+    Arrangement("slow transfer for one client", Limit.TRANSFER, "slow-transfer", Load(32, 4, clients=1), patience=3),
     Arrangement("busy unified worker", Limit.UNIFIED, "unified", Load(512, 24)),
     Arrangement("little load on a unified worker", Limit.NOTHING, "unified", Load(64, 8, of_capacity=0.25)),
     Arrangement("few places at decode", Limit.DECODE, "few-slots", Load(16, 32)),

@@ -252,7 +252,7 @@ class _Ablation:
     async def _stretch(self, relief: Limit | None) -> float:
         self._set_paces(relief)
         run = self._base if relief is None else self._others.get(relief, self._base)
-        rate = await self._ask(run.url, self._plan.stretch_s)
+        rate = await self._ask(run.url, self._plan.stretch_s * self._arrangement.patience)
         self._tell(f"  {relief or 'as arranged'}: {rate:.2f} requests/s")
         return rate
 

@@ -83,8 +83,19 @@ def _gain(part: Part, whole: float, stages: Stages) -> float:
     if whole <= 0:
         return 1.0
     gain = whole / (whole - part.requests * (1 - 1 / _SPEEDUP))
-    others = [one.busy for one in stages.parts.values() if one is not part]
+    others = [_utilisation(one) for one in stages.parts.values() if one is not part]
     return max(1.0, min([gain, *(1 / busy for busy in others if busy > 0)]))
+
+
+def _utilisation(part: Part) -> float:
+    """Returns for what share of the time a part could not take more.
+
+    Of transfer and router only their requests are known, and several may be under way at once without holding each
+    other up. One that serves them in turn would have u / (1 - u) of them at utilisation u (M/M/1).
+    """
+    if part.limit in (Limit.TRANSFER, Limit.ROUTER):
+        return min(part.busy, part.requests / (1 + part.requests))
+    return part.busy
 
 
 def _is_pressed(stages: Stages) -> bool:

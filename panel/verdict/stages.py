@@ -158,6 +158,18 @@ def _for_decode(values: Mapping[str, float], worker: Worker) -> float:
     return queued if _of(values, worker, "slot_pages_used") is not None else queued + prealloc
 
 
+def _waiting_for_decode(values: Mapping[str, float], shape: Shape) -> tuple[float, float]:
+    """Returns who waits for a place at decode, and who is granted one that prefill does not know of.
+
+    Both sides count who waits; decode, where it tells, knows it first.
+    """
+    at_prefill = _sum(values, shape.prefill, "bootstrap_queue")
+    if not any(_of(values, worker, "prealloc_queue") is not None for worker in shape.decode):
+        return at_prefill, 0.0
+    waiting = sum(_for_decode(values, worker) for worker in shape.decode)
+    return waiting, max(0.0, at_prefill - waiting) if _sum(values, shape.decode, "transfer_queue") else 0.0
+
+
 def _has_no_pages(values: Mapping[str, float], worker: Worker) -> bool:
     """Returns whether prefill cannot begin a prompt because the KV of those before has not left yet."""
     if not _of(values, worker, "inflight_queue") or _at_prefill(values, worker) < 1:
@@ -177,9 +189,9 @@ def _pd_row(sums: _Sums, values: Mapping[str, float], shape: Shape) -> float | N
     held_up = sum(_at_prefill(values, worker) for worker in shape.prefill if worker.name in stuck)
     travelling = max(_sum(values, shape.prefill, "inflight_queue"), 0.0) + held_up
     decoding = _sum(values, shape.decode, "running")
-    waiting = sum(_for_decode(values, worker) for worker in shape.decode)
-    # Both sides count who waits for decode's pages; decode's own number goes first.
-    waiting = waiting or _sum(values, shape.prefill, "bootstrap_queue")
+    waiting, ungranted = _waiting_for_decode(values, shape)
+    # Decode has granted these pages already, and prefill has not come to take them.
+    computing += ungranted
     holders = decoding + computing + travelling
     shares = {
         Limit.PREFILL: computing / holders if holders else 0.0,

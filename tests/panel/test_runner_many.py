@@ -37,9 +37,7 @@ def tiny(spec: ProcessSpec) -> ProcessSpec:
 
 
 def live_through(fake: FakeRuns, count: int) -> None:
-    def planner(
-        deployment: Deployment, host: HostFacts, ids: RunIds, nodes: Nodes, kept: Kept | None
-    ) -> LaunchPlan:
+    def planner(deployment: Deployment, host: HostFacts, ids: RunIds, nodes: Nodes, kept: Kept | None) -> LaunchPlan:
         made = plan(deployment, host, ids, nodes)
         first = tiny(made.processes[0])
         # After one another in pairs, so that the order counts too.

@@ -83,7 +83,7 @@ ACTIONS = {
 PARTS = {
     *("latest", "adopt_all", "check", "consents", "loads_dir", "plan", "range", "samples", "deployment_text"),
     "simulation",
-    *("recorded", "scale"),
+    *("recorded", "scale", "scaling"),
 }
 
 

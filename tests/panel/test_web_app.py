@@ -266,10 +266,10 @@ def test_log_socket(client: TestClient, source: SimulatedSource) -> None:
     path.write_text("\x1b[31mfirst\x1b[0m\n")
     with client.websocket_connect(f"/api/log?run={run}&process=decode-0") as socket:
         first = receive(socket, "log")
-        assert (first["text"], first["restarted"]) == ("first\n", True)
+        assert ([row["text"] for row in first["rows"]], first["restarted"]) == (["first"], True)
         with path.open("a") as file:
             file.write("second\n")
-        assert receive(socket, "log")["text"] == "second\n"
+        assert [row["text"] for row in receive(socket, "log")["rows"]] == ["second"]
 
 
 @pytest.mark.parametrize("process", ["none", "../../etc/passwd"])

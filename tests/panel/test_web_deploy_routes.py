@@ -92,6 +92,8 @@ def test_the_deployment_of_a_run_is_text_that_reads_as_one(client: TestClient, s
 class PortRefusingRuns:
     """Stands in for Runs: refuses one router port, and counts how often it was asked."""
 
+    simulation = None
+
     def __init__(self) -> None:
         self.asked = 0
 

@@ -93,7 +93,7 @@ def test_what_is_no_change_of_this_run_is_refused() -> None:
         replace(new, processes=(*new.processes, replace(router, name="router-2"))),
         replace(new, processes=(*new.processes, replace(added, name="x", env={"PDPANEL_RUN_ID": "pd-2"}))),
         replace(new, processes=tuple(spec for spec in new.processes if spec.role is not Role.DECODE)),
-        replace(new, processes=(replace(worker, env=worker.env | {"OMP_NUM_THREADS": "3"}), *new.processes[1:])),
+        replace(new, processes=(replace(worker, env={**worker.env, "OMP_NUM_THREADS": "3"}), *new.processes[1:])),
     )
     for each in foreign:
         with pytest.raises(ConfigError, match="of this run"):

@@ -33,7 +33,7 @@ def test_long_answers_of_one_client_are_decodes(runs: Runs, tmp_path: Path) -> N
         assert look.verdict(run.id).limit in {Limit.NOTHING, Limit.UNKNOWN}
 
         def load() -> None:
-            asyncio.run(answered_per_s(run.url, Load(16, 1500, clients=1), 0.0, 0.0, 12.0, random.Random(0)))
+            asyncio.run(answered_per_s(run.url, Load(16, 1500, clients=1), 0.0, 0.0, 6.0, random.Random(0)))
 
         pressing = threading.Thread(target=load)
         pressing.start()
