@@ -19,8 +19,8 @@ def sized(count: float) -> str:
 
 def size_text(count: float) -> str:
     """Returns `count` bytes as a short text of an even width, such as 1.5 GB: for columns and sentences."""
-    for unit in _UNITS:
-        if count < 999.5 or unit == _UNITS[-1]:
-            break
+    unit, *larger = _UNITS
+    while count >= 999.5 and larger:
         count /= 1000
+        unit = larger.pop(0)
     return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.1f} {unit}"

@@ -82,7 +82,7 @@ HOSTS: Mapping[str, Host] = {
         {"prefill": 1, "decode": 1}, decode={"max-running-requests": 1}, more_decode={"max-running-requests": 2}
     ),
     "few-pages": Host(
-        {"prefill": 1, "decode": 1}, decode={"max-total-tokens": 48}, more_decode={"max-total-tokens": 96}
+        {"prefill": 1, "decode": 1}, decode={"max-total-tokens": 80}, more_decode={"max-total-tokens": 160}
     ),
 }
 
@@ -91,17 +91,17 @@ ARRANGEMENTS: Sequence[Arrangement] = (
     Arrangement("slow prefill worker", Limit.PREFILL, "pd", Load(1024, 2, clients=2), {"prefill": _SLOW}),
     Arrangement("one client with long prompts", Limit.PREFILL, "pd", Load(1024, 2, clients=1)),
     Arrangement("more prompts than prefill computes", Limit.PREFILL, "pd", Load(512, 2, of_capacity=3.0), patience=2),
-    Arrangement("long answers", Limit.DECODE, "pd", Load(16, 24)),
-    Arrangement("slow decode worker", Limit.DECODE, "pd", Load(16, 10), {"decode": _SLOW}),
-    Arrangement("one client with long answers", Limit.DECODE, "pd", Load(16, 24, clients=1)),
+    Arrangement("long answers", Limit.DECODE, "pd", Load(16, 96)),
+    Arrangement("slow decode worker", Limit.DECODE, "pd", Load(16, 48), {"decode": _SLOW}),
+    Arrangement("one client with long answers", Limit.DECODE, "pd", Load(16, 96, clients=1), patience=2),
     Arrangement("slow router", Limit.ROUTER, "pd", Load(16, 2), {"router": _SLOW_ROUTER}),
     Arrangement("little load", Limit.NOTHING, "pd", Load(128, 8, of_capacity=0.25)),
     Arrangement("slow transfer", Limit.TRANSFER, "slow-transfer", Load(32, 4)),
     Arrangement("slow transfer for one client", Limit.TRANSFER, "slow-transfer", Load(32, 4, clients=1), patience=3),
     Arrangement("busy unified worker", Limit.UNIFIED, "unified", Load(512, 24)),
     Arrangement("little load on a unified worker", Limit.NOTHING, "unified", Load(64, 8, of_capacity=0.25)),
-    Arrangement("few places at decode", Limit.DECODE, "few-slots", Load(16, 32)),
-    Arrangement("few pages at decode", Limit.DECODE, "few-pages", Load(16, 30)),
+    Arrangement("few places at decode", Limit.DECODE, "few-slots", Load(16, 64), patience=2),
+    Arrangement("few pages at decode", Limit.DECODE, "few-pages", Load(16, 64), patience=2),
 )
 
 

@@ -52,7 +52,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
         elif self.path == "/metrics":
             tokens += 10
             body = "\n".join([
-                'sglang:num_running_reqs{model_name="m",engine_type="decode"} %s' % (0 if "quiet" in behaviour else 2.0),
+                'sglang:num_running_reqs{model_name="m",engine_type="decode"} %s' % (
+                    0 if "quiet" in behaviour else 2.0),
                 'sglang:num_queue_reqs{model_name="m"} %s' % (0 if "quiet" in behaviour else 1.0),
                 'sglang:prompt_tokens_total{model_name="m"} %d' % (tokens * 2),
                 'sglang:generation_tokens_total{model_name="m"} %d' % tokens,
