@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,7 +80,8 @@ def on_full_disk(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    # Threads of one process may claim it at the same time.
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         scratch.write_text(f"{STATE_VERSION}\n")
         os.replace(scratch, path)

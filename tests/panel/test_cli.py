@@ -120,6 +120,7 @@ def test_status_logs_and_down_of_a_run(fake: FakeRuns) -> None:
                 "state": "ready",
                 "notice": "",
                 "supervised": True,
+                "simulated": False,
                 "router_url": view.router_url,
                 "processes": [
                     {

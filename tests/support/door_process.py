@@ -18,7 +18,7 @@ from pdpanel.panel.web.serve import serve
 from simulated_source import SimulatedSource
 
 
-def _bare(app: Any, *rest: Any) -> Any:
+def _bare(app: Any, *rest: Any, **named: Any) -> Any:
     return app
 
 
