@@ -72,11 +72,13 @@ def _newest(runs: Runs) -> str:
 
 def _text(made: Proof) -> str:
     moved = "unknown" if made.expected_bytes is None else size_text(made.expected_bytes)
+    own = f"Up to {size_text(made.own_bytes)} of it was the deployment's own load, by the rate before."
     lines = [
         made.verdict.sentence,
         "",
         f"KV that the engine moved: {moved} ({made.expected_source or 'no metrics'}), "
         f"{made.requests} requests with {made.prompt_tokens} prompt tokens in {made.seconds:.1f} s",
+        *([own] if made.own_bytes else []),
         "",
         f"{'counter':24}{'before':>18}{'after':>18}{'sent':>12}{'received':>12}{'background':>12}",
     ]

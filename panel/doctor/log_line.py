@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from .harmless import is_harmless
+
 __all__ = ["LONGEST_LINE", "bounded_lines", "line_parts", "looks_like_error", "time_of"]
 
 # The line with an engine's resolved arguments has 20 KB; beyond this nothing is read.
@@ -53,15 +55,6 @@ _ERROR = re.compile(
     )
 )
 _MAY_BE_ERROR = re.compile(r"[Ee]rror|ERROR|FATAL|[Ff]atal|CRITICAL|critical|Exception|Interrupt|Fault|\b[EF]\d{4}")
-# Lines that look like errors and belong to a healthy start.
-_HARMLESS = (
-    # Mooncake asks for its own description before it has made it.
-    "Local segment descriptor not found",
-    "Logging before InitGoogleLogging",
-    "Exception ignored in",
-    "torch.distributed.elastic.multiprocessing.errors",
-    "NCCL_ASYNC_ERROR_HANDLING",
-)
 
 
 def bounded_lines(stream: BinaryIO) -> Iterator[bytes]:
@@ -101,4 +94,4 @@ def looks_like_error(text: str) -> bool:
     start = text[:512]
     if not _MAY_BE_ERROR.search(start):
         return False
-    return _ERROR.match(start) is not None and not any(words in text for words in _HARMLESS)
+    return _ERROR.match(start) is not None and not is_harmless(start)

@@ -19,6 +19,7 @@ from ..start import start_check
 from ..telemetry import findings as telemetry
 from . import deployment, exit_code, log, log_load
 from .agreement import AGREEMENT_CHECKS
+from .harmless import HARMLESS
 from .signatures.catalog import SIGNATURES
 
 __all__ = ["ALL_RULES", "RULE_GROUPS", "SEVERITIES"]
@@ -29,7 +30,7 @@ RULE_GROUPS: Mapping[str, tuple[Rule, ...]] = {
     "Starting": start_check.RULES,
     "Plans": (*bundled.RULES, *sglang_rules.RULES, *vllm_findings.RULES, *flags.RULES),
     "Commands and configs from elsewhere": lint.RULES,
-    "Logs": (*(signature.rule for signature in SIGNATURES), *log.RULES, *log_load.RULES),
+    "Logs": (*(signature.rule for signature in (*SIGNATURES, *HARMLESS)), *log.RULES, *log_load.RULES),
     "Processes that ended": (*exit_code.RULES, *oom.RULES),
     "Runs on disk": storage_findings.RULES,
     "Benchmark results": results.RULES,
@@ -40,5 +41,5 @@ RULE_GROUPS: Mapping[str, tuple[Rule, ...]] = {
 }
 ALL_RULES: tuple[Rule, ...] = tuple(rule for rules in RULE_GROUPS.values() for rule in rules)
 
-SEVERITIES: Mapping[str, Severity] = {signature.rule.id: signature.severity for signature in SIGNATURES}
+SEVERITIES: Mapping[str, Severity] = {signature.rule.id: signature.severity for signature in (*SIGNATURES, *HARMLESS)}
 """How grave the finding of a rule is, where it is always the same."""

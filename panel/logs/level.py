@@ -1,6 +1,7 @@
 """How grave a line of a log is, as the line says it itself: in glog's, Python's, vLLM's, Rust's and JSON's shapes.
 
-Pure. A line that says no level is of the line above it: a traceback belongs to its error. Called by `rows` and `scan`.
+Pure. A line that says no level is of the line above it: a traceback belongs to its error. A line that the doctor knows
+to be harmless is no error, whatever it says. Called by `rows` and `scan`.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 import re
 from enum import IntEnum
 
+from ..doctor.harmless import is_harmless
 from ..doctor.log_line import looks_like_error
 
 __all__ = ["Level", "Telling", "level_of"]
 
 _BEGIN = 256
+_LOOKED_AT = 512
 
 
 class Level(IntEnum):
@@ -68,7 +71,11 @@ _TELLING_GLOG = re.compile(rb"[EFW]\d{4}")
 
 def level_of(text: str) -> Level:
     """Returns how grave a cleaned line is, NONE when it does not say."""
-    start = text[:_BEGIN]
+    said = _said_by(text[:_BEGIN])
+    return Level.INFO if said >= Level.WARNING and is_harmless(text[:_LOOKED_AT]) else said
+
+
+def _said_by(start: str) -> Level:
     if start.lstrip().startswith("{"):
         match = _JSON.search(start)
         return _WORDS.get(match[1].lower(), Level.NONE) if match else Level.NONE

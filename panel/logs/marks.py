@@ -1,8 +1,8 @@
-"""Which lines of a log the doctor's signatures explain, worked out once for each region of a file, whoever looks.
+"""Which lines of a log the doctor explains, as a known failure or as harmless, worked out once for each region.
 
 Regions are 256 KB; a line belongs to the one in which it begins. What is known of a region that still grows is
 continued from where it ends. Bounded: the regions that nobody has asked for longest are forgotten. Safe for several
-threads. Called by the log routes and the log socket.
+threads, whoever looks. Called by the log routes and the log socket.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ...nic_probe.finding import Evidence, Finding, Severity
+from ..doctor.harmless import HARMLESS
 from ..doctor.log_line import line_parts
 from ..doctor.signatures.catalog import SIGNATURES
 from ..doctor.signatures.gate import gate
@@ -49,7 +50,7 @@ class _Region:
 
 
 def explain_text(text: str, source: str) -> Finding | None:
-    """Returns what one cleaned line of a log means, None when no signature knows it.
+    """Returns what one cleaned line of a log means, None when the doctor does not know it.
 
     Args:
         text: the line.
@@ -59,7 +60,7 @@ def explain_text(text: str, source: str) -> Finding | None:
     lowered = text.lower()
     if _gate().search(lowered) is None:
         return None
-    for signature in SIGNATURES:
+    for signature in (*SIGNATURES, *HARMLESS):
         match = signature.search(text, lowered)
         if match is not None:
             severity = Severity.INFO if signature.noise_after else signature.severity
@@ -75,7 +76,7 @@ def explain_text(text: str, source: str) -> Finding | None:
 
 
 def _gate() -> re.Pattern[str]:
-    return gate(frozenset(needle for signature in SIGNATURES for needle in signature.needles))
+    return gate(frozenset(needle for signature in (*SIGNATURES, *HARMLESS) for needle in signature.needles))
 
 
 class Marks:

@@ -44,7 +44,7 @@ def judge(
     if expected_bytes is None:
         return _unknown("the engine does not say how much KV it moved")
     if expected_bytes < _LEAST_BYTES:
-        return _unknown(f"the test requests moved only {size_text(expected_bytes)} of KV")
+        return _unknown(f"only {size_text(expected_bytes)} of KV moved while the test requests ran")
     shares = {kind: _carried(differences, kind) / expected_bytes for kind in Counter}
     noisy = [one for one in differences if one.noise > _NOISE * expected_bytes]
     carrying = [kind for kind in Counter if shares[kind] >= _CARRIED]

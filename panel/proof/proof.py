@@ -21,13 +21,14 @@ class Proof:
 
     Attributes:
         at: unix seconds when it was made.
-        expected_bytes: KV that the engine says it moved for the requests; None when it does not say.
+        expected_bytes: KV that the engine says it moved while the requests ran; None when it does not say.
         expected_source: where that was read.
         requests: test requests that were answered.
         prompt_tokens: of all of them.
         seconds: how long the requests took.
         baseline_s: how long the counters were watched before.
         evidence: every link, those that carried most first.
+        own_bytes: how much of `expected_bytes` was the deployment's own load, by the rate before.
     """
 
     run_id: str
@@ -42,6 +43,7 @@ class Proof:
     seconds: float
     baseline_s: float
     evidence: tuple[Difference, ...]
+    own_bytes: float = 0.0
 
 
 def encode_proof(proof: Proof) -> bytes:

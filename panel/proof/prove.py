@@ -148,15 +148,18 @@ def _turn(run_id: str, plan: LaunchPlan, tell: Tell, measures: Measures) -> Proo
         looks.append(_look(measures))
         tell("watching the counters without test requests", 0.05 + 0.2 * number / _LOOKS)
     answered: list[Answered] = []
+    during: list[Look] = []
     for number in range(_REQUESTS):
         tell(f"test request {number + 1} of {_REQUESTS}", 0.3 + 0.5 * number / _REQUESTS)
         answered.append(measures.requests.ask())
+        during.append(_look(measures))
     tell("comparing the counters", 0.9)
     clock.rest(_SETTLE_S)
-    end = _look(measures)
+    during.append(end := _look(measures))
     nics = _nics(plan)
-    evidence = differences(looks, end)
-    expected = moved_by_engine(looks, end)
+    evidence = differences(looks, during)
+    moved = moved_by_engine(looks, end)
+    expected = None if moved is None else moved.whole
     return Proof(
         run_id=run_id,
         at=clock.wall(),
@@ -170,6 +173,7 @@ def _turn(run_id: str, plan: LaunchPlan, tell: Tell, measures: Measures) -> Proo
         seconds=end.at - looks[-1].at,
         baseline_s=looks[-1].at - looks[0].at,
         evidence=evidence,
+        own_bytes=0.0 if moved is None else moved.own,
     )
 
 

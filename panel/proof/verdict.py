@@ -51,8 +51,8 @@ class Difference:
         fabric: of an RDMA port, such as `RoCE v2`; empty for others.
         before: sent and received when the requests began; None where the counter cannot be read.
         after: the same when they had ended.
-        background: sent and received that would have travelled anyway, by the rate before the requests.
-        noise: the most that could have travelled anyway, by the busiest part of the time before.
+        background: sent and received that would have travelled anyway and were no KV, by the rate before the requests.
+        noise: the most of that, by the busiest part of the time before.
         reason: why a count is missing.
     """
 

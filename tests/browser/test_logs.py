@@ -116,6 +116,7 @@ def test_levels_first_error_and_times(page: Page, panel: Any, logged_run: str) -
     path = path_of(panel, logged_run, "decode-2")
     write_steps(path, 12_000)
     with path.open("a") as file:
+        file.write("E1121 09:00:00.321669 1 transfer_metadata.cpp:1098] Local segment descriptor not found\n")
         file.write("2026-11-21 09:00:00 ERROR it broke here\n  File engine.py, line 3\n")
     write_steps(path, 3000)
     log = open_log(page, logged_run, "decode-2")
@@ -127,6 +128,9 @@ def test_levels_first_error_and_times(page: Page, panel: Any, logged_run: str) -
     page.get_by_test_id("log-level").select_option("all")
     page.get_by_test_id("log-first-error").click()
     expect(log.locator("[data-current]")).to_contain_text("it broke here")
+    harmless = log.locator(".pd-logrow").filter(has_text="Local segment descriptor")
+    expect(harmless).to_have_attribute("data-level", "info")
+    expect(harmless.get_by_role("button", name="Explained: log-harmless-local-segment")).to_be_visible()
     page.get_by_test_id("log-time").fill("2026-11-21 05:30:00")
     page.get_by_test_id("log-time-go").click()
     expect(log.locator("[data-current]")).to_contain_text("step 001800")

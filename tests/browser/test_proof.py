@@ -17,11 +17,11 @@ def _prove(page: Page, run_id: str) -> None:
     page.evaluate(f"() => window.pdpanel.select({run_id!r})")
     page.get_by_role("tab", name="Observe").click()
     says = page.get_by_test_id("proof-says")
-    page.get_by_role("button", name="Prove the transport").click()
+    page.get_by_test_id("prove").click()
     expect(says).to_contain_text("test request")
-    expect(page.get_by_role("button", name="Prove the transport")).to_be_disabled()
+    expect(page.get_by_test_id("prove")).to_be_disabled()
     expect(says).to_have_text("This deployment's KV travels over TCP on eth0, although RDMA was asked for.")
-    expect(page.get_by_role("button", name="Prove the transport")).to_be_enabled()
+    expect(page.get_by_test_id("prove")).to_be_enabled()
 
 
 def test_a_proof_is_followed_to_its_evidence(page: Page, run_id: str) -> None:

@@ -163,6 +163,28 @@ def test_the_first_steps_are_shown_hidden_for_good_and_found_again(open_page: An
     expect(guide).to_be_hidden()
 
 
+def test_the_first_steps_say_that_they_are_done_and_go(open_page: Any, run_id: str) -> None:
+    page: Page = open_page()
+    guide = page.get_by_test_id("guide")
+    page.evaluate("() => localStorage.setItem('pdpanel-guide', 'shown')")
+    page.clock.install()
+    page.reload()
+    expect(guide).to_be_visible()
+    expect(page.get_by_test_id("guide-done")).to_have_text("")
+    page.wait_for_function("() => window.pdpanel.selected !== null")
+    tab(page, "Observe").click()
+    expect(page.get_by_test_id("guide-done")).to_contain_text("All three steps are done")
+    expect(guide).to_be_visible()
+    page.clock.fast_forward(11_000)
+    expect(guide).to_be_hidden()
+    page.reload()
+    expect(page.get_by_test_id("live-chip")).to_have_attribute("data-state", "live")
+    expect(guide).to_be_hidden()
+    page.get_by_test_id("help").click()
+    page.get_by_role("button", name="Show the first steps").click()
+    expect(guide).to_be_visible()
+
+
 def test_light_and_dark_follow_the_system_at_once(page: Page) -> None:
     ground = "() => getComputedStyle(document.body).backgroundColor"
     page.emulate_media(color_scheme="light")

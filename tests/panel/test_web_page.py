@@ -76,7 +76,7 @@ def test_no_event_runs_python_or_shows_in_an_api(built: dict[str, Any]) -> None:
 
 
 def test_tabs_in_order(built: dict[str, Any]) -> None:
-    assert built["tabs"] == ["Deploy", "Try it", "Observe", "Logs", "Hardware", "Plan", "Export"]
+    assert built["tabs"] == ["Deploy", "Try it", "Observe", "Benchmark", "Logs", "Hardware", "Plan", "Export"]
 
 
 def test_fonts_are_bundled_and_whole(built: dict[str, Any]) -> None:

@@ -72,7 +72,7 @@ export function proof(island) {
     says.dataset.tone = view.state === "failed" ? "bad" : running ? "idle" : (TONES[made?.verdict.as_asked] ?? "idle");
     when.hidden = details.hidden = !made;
     if (!made) return;
-    const moved = made.expected_bytes === null ? "The engine does not say how much KV it moved." : `The engine moved ${size(made.expected_bytes)} of KV (${made.expected_source}).`;
+    const moved = made.expected_bytes === null ? "The engine does not say how much KV it moved." : `The engine moved ${size(made.expected_bytes)} of KV (${made.expected_source})${made.own_bytes ? `, up to ${size(made.own_bytes)} of it the deployment's own load by the rate before` : ""}.`;
     setText(when, `Proved at ${new Date(made.at * 1000).toLocaleString()} with ${made.requests} requests, ${made.prompt_tokens} prompt tokens in all. ${moved}`);
     keyed(evidence.body, made.evidence, (one) => `${one.kind} ${one.name}`, row, (node, one) => {
       setText(node.children[0], [one.kind, one.name, one.fabric].filter(Boolean).join(" "));

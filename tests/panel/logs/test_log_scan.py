@@ -101,3 +101,11 @@ def test_a_query_that_is_too_long_is_refused(path: Path) -> None:
     path.write_text("x\n")
     with open_log(path) as file, pytest.raises(RequestError, match="at most 500"):
         scan(file, Query("x" * 501), 0)
+
+
+def test_errors_are_looked_for_beyond_what_is_harmless(path: Path) -> None:
+    harmless = "E1121 18:53:01.321669 1 transfer_metadata.cpp:1098] Local segment descriptor not found\n"
+    path.write_text(f"INFO: a\n{harmless}more of it\nE1121 18:53:02.000000 1 a.cpp:1] broken\n{harmless}INFO: b\n")
+    with open_log(path) as file:
+        for level in (Level.ERROR, Level.WARNING):
+            assert [row.text[-6:] for row in scan(file, Query(level=level), 0).rows] == ["broken"]

@@ -109,7 +109,7 @@ def test_nvlink() -> None:
     ("links", "kv", "words"),
     [
         (IDLE, None, "the engine does not say"),
-        (IDLE, 1000.0, "moved only 1.0 kB"),
+        (IDLE, 1000.0, "only 1.0 kB of KV moved"),
         ((), KV, "no counters to compare"),
         ((link(Counter.LOOPBACK, "lo", KV, KV), link(Counter.NETDEV, "eth0", KV)), KV, "eth0 and lo each carried"),
         ((link(Counter.NETDEV, "eth0", KV, noise=80 * MB),), KV, "other traffic on eth0 was as large"),

@@ -120,6 +120,26 @@ def test_evidence_has_before_after_and_background() -> None:
     assert (proof.seconds, proof.baseline_s) == (4.0, 2.0)
 
 
+def test_the_load_of_others_is_evidence_too() -> None:
+    class Busy(World):
+        def rest(self, seconds: float) -> None:
+            super().rest(seconds)
+            self.moved += 40 * MB * seconds
+
+        def ask(self) -> Answered:
+            # The load takes the time of the test request, as in a deployment that is full.
+            self.moved -= 10 * MB
+            answered = super().ask()
+            self.moved += 40 * MB
+            return answered
+
+    world = Busy({"lo": 1.02})
+    proof = prove("r", launch(), lambda text, share: None, replace(world.measures(), engine=Engine(world)))
+    assert (proof.verdict.way, world.asked) == (Way.LOOPBACK, 3)
+    assert (proof.expected_bytes, proof.own_bytes) == (pytest.approx(160 * MB), pytest.approx(160 * MB))
+    assert proof.evidence[0].moved == pytest.approx((163.2 * MB, 163.2 * MB))
+
+
 def test_a_run_without_transfer_is_refused_before_anything_is_asked() -> None:
     world = World({})
     with pytest.raises(ConflictError, match="moves no KV"):
