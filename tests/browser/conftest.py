@@ -132,6 +132,8 @@ def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PanelProcess]:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Chromium for one module: while Playwright lives, no other test of the session could call asyncio.run."""
+    # A loaded machine takes its time; what never comes is found all the same.
+    expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         yield browser

@@ -131,6 +131,7 @@ def test_try_it_streams_and_measures(page: Page, run_id: str) -> None:
 def test_try_it_stops(page: Page, run_id: str) -> None:
     choose(page, run_id)
     open_tab(page, "Try it")
+    page.get_by_test_id("try-prompt").fill("tell me")
     page.get_by_label("Max tokens").fill("4000")
     page.get_by_test_id("try-send").click()
     output = page.get_by_test_id("try-output")

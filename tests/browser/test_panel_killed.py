@@ -126,6 +126,7 @@ def test_killed_during_a_start_a_benchmark_and_a_stop(page: Page, mortal: PanelP
     run_id = begin(mortal)
     server = PretendedServer(gap_s=0.02)
     mortal.start()
+    page.get_by_role("tab", name="Deploy").click()
     expect(card(page, run_id)).to_have_attribute("data-state", "ready", timeout=WAIT_MS)
     pids = [process["pid"] for process in mortal.run(run_id)["processes"]]
     assert all(psutil.pid_exists(pid) for pid in pids)
