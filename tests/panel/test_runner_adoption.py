@@ -80,6 +80,7 @@ def test_an_adopted_process_that_dies_is_started_again_and_its_exit_code_is_unkn
     assert (again.restarts, again.pid != pid_of(view, "decode-0")) == (1, True)
 
 
+@pytest.mark.slow  # other runs may take its ports meanwhile: not beside other tests
 def test_what_died_while_nobody_looked_is_started_again(fake: FakeRuns) -> None:
     fake.behaviour = {"prefill-0": "grandchild"}
     view = fake.wait(fake.start().id, "ready")
