@@ -7,7 +7,7 @@ router call it, each for its own routes.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -123,7 +123,11 @@ def _posts(card: ModelCard, config: ServerConfig | None, omit: frozenset[str]) -
         return lambda reader: route.read_sampling(reader, card, 1)
 
     return {
-        "/generate": _post(body(GENERATE_ROUTE, ()), "Generated", streams=True),
+        "/generate": _post(
+            body(GENERATE_ROUTE, ()) | _one_of({name: prompts[name] for name in ("text", "input_ids")}),
+            "Generated",
+            streams=True,
+        ),
         "/v1/completions": _post(
             body(COMPLETIONS_ROUTE, ("prompt",), sample(COMPLETIONS_ROUTE)), "Completion", streams=True
         ),
@@ -132,6 +136,19 @@ def _posts(card: ModelCard, config: ServerConfig | None, omit: frozenset[str]) -
         ),
         "/flush_cache": _post(object_schema(FLUSH, read_flush), "Flushed", needed=False),
         "/abort_request": _post(object_schema(ABORT, read_abort), "Aborted"),
+    }
+
+
+def _one_of(fields: Mapping[str, Schema]) -> Schema:
+    """Returns what an object must fulfil beside its other rules, so that exactly one of `fields` is there."""
+    return {
+        "oneOf": [
+            {
+                "required": [name],
+                "properties": {other: fields[other] if other == name else {"type": "null"} for other in fields},
+            }
+            for name in fields
+        ]
     }
 
 
