@@ -52,7 +52,12 @@ def test_a_worker_is_added_and_removed_after_the_difference_was_shown(page: Page
     dialog.get_by_role("button", name="Apply").click()
     expect(shown.locator('tr[data-process="decode-1"]')).to_have_count(0, timeout=WAIT_MS)
     assert workers(panel, run_id) == ["decode-0", "prefill-0", "router"]
+    # A run that has ended keeps its card while no other goes on.
+    for other in panel.ask("GET", "/api/runs")["runs"]:
+        if other["can_stop"] and other["id"] != run_id:
+            panel.ask("POST", f"/api/runs/{other['id']}/stop")
     panel.ask("POST", f"/api/runs/{run_id}/stop")
+    expect(shown.get_by_test_id("scale")).to_contain_text("Clone it to start it with other numbers")
 
 
 def test_unified_workers_have_one_number(page: Page, panel: Any) -> None:

@@ -74,7 +74,7 @@ def test_a_link_to_a_tab_that_does_not_exist_shows_the_first(page: Page, panel: 
     expect(tab(page, "Deploy")).to_have_attribute("aria-selected", "true")
 
 
-@pytest.mark.parametrize(("width", "height"), [(1440, 900), pytest.param(390, 844, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
 def test_messages_cover_no_control(page: Page, run_id: str, width: int, height: int) -> None:
     page.set_viewport_size({"width": width, "height": height})
     for name in ("Deploy", "Try it"):

@@ -101,7 +101,6 @@ def test_hardware_shows_the_made_up_host(page: Page) -> None:
     expect(page.get_by_test_id("traffic-now")).to_contain_text("/s")  # noise
 
 
-@pytest.mark.slow
 def test_one_click_deploys_and_the_nic_moves(page: Page) -> None:
     page.get_by_test_id("simulation-deploy").click()
     for name, place in (("prefill-0", "GPU 0, mlx5_0"), ("decode-0", "GPU 1, mlx5_0")):

@@ -21,6 +21,7 @@ from pdpanel.panel.launch import LaunchPlan, ProcessSpec, Readiness
 from pdpanel.panel.plan import RunIds, plan
 from pdpanel.panel.planning.kept import Kept
 from pdpanel.panel.planning.node_facts import Nodes
+from pdpanel.panel.ports import BAND, BOOTSTRAP_BAND, ROUTER_BAND, WORKER_BAND
 from pdpanel.panel.runs import Runs, RunView
 
 T = TypeVar("T")
@@ -77,13 +78,19 @@ http.server.ThreadingHTTPServer(("127.0.0.1", port), Answers).serve_forever()
 
 
 def ports_of_others() -> frozenset[int]:
-    """Returns ports that are left to other processes of the tests.
+    """Returns ports that are left to other processes of the tests: every process has a slice of each band of its own.
 
     Promises keep apart what lives; a test that starts a run again on ports that it has let go needs them free as well.
+    The first slice is for runs of the real planner, which take the first free ports.
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    number = int(worker.removeprefix("gw")) + 1 if worker else os.getpid() % 20 + 10
-    return frozenset((*range(30000, 30000 + 8 * number), *range(8000, 8000 + 2 * number)))
+    number = int(worker.removeprefix("gw")) + 1 if worker else os.getpid() % 8 + 8
+    size = BAND // 16
+    return frozenset(
+        port
+        for band in (WORKER_BAND, BOOTSTRAP_BAND, ROUTER_BAND)
+        for port in (*band[: number * size], *band[(number + 1) * size :])
+    )
 
 
 PORTS_OF_OTHERS = ports_of_others()

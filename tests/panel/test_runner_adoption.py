@@ -80,7 +80,6 @@ def test_an_adopted_process_that_dies_is_started_again_and_its_exit_code_is_unkn
     assert (again.restarts, again.pid != pid_of(view, "decode-0")) == (1, True)
 
 
-@pytest.mark.slow  # other runs may take its ports meanwhile: not beside other tests
 def test_what_died_while_nobody_looked_is_started_again(fake: FakeRuns) -> None:
     fake.behaviour = {"prefill-0": "grandchild"}
     view = fake.wait(fake.start().id, "ready")
@@ -92,11 +91,10 @@ def test_what_died_while_nobody_looked_is_started_again(fake: FakeRuns) -> None:
     assert (lost.state, lost.processes[1].state, lost.processes[1].pid) == ("unsupervised", "stopped", None)
     fake.runs.adopt(view.id)
     view = fake.wait(view.id, "ready")
-    # A port that nobody watches may go to another test for a moment, which costs one more start.
-    assert view.processes[1].restarts >= 1
-    assert view.processes[1].restarts > 1 or view.processes[1].reason.startswith(UNKNOWN)
+    assert view.processes[1].restarts == 1
+    assert view.processes[1].reason.startswith(UNKNOWN)
     assert not is_running(grandchild), "what it left is cleared away first"
-    assert [view.processes[index].restarts for index in (0, 2)] == [0, 0]
+    assert [process.restarts for process in view.processes] == [0, 1, 0]
 
 
 def test_killed_in_the_pause_before_a_restart(fake: FakeRuns) -> None:
@@ -268,9 +266,7 @@ def test_resume_names_who_holds_a_port(fake: FakeRuns, listen_on: Callable[[int]
     fake.runs.stop(view.id)
     port = next(process.port for process in view.processes if process.name == "router")
     listen_on(port)
-    # Of several ports the first that is taken is named, and a run of another test may have taken one since.
-    holder = f"router.ports.http = {port}.*is held by process {os.getpid()}|ports.*belongs to the run"
-    with pytest.raises(ConfigError, match=holder):
+    with pytest.raises(ConfigError, match=f"router.ports.http = {port}.*is held by process {os.getpid()}"):
         fake.runs.resume(view.id)
     assert fake.runs.get(view.id).state == "stopped"
 

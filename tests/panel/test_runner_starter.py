@@ -44,8 +44,7 @@ def each_lives_once(view: RunView) -> bool:
 
 # A new run is a directory, a plan, a record, a runner and then processes.
 MOMENTS = ("logs", "plan.json", "state.json", "runner.log", "runner.sock", "logs/router.log")
-# Beside other tests, whose runs may take its ports, one is enough.
-ALWAYS = frozenset({"runner.sock"})
+ALWAYS = frozenset({"state.json", "runner.sock"})
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ def runs(tmp_path: Path) -> Runs:
     return Runs(PanelConfig(tmp_path / "state", tmp_path / "cache", tmp_path / "config"))
 
 
-@pytest.mark.slow  # other tests beside it are a load too
 def test_long_answers_of_one_client_are_decodes(runs: Runs, tmp_path: Path) -> None:
     model = str(write_small_model(tmp_path / "small"))
     wanted = deployment("verdict", {"prefill": 1, "decode": 1}, model=model, transport="tcp")
