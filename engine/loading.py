@@ -15,7 +15,8 @@ from .errors import ConfigError
 from .http.port import ModelCard
 from .kv import KVCache
 from .log import Stopwatch, record
-from .model.llama import Llama, TokenSpan
+from .model.executor import Executor, TokenSpan
+from .model.llama import Llama
 from .model.progress import Progress
 from .model.store import ResolvedModel, resolve_model
 from .model.weights import load_weights
@@ -76,11 +77,11 @@ class _ProgressLog:
             record("progress", stage=progress.stage, done=progress.done, total=progress.total)
 
 
-def _warm_up(llama: Llama, kv: KVCache) -> None:
+def _warm_up(executor: Executor, kv: KVCache) -> None:
     """Runs a prompt and a token through slot 0: the first pass maps the weights and sets up the kernels."""
     with torch.inference_mode():
-        llama.forward([TokenSpan([0] * 8, 0, 0, logits=True)], kv)
-        llama.forward([TokenSpan([0], 8, 0, logits=True)], kv)
+        executor.forward([TokenSpan([0] * 8, 0, 0, logits=True)], kv)
+        executor.forward([TokenSpan([0], 8, 0, logits=True)], kv)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Loaded:
     model: ResolvedModel
     card: ModelCard
     tokenizer: Tokenizer
-    llama: Llama
+    executor: Executor
     kv: KVCache
     settings: TransferSettings
     selection: Selection | None
@@ -117,7 +118,7 @@ def load(config: ServerConfig, environment: Environment, watch: Stopwatch) -> Lo
     card = _card(config, model)
     tokenizer = Tokenizer.load(model.tokenizer_json, _read_template(config, model))
     watch.lap("tokenizer")
-    llama = Llama(model.shape, load_weights(model.directory, model.shape, _DTYPES[dtype]), card.context_length)
+    executor = Llama(model.shape, load_weights(model.directory, model.shape, _DTYPES[dtype]), card.context_length)
     pages = config.max_total_tokens // config.page_size
     kv = KVCache(
         model.shape,
@@ -144,6 +145,6 @@ def load(config: ServerConfig, environment: Environment, watch: Stopwatch) -> Lo
         selection.endpoint.register(kv.staging_address, kv.staging_bytes, kv.staging_file)
         record("transport", requested=selection.requested, used=selection.used, notice=selection.notice)
         watch.lap("transport")
-    _warm_up(llama, kv)
+    _warm_up(executor, kv)
     watch.lap("warm-up")
-    return Loaded(config, model, card, tokenizer, llama, kv, settings, selection)
+    return Loaded(config, model, card, tokenizer, executor, kv, settings, selection)

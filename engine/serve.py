@@ -103,7 +103,7 @@ async def _serve(
         loaded.tokenizer,
         metrics,
         core,
-        loaded.llama,
+        loaded.executor,
         loaded.kv,
         loaded.selection,
         environment.failpoints,

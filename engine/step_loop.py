@@ -23,7 +23,7 @@ from .actions import Action, Emit, ExportPages, ImportPages, WritePages
 from .kv import KVCache
 from .log import record
 from .logprobs import prompt_rows, score, score_blocks, scored_temperature
-from .model.llama import Llama, TokenSpan
+from .model.executor import Executor, TokenSpan
 from .page_checks import PageChecks
 from .request import Finish, FinishKind, Scores
 from .sampler import SamplingError, mask_stop_tokens, sample
@@ -104,7 +104,7 @@ class StepLoop:
     def __init__(
         self,
         core: Core,
-        model: Llama,
+        model: Executor,
         kv: KVCache,
         outlet: Outlet,
         observe: Callable[[], EngineStatistics],

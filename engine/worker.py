@@ -29,7 +29,7 @@ from .kv import KVCache
 from .lifecycle import DECODE, PREFILL, UNIFIED, State
 from .log import record
 from .metrics import EngineMetrics
-from .model.llama import Llama
+from .model.executor import Executor
 from .page_checks import PageChecks
 from .pages import PagePool
 from .prefill_core import PrefillCore
@@ -98,7 +98,7 @@ class Worker:
         tokenizer: Tokenizer,
         metrics: EngineMetrics,
         core: Core,
-        llama: Llama,
+        executor: Executor,
         kv: KVCache,
         selection: Selection | None,
         failpoints: Failpoints = NO_FAILPOINTS,
@@ -117,7 +117,7 @@ class Worker:
         self._sequences: dict[int, Sequence] = {}
         self._loop = asyncio.get_running_loop()
         self._seeds = random.Random(config.random_seed or None)
-        self._steps = StepLoop(core, llama, kv, self, self._observe, checks)
+        self._steps = StepLoop(core, executor, kv, self, self._observe, checks)
         self._generated: deque[tuple[float, int]] = deque()
         self.dead = ""
         self.draining = False

@@ -8,43 +8,21 @@ written in the cache's dtype and read back from it, so a worker that receives KV
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..kv import KVCache
+from .executor import ExecutorInfo, TokenSpan
 from .shape import ModelShape
 from .weights import LayerWeights, Weights
 
-__all__ = ["Llama", "TokenSpan"]
+__all__ = ["Llama"]
 
 # Queries are padded to a multiple of this: torch computes attention block by block, and a last block of a few rows goes
 # through another kernel, so that a token's KV would depend on how many are computed after it.
 _QUERY_BLOCK = 16
-
-
-@dataclass(frozen=True, slots=True)
-class TokenSpan:
-    """New tokens of one sequence.
-
-    Attributes:
-        tokens: their ids.
-        start: position of the first of them; all earlier positions have valid KV.
-        slot: index of the sequence's first place in the slot memory.
-        logits: True when the logits after the last of them are wanted.
-    """
-
-    tokens: Sequence[int]
-    start: int
-    slot: int
-    logits: bool
-
-    @property
-    def stop(self) -> int:
-        """Position after the last token."""
-        return self.start + len(self.tokens)
 
 
 def inverse_frequencies(shape: ModelShape) -> Tensor:
@@ -81,6 +59,11 @@ class Llama:
         dtype = weights.embedding.dtype
         self._cos = torch.cat((angles.cos(), angles.cos()), dim=-1).to(dtype)  # [positions, head_dim]
         self._sin = torch.cat((-angles.sin(), angles.sin()), dim=-1).to(dtype)  # sign of rotate_half folded in
+
+    @property
+    def info(self) -> ExecutorInfo:
+        """The path of any device that torch has."""
+        return ExecutorInfo("torch", "sdpa", str(self.weights.embedding.dtype).removeprefix("torch."))
 
     def forward(self, spans: Sequence[TokenSpan], kv: KVCache, tap: Callable[[Tensor], None] | None = None) -> Tensor:
         """Computes the spans, writes their KV and returns the wanted logits.

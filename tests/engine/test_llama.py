@@ -9,7 +9,8 @@ import pytest
 import torch
 from pdpanel.engine.config import read_environment
 from pdpanel.engine.kv import KVCache
-from pdpanel.engine.model.llama import Llama, TokenSpan
+from pdpanel.engine.model.executor import TokenSpan
+from pdpanel.engine.model.llama import Llama
 from pdpanel.engine.model.store import resolve_model
 from pdpanel.engine.model.weights import load_weights
 from pdpanel.engine.pages import Run
