@@ -1,4 +1,4 @@
-"""What a suite of `pdpanel bench` found: one figure of ours beside one of a peer, from the same interleaved rounds. Pure.
+"""What a suite of `pdpanel bench` found: a figure of ours beside a peer's, from the same interleaved rounds. Pure.
 
 A `Figure` is held against a goal of its own; a `Comparison` against what a peer did in the same run, since absolute
 times mean little on a machine that others use as well.
