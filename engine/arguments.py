@@ -101,6 +101,7 @@ def _build_parser() -> FlagParser:
     number("--max-queued-requests", "requests that may wait; more are refused with 503", 0)
     number("--max-total-tokens", "places in the KV pool, in tokens", 16)
     number("--chunked-prefill-size", "prompt tokens per step")
+    add("--enable-mixed-chunk", action="store_true", help="one step computes decode tokens and prompt chunks")
     number("--page-size", "tokens per KV page", 1, 1024)
     add("--disable-radix-cache", action="store_true", help="prefill keeps no KV for later prompts [it does]")
     add(
@@ -182,5 +183,13 @@ def parse_server_arguments(argv: Sequence[str]) -> ServerConfig:
             config.chunked_prefill_size,
             f"not a multiple of --page-size {config.page_size}",
             f"use {max(1, config.chunked_prefill_size // config.page_size) * config.page_size}",
+        )
+    if config.enable_mixed_chunk and config.chunked_prefill_size <= config.max_running_requests:
+        raise ConfigError(
+            "--chunked-prefill-size",
+            config.chunked_prefill_size,
+            f"with --enable-mixed-chunk it leaves no prompt tokens beside {config.max_running_requests} requests that "
+            "decode",
+            "raise it, or lower --max-running-requests",
         )
     return config

@@ -44,6 +44,8 @@ class ServerConfig:
     Attributes:
         context_length: tokens per request at most; None takes the model's.
         max_total_tokens: places in the KV pool, in tokens.
+        chunked_prefill_size: prompt tokens per step.
+        enable_mixed_chunk: steps hold decode tokens and prompt chunks, `chunked_prefill_size` together.
         shutdown_grace_period_secs: how long open requests may go on when the worker is told to end.
         num_reserved_decode_tokens: places reserved for the output of each running request.
         disable_radix_cache: prefill keeps no pages for later prompts; the other workers keep none anyway.
@@ -62,6 +64,7 @@ class ServerConfig:
     max_queued_requests: int = 256
     max_total_tokens: int = 8192
     chunked_prefill_size: int = 512
+    enable_mixed_chunk: bool = False
     page_size: int = 16
     disable_radix_cache: bool = False
     mem_fraction_static: float = 0.9

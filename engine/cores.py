@@ -12,6 +12,8 @@ from .unified_core import UnifiedCore
 
 __all__ = ["build_core"]
 
+# So many rows keep the cores of a CPU as busy as more do.
+_PACK_TOKENS = 128
 # Half of decode's staging pool is given out at a time: enough to keep prefill busy, and what is never touched costs
 # no resident memory.
 _STAGING_SHARE = 0.5
@@ -29,6 +31,8 @@ def build_core(
         chunk_tokens=config.chunked_prefill_size,
         max_running=config.max_running_requests,
         reserve_tokens=0 if mode is Mode.PREFILL else config.num_reserved_decode_tokens,
+        pack_tokens=_PACK_TOKENS,
+        mixed=config.enable_mixed_chunk and mode is not Mode.PREFILL,  # prefill has nothing to mix with
     )
     if mode is Mode.PREFILL:
         return PrefillCore(

@@ -123,7 +123,8 @@ class DecodeCore:
             in_use = self.staging.statistics().held  # what is fenced may stay so for minutes and must block nobody
             if in_use and in_use + pages > self._staging_limit:
                 return
-            if not schedule.take_slot(sequence, schedule.slot_pages(sequence)):
+            slot = schedule.slot_pages(sequence)
+            if not schedule.leaves_room(slot) or not schedule.take_slot(sequence, slot):
                 return
             runs = self.staging.alloc(pages, Owner.writer(sequence.room))
             if runs is None:
@@ -291,7 +292,7 @@ class DecodeCore:
     def next_step(self) -> Step | None:
         """Returns the next forward pass; prompt chunks only for sequences that lost their slot."""
         self.schedule.admit()
-        return self.schedule.prefill_step() or self.schedule.decode_step()
+        return self.schedule.next_step()
 
     def step_done(self, step: Step, tokens: Tokens[int], now: float) -> None:
         """Takes the result of `next_step`'s step."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +28,7 @@ from .actions import (
 from .decode_core import DecodeCore
 from .errors import RemoteProtocolError, TransferError
 from .failpoints import NO_FAILPOINTS, Failpoints
+from .fences import Fences
 from .kv import KVCache
 from .log import record
 from .metrics import EngineMetrics
@@ -55,6 +57,7 @@ class _Sent:
 
     peer: str
     seconds: float = 0.0
+    prompt_done_at: float = 0.0
     size: int = 0
     pages: int = 0
     writes: int = 0
@@ -91,12 +94,24 @@ class PrefillExchange:
         self._refused: dict[str, str] = {}  # peer -> why the transport cannot reach it
         self._epochs: dict[str, int] = {}
         self._sent: dict[int, _Sent] = {}
+        self._fences = Fences()
         self._loop = asyncio.get_running_loop()
         self.server: PeerServer | None = None
         self.on_lost: Callable[[str, str], None] = lambda peer, reason: None
 
     def export(self, action: ExportPages | WritePages) -> None:
-        """Starts writing pages that stand in staging."""
+        """Starts writing pages that stand in staging, or will once the device has copied them."""
+        if (ready := self._kv.fence()) is None:
+            self._write(action)
+            return
+        ended = partial(self._core.write_done, action.sequence, ok=False, quiet=True)
+        self._fences.put(
+            ready,
+            partial(self._write, action),
+            lambda problem: self._post(lambda now: ended(error=problem, now=now)),
+        )
+
+    def _write(self, action: ExportPages | WritePages) -> None:
         sequence = action.sequence
         segments = merge_runs(action.staging, action.target, self._kv.page_bytes, max_bytes=self._max_segment)
         link = self._links.get(sequence.peer)
@@ -137,6 +152,7 @@ class PrefillExchange:
         match action:
             case SendCommit(sequence=sequence, first_token=token, again=again):
                 sent = self._sent.setdefault(sequence.room, _Sent(sequence.peer))
+                sent.prompt_done_at = sequence.prompt_done_at
                 if again:
                     record("commit_again", peer=sequence.peer, room=sequence.room)
                 else:
@@ -195,6 +211,8 @@ class PrefillExchange:
                     self._failpoints.hit("prefill.after_commit")
                 if (sent := self._sent.get(room)) is not None and sent.peer == peer:
                     del self._sent[room]
+                    if known and sent.prompt_done_at:
+                        self._metrics.kv_waited(time.monotonic() - sent.prompt_done_at)
                 self._post(lambda now: self._core.acknowledged(peer, room, known, now))
             case Abort(room=room, reason=reason):
                 self._post(lambda now: self._core.peer_aborted(peer, room, reason, now))
@@ -213,6 +231,7 @@ class PrefillExchange:
 
     async def stop(self) -> None:
         """Ends links, then channels: who takes over the port must not find this process still writing."""
+        await asyncio.to_thread(self._fences.close)
         links, self._links = self._links, {}
         for link in links.values():
             await asyncio.to_thread(link.close)

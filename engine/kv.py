@@ -2,12 +2,15 @@
 
 Slots are what attention reads: [layer][K|V][head][token][dim], where a sequence owns a contiguous range of tokens.
 Staging pages are what travels: [page][layer][K|V][head][token][dim], so that a run of pages is one block for every
-layer. Memory is touched on first use only. Who owns which page is `pages`' business; this file copies.
+layer. Memory is touched on first use only. Who owns which page is `pages`' business; this file copies. On a GPU the
+slots lie in its memory; the staging pages do, too, where the transport moves it, else they are pinned memory of the
+host.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -28,6 +31,9 @@ class KVCache:
         page_size: tokens per page.
         staging: False on workers that never transfer.
         shared: whether the staging memory is one that other processes of the host can map.
+        device: of the slots; None is the CPU.
+        staged_on: device of the staging pages; None is the CPU, pinned where the slots are on a GPU.
+        spare_pages: slot pages behind the pool's, which a batch's rows that are nobody's write to.
     """
 
     def __init__(
@@ -39,19 +45,28 @@ class KVCache:
         dtype: torch.dtype,
         staging: bool,
         shared: bool = False,
+        device: torch.device | None = None,
+        staged_on: torch.device | None = None,
+        spare_pages: int = 0,
     ) -> None:
         self.page_size = page_size
         self.dtype = dtype
+        self.spare_page = pages
+        tokens = (pages + spare_pages) * page_size
         self.slots = torch.empty(
-            (shape.layers, 2, shape.kv_heads, pages * page_size, shape.head_dim), dtype=dtype
+            (shape.layers, 2, shape.kv_heads, tokens, shape.head_dim), dtype=dtype, device=device
         )  # [layers, K|V, heads, tokens, dim]
+        self.slots[:, :, :, pages * page_size :].zero_()
+        self._asynchronous = self.slots.is_cuda
         places = (pages if staging else 0, shape.layers, 2, shape.kv_heads, page_size, shape.head_dim)
         size = math.prod(places) * dtype.itemsize
         self._shared = SharedMemory(size) if shared and size else None
         self.staging = (
             torch.frombuffer(self._shared.map, dtype=dtype).view(places)
             if self._shared
-            else torch.empty(places, dtype=dtype)
+            else torch.empty(
+                places, dtype=dtype, device=staged_on, pin_memory=self._asynchronous and staged_on is None and size > 0
+            )
         )  # [pages, layers, K|V, heads, tokens, dim]
 
     @property
@@ -83,7 +98,8 @@ class KVCache:
     def export_pages(self, slot_page: int, staging: Runs) -> None:
         """Copies consecutive slot pages, from `slot_page` on, into the staging runs in order."""
         for run in staging:
-            self.staging[run.start : run.start + run.count] = self._slot_pages(slot_page, run.count)
+            pages = self.staging[run.start : run.start + run.count]
+            pages.copy_(self._slot_pages(slot_page, run.count), non_blocking=True)  # `fence` tells when it is done
             slot_page += run.count
 
     def import_pages(self, staging: Runs, slot_page: int) -> None:
@@ -91,6 +107,16 @@ class KVCache:
         for run in staging:
             self._slot_pages(slot_page, run.count).copy_(self.staging[run.start : run.start + run.count])
             slot_page += run.count
+        if self._asynchronous:  # whoever called gives the staging pages to the next writer
+            torch.cuda.current_stream(self.slots.device).synchronize()
+
+    def fence(self) -> Callable[[], None] | None:
+        """Returns what waits until the pages exported so far stand complete; None where they do already."""
+        if not self._asynchronous:
+            return None
+        event = torch.cuda.Event(blocking=True)
+        event.record(torch.cuda.current_stream(self.slots.device))
+        return event.synchronize
 
     def move(self, source: int, target: int, tokens: int) -> None:
         """Copies `tokens` tokens from slot page `source` to slot page `target`; the ranges may overlap."""

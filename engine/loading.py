@@ -36,12 +36,10 @@ def _card(config: ServerConfig, model: ResolvedModel) -> ModelCard:
     shape = model.shape
     pool = config.max_total_tokens // config.page_size * config.page_size
     if config.context_length is not None and config.context_length > shape.context_length:
-        raise ConfigError(
-            "--context-length",
-            config.context_length,
-            f"the model was made for {shape.context_length} tokens",
-            f"use at most {shape.context_length}",
-        )
+        is_window = shape.context_length == shape.sliding_window
+        made = "is served up to its sliding window of" if is_window else "was made for"
+        problem = f"the model {made} {shape.context_length} tokens"
+        raise ConfigError("--context-length", config.context_length, problem, f"use at most {shape.context_length}")
     return ModelCard(
         served_name=config.served_model_name or model.name,
         # sglang-router takes the tokenizer from here, so it must be a directory with one.
@@ -116,6 +114,9 @@ def load(config: ServerConfig, environment: Environment, watch: Stopwatch) -> Lo
     kv_dtype = _AUTO_KV_DTYPE if config.kv_cache_dtype == "auto" else config.kv_cache_dtype
     config = replace(config, dtype=dtype, kv_cache_dtype=kv_dtype)
     card = _card(config, model)
+    if model.shape.context_length == model.shape.sliding_window:
+        notice = "each token looks back over the whole context, which is exact up to the model's sliding window"
+        record("context", tokens=card.context_length, sliding_window=model.shape.sliding_window, notice=notice)
     tokenizer = Tokenizer.load(model.tokenizer_json, _read_template(config, model))
     watch.lap("tokenizer")
     executor = Llama(model.shape, load_weights(model.directory, model.shape, _DTYPES[dtype]), card.context_length)

@@ -25,6 +25,7 @@ _SPEED_GB_S = (0.1, 0.5, 1, 5, 10, 25, 50, 100, 200, 400)
 _LATENCY_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000)
 _TOTAL_MB = (1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 _FIRST_TOKEN_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 2, 4, 6, 8, 10, 20, 40, 60, 100)
+_KV_WAIT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _INTER_TOKEN_S = (
     0.001,
     0.002,
@@ -108,6 +109,8 @@ class EngineMetrics:
         self._kv_pages = ours("kv_pages", "KV pages moved between workers.", "direction", "peer")
         self._kv_transfers = ours("kv_transfers", "KV transfers that ended.", "direction", "peer", "outcome")
         self._kv_writes = ours("kv_writes", "Writes that carried KV.", "direction", "peer")
+        text = "From the end of a prompt's computation until decode can go on: what its KV adds to the second token."
+        self._kv_wait = Histogram("pdpanel_kv_wait_seconds", text, registry=registry, buckets=_KV_WAIT_S)
         self._stale = ours("stale_messages", "Messages of the other half that came too late, and were ignored.")
         self._integrity = ours("integrity_errors", "Pages found lost or owned by nobody that lives.")
         self._late_writes = ours("late_writes", "Pages found written after they had become free (check mode).")
@@ -182,6 +185,10 @@ class EngineMetrics:
             self._total.observe(size / _MIB)
             if seconds > 0:
                 self._speed.observe(size / _GIB / seconds)
+
+    def kv_waited(self, seconds: float) -> None:
+        """Takes the time from a prompt's last computed chunk until decode had its KV, as prefill sees it."""
+        self._kv_wait.observe(seconds)
 
     def integrity_error(self) -> None:
         """Counts a request whose pages arrived damaged (check mode)."""

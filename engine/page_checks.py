@@ -48,7 +48,7 @@ class PageDigests:
 
     def of(self, runs: Iterable[Run]) -> tuple[int, ...]:
         """Returns the CRC-32 of each page of the runs, in order."""
-        return tuple(zlib.crc32(self._bytes[page].numpy().data) for page in _pages(runs))
+        return tuple(zlib.crc32(self._bytes[page].cpu().numpy().data) for page in _pages(runs))
 
     def written(self, source: Iterable[Run], target: Iterable[Run]) -> dict[int, int]:
         """Returns the checksums of source pages by the page of the peer that each is written to."""
@@ -70,7 +70,7 @@ class PageChecks:
         self._on_late_writes = on_late_writes
         self._used = bytearray(pool.total)  # pages that were given out and not filled since
         self._filled = bytearray(pool.total)
-        self._canary = torch.full((self._bytes.shape[1],), CANARY, dtype=torch.uint8)
+        self._canary = torch.full((self._bytes.shape[1],), CANARY, dtype=torch.uint8, device=staging.device)
 
     def _free(self) -> bytearray:
         free = bytearray(self._pool.total)

@@ -308,6 +308,7 @@ class PrefillCore:
                 sequence.writes_pending += 1
                 sequence.sent = min((first + count) * page, span.stop)
             if token is not None:
+                sequence.prompt_done_at = now
                 finish = sequence.append(token)
                 cached = sequence.cached_tokens
                 self.actions.append(Emit(sequence.key, (token,), finish, scores=sequence.scores, cached_tokens=cached))

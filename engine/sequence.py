@@ -37,6 +37,7 @@ class Sequence:
         peer: the other half's worker.
         target: the pages that decode granted.
         lease_until: no write into them may start after it.
+        prompt_done_at: prefill: when the prompt was computed, on the core's clock.
         writes_pending: writes of ours that have not ended.
         quiet_at: when a failed write provably touches memory no more; 0 when none failed that way.
         finish: why it ended; None while it goes on, or when its client went away.
@@ -64,6 +65,7 @@ class Sequence:
     peer: str = ""
     target: Runs = ()
     lease_until: float = 0.0
+    prompt_done_at: float = 0.0
     writes_pending: int = 0
     quiet_at: float = 0.0
     finish: Finish | None = None

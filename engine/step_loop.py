@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from collections.abc import Sequence as Many
 from functools import partial
 from itertools import accumulate
@@ -27,7 +27,7 @@ from .model.executor import Executor, TokenSpan
 from .page_checks import PageChecks
 from .request import Finish, FinishKind, Scores
 from .sampler import SamplingError, mask_stop_tokens, sample
-from .schedule import Schedule, Span, Step
+from .schedule import Schedule, Span, Step, StepKind
 from .sequence import Sequence
 from .statistics import EngineStatistics
 
@@ -98,7 +98,8 @@ class StepLoop:
     Attributes:
         generated: tokens sampled since the start.
         integrity_errors: problems found in the page pools since the start.
-        observed: what `observe` returned after the last step or stimulus; other threads read this, not the core.
+        observed: what `observe` returned after the last stimulus, prompt chunk or end of a request, and while steps
+            run at least with every tick; other threads read this, not the core.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class StepLoop:
             self._outlet.fatal(f"{type(error).__name__}: {error}")
 
     def _loop(self) -> None:
-        idle, next_tick, next_check = True, 0.0, 0.0
+        idle, news, next_tick, next_check = True, False, 0.0, 0.0
         while True:
             try:
                 while True:
@@ -160,14 +161,16 @@ class StepLoop:
                         return
                     stimulus(time.monotonic())
                     self._execute()
-                    idle, self._unchecked = False, True
+                    idle, news, self._unchecked = False, True, True
             except queue.Empty:
                 pass
             now = time.monotonic()
             if now >= next_tick:
                 self.core.tick(now)
                 self._execute()
-                next_tick = now + _TICK_S
+                next_tick, news = now + _TICK_S, True
+            if news:
+                self.observed = self._observe()
             step = self.core.next_step()
             if self.core.actions:
                 self._execute()
@@ -179,6 +182,7 @@ class StepLoop:
                 tokens = self._compute(step)
                 self.core.step_done(step, tokens, time.monotonic())
                 self._execute()
+            news = step is not None and step.kind is not StepKind.DECODE
 
     def _check(self) -> None:
         """Looks for lost pages now that nothing computes; for an idle loop that did nothing since, once is enough."""
@@ -192,7 +196,9 @@ class StepLoop:
     def _compute(self, step: Step) -> list[int]:
         for move in step.moves:
             self._kv.move(move.source, move.target, move.tokens)
-        spans = [part for span in step.spans for part in self._token_spans(span)]
+        spans: list[TokenSpan] = []
+        for span in step.spans:
+            self._add_token_spans(span, spans)
         scored = [(span, rows) for span in step.spans if (rows := prompt_rows(span))]
         states: list[torch.Tensor] = []
         logits = self._model.forward(spans, self._kv, *([states.append] if scored else []))
@@ -204,14 +210,16 @@ class StepLoop:
         self.generated += len(tokens)
         return tokens
 
-    def _token_spans(self, span: Span) -> Iterator[TokenSpan]:
-        assert span.sequence.slot is not None
-        place = self._kv.first_token(span.sequence.slot)
-        size = 1 if span.apart else span.stop - span.start
-        for start in range(span.start, span.stop, size):
-            stop = start + size
-            tokens = span.sequence.tokens[start:stop]
-            yield TokenSpan(tokens, start, place, span.sample and stop == span.stop)
+    def _add_token_spans(self, span: Span, spans: list[TokenSpan]) -> None:
+        sequence, start, stop = span.sequence, span.start, span.stop
+        assert sequence.slot is not None
+        place = self._kv.first_token(sequence.slot)
+        if not span.apart:
+            spans.append(TokenSpan(sequence.tokens[start:stop], start, place, span.sample))
+            return
+        for position in range(start, stop):
+            last = span.sample and position + 1 == stop
+            spans.append(TokenSpan(sequence.tokens[position : position + 1], position, place, last))
 
     def _score_prompts(self, step: Step, scored: list[tuple[Span, range]], states: torch.Tensor) -> None:
         firsts = dict(zip(step.spans, accumulate((s.stop - s.start for s in step.spans), initial=0), strict=False))
@@ -233,9 +241,10 @@ class StepLoop:
                 sequence.prompt_scores.clear()
 
     def _draw(self, logits: torch.Tensor, sequences: list[Sequence]) -> list[int]:
-        early = [row for row, s in enumerate(sequences) if s.output_tokens < s.request.sampling.min_new_tokens]
-        mask_stop_tokens(logits, early, [sorted(sequences[row].stop_ids) for row in early])
         params = [sequence.request.sampling for sequence in sequences]
+        early = [row for row, one in enumerate(params) if sequences[row].output_tokens < one.min_new_tokens]
+        if early:
+            mask_stop_tokens(logits, early, [sorted(sequences[row].stop_ids) for row in early])
         seeds = [sequence.seed for sequence in sequences]
         positions = [len(sequence.tokens) for sequence in sequences]
         try:
@@ -251,11 +260,14 @@ class StepLoop:
         actions, self.core.actions = self.core.actions, []
         if self._checks is not None:
             self._checks.before_actions()
-        self.observed = self._observe()
         # First what clients wait for; a listener that has its last token finds the pages free already.
         emits = [action for action in actions if isinstance(action, Emit)]
         if emits:
+            if any(emit.finish is not None or emit.end for emit in emits):
+                self.observed = self._observe()
             self._outlet.emit(emits)
+        if len(emits) == len(actions) and self._checks is None:
+            return
         for action in actions:
             if isinstance(action, ExportPages):
                 self._kv.export_pages(action.slot_page, action.staging)

@@ -72,9 +72,9 @@ class UnifiedCore:
         )
 
     def next_step(self) -> Step | None:
-        """Returns the next forward pass: prompts first."""
+        """Returns the next forward pass."""
         self.schedule.admit()
-        return self.schedule.prefill_step() or self.schedule.decode_step()
+        return self.schedule.next_step()
 
     def step_done(self, step: Step, tokens: Tokens[int], now: float) -> None:
         """Takes the result of `next_step`'s step."""

@@ -50,7 +50,7 @@ class Caretaker:
 
     Args:
         store: the runs.
-        adopt: gives a run a new runner; see `Runs.adopt`.
+        take_over: gives a run a new runner, or None where another panel was first; see `Runs.take_over`.
         audit: where each attempt is noted.
         tell: takes one sentence for each of them.
         clock: seconds that only grow.
@@ -59,13 +59,13 @@ class Caretaker:
     def __init__(
         self,
         store: RunStore,
-        adopt: Callable[[str], RunView],
+        take_over: Callable[[str], RunView | None],
         audit: Audit,
         tell: Callable[[str], None] = lambda line: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._adopt = adopt
+        self._take_over = take_over
         self._audit = audit
         self._tell = tell
         self._clock = clock
@@ -124,16 +124,20 @@ class Caretaker:
         record = read_record(rundir.state)
         if record is None or record.state in FINAL or record.left or (case is not None and now < case.due):
             return
-        tries = 1 if case is None else case.tries + 1
         problem = self._try(rundir.run_id)
+        if problem is None:
+            return
+        tries = 1 if case is None else case.tries + 1
         pause = min(_LONGEST_S, LOOK_S * 2 ** min(tries - 1, 10))
         self._cases[rundir.run_id] = _Case(tries, now, now + pause, problem)
 
-    def _try(self, run_id: str) -> str:
-        """Adopts a run and returns why that failed."""
+    def _try(self, run_id: str) -> str | None:
+        """Adopts a run and returns why that failed; None where another panel was first, which notes it."""
         outcome, problem = "done", ""
         try:
-            view = self._adopt(run_id)
+            view = self._take_over(run_id)
+            if view is None:
+                return None
         except (PdpanelError, OSError) as error:
             outcome = problem = str(error).rstrip(".")
             self._tell(f"{run_id} could not be taken over: {error}")

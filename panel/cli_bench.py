@@ -6,14 +6,13 @@ A thin shell: `panel.cli` calls `register`. Progress goes to standard error, res
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import cli_bench_suites
+from .bench.interrupt import ended_by_sigterm_too
 from .config import PanelConfig
 
 if TYPE_CHECKING:
@@ -36,21 +35,8 @@ SeedOption = Annotated[int, typer.Option(help="Of everything that is chosen at r
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
+    cli_bench_suites.register(bench)
     app.add_typer(bench, name="bench")
-
-
-@contextmanager
-def _ended_by_sigterm_too() -> Iterator[None]:
-    """Lets SIGTERM end the block as Ctrl-C does, so that what was started is stopped."""
-
-    def end(number: int, frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _runs(context: typer.Context) -> Runs:
@@ -94,7 +80,7 @@ def faults(
     from .bench.faults import FaultPlan, measure_faults
 
     plan = FaultPlan(seconds=seconds, clients=clients, seed=seed, model=model, transport=transport)
-    with _ended_by_sigterm_too():
+    with ended_by_sigterm_too():
         tally = measure_faults(_runs(context), plan, _teller(as_json=as_json))
     _show(tally.line(), tally.problems, as_json=as_json)
     raise typer.Exit(0 if tally.ok else 1)
@@ -120,7 +106,7 @@ def clients(
     from .bench.clients import ClientsPlan, measure_clients
 
     plan = ClientsPlan(clients, few, requests, rounds, queue, model, transport)
-    with _ended_by_sigterm_too():
+    with ended_by_sigterm_too():
         result = measure_clients(_runs(context), plan, _teller(as_json=as_json))
     _show(result.line(), result.problems, as_json=as_json)
     raise typer.Exit(0 if result.ok else 1)
@@ -146,7 +132,7 @@ def panel(
     plan = PanelPlan(tabs, processes, nics, seconds, rounds, chromium_tabs)
     if short:
         plan = PanelPlan(tabs, processes, nics, min(seconds, 1.0), 1, 1)
-    with _ended_by_sigterm_too():
+    with ended_by_sigterm_too():
         for figure in measure_panel(plan, _teller(as_json=as_json)):
             typer.echo(json.dumps(figure.line("panel")) if as_json else figure.text())
 
@@ -169,7 +155,7 @@ def verdict(
 
     plan = BottlenecksPlan(tuple(case or ()), stretch_s=seconds, rounds=rounds, model=model, seed=seed)
     result = BottlenecksResult()
-    with _ended_by_sigterm_too():
+    with ended_by_sigterm_too():
         for one in measure_bottlenecks(_runs(context), plan, _teller(as_json=as_json)):
             result.cases.append(one)
             typer.echo(json.dumps(one.line()) if as_json else one.text())

@@ -319,6 +319,7 @@ def _as_json(view: RunView) -> dict[str, object]:
             }
             for item in view.processes
         ],
+        "removed": list(view.removed),
     }
 
 

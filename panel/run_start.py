@@ -27,7 +27,7 @@ from .runner.spawn import spawn_runner
 from .runner.state import RunRecord, encode_record, initial_record, resumed_record
 from .unsupervised import end_unsupervised, without_runner
 
-__all__ = ["adopt_run", "await_runner", "create_run", "held_lock", "resume_run"]
+__all__ = ["adopt_run", "await_runner", "create_run", "held_lock", "resume_run", "take_over_run"]
 
 _START_TIMEOUT_S = 20.0
 _POLL_S = 0.01
@@ -68,13 +68,28 @@ def adopt_run(store: RunStore, rundir: RunDir) -> RunRecord:
         ConflictError: the run has ended.
         PeerError: the runner did not come up.
     """
+    taken = take_over_run(store, rundir)
+    if taken is not None:
+        return taken
+    record = store.record(rundir)
+    if record.state in FINAL and not rundir.is_supervised():
+        remedy = f"start it again with `pdpanel up --resume {rundir.run_id}`"
+        raise ConflictError("run", rundir.run_id, f"has ended: it is {record.state}", remedy)
+    return await_runner(rundir)
+
+
+def take_over_run(store: RunStore, rundir: RunDir) -> RunRecord | None:
+    """Does what `adopt_run` does; None where somebody else has given the run a runner, or ended it, by now.
+
+    Raises:
+        PeerError: the runner did not come up.
+    """
     with held_lock(rundir) as lock:
         if lock is None:
-            return await_runner(rundir)
+            return None
         record = store.record(rundir)
         if record.state in FINAL:
-            remedy = f"start it again with `pdpanel up --resume {rundir.run_id}`"
-            raise ConflictError("run", rundir.run_id, f"has ended: it is {record.state}", remedy)
+            return None
         if without_runner(record, rundir).state in FINAL:
             # What is left has lost those that led it; it would hold ports and memory for nobody.
             ended = end_unsupervised(record, rundir, lambda text: None)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..engine.errors import ConflictError, NotFoundError, PdpanelError, PeerError
 from . import ports
@@ -28,7 +28,8 @@ from .plan import RunIds, plan
 from .planning.host_needs import needs_this_host
 from .planning.node_facts import Nodes
 from .planning.probed_ports import probed_ports
-from .run_start import adopt_run, create_run, held_lock, resume_run
+from .run_logs import log_of
+from .run_start import adopt_run, create_run, held_lock, resume_run, take_over_run
 from .run_store import RunStore
 from .rundir import RunDir, new_run_id
 from .runner import protocol
@@ -36,7 +37,7 @@ from .runner.client import ask
 from .runner.lifecycle import FINAL
 from .runner.sample_range import SampleRange
 from .runner.samples import SampleBatch, read_range, read_samples
-from .runner.state import MODEL_STEP, RunRecord, encode_record, read_record
+from .runner.state import RunRecord, encode_record, read_record
 from .scaling.replan import Planner
 from .simulate.seats import refuse_other_engines, seated
 from .simulate.simulation import Simulation, simulation_of
@@ -76,6 +77,11 @@ class Runs:
     def loads_dir(self) -> Path:
         """The folder of the benchmarks and their results."""
         return self._config.state_dir / "loads"
+
+    @property
+    def cache_dir(self) -> Path:
+        """The folder of models and converted weights."""
+        return self._config.cache_dir
 
     @property
     def simulation(self) -> Simulation | None:
@@ -176,6 +182,12 @@ class Runs:
         """
         rundir = self._store.known(run_id)
         return to_view(adopt_run(self._store, rundir), rundir.logs)
+
+    def take_over(self, run_id: str) -> RunView | None:
+        """Does what `adopt` does; None where somebody else has given the run a runner, or ended it, by now."""
+        rundir = self._store.known(run_id)
+        record = take_over_run(self._store, rundir)
+        return None if record is None else to_view(record, rundir.logs)
 
     def adopt_all(self, tell: Callable[[str], None] = lambda line: None) -> builtins.list[RunView]:
         """Adopts every run that has lost its runner, and returns those runs; one that fails stops no other.
@@ -318,28 +330,22 @@ class Runs:
 
     def plan(self, run_id: str) -> LaunchPlan:
         """Returns the plan that a run was started from."""
-        rundir = self._store.known(run_id)
-        try:
-            return decode_plan(rundir.plan.read_bytes())
-        except OSError as error:
-            raise NotFoundError("run", run_id, f"has no plan: {error.strerror}", "start it anew") from None
+        return decode_plan(self._kept(run_id, "plan"))
 
     def deployment_text(self, run_id: str) -> str:
         """Returns the YAML of the Deployment that a run was started from."""
-        rundir = self._store.known(run_id)
-        try:
-            return rundir.deployment.read_text(encoding="utf-8")
-        except OSError as error:
-            raise NotFoundError("run", run_id, f"has no deployment: {error.strerror}", "start it anew") from None
+        return self._kept(run_id, "deployment").decode("utf-8")
 
     def log_path(self, run_id: str, name: str) -> Path:
-        """Returns the log of a process, "runner"'s or "model"'s (its preparation); raises NotFoundError."""
+        """Returns the log of a process, "runner"'s, "model"'s or a removed worker's; raises NotFoundError."""
+        return log_of(self._store.known(run_id), self.plan(run_id), name)
+
+    def _kept(self, run_id: str, what: Literal["plan", "deployment"]) -> bytes:
         rundir = self._store.known(run_id)
-        logs = {spec.name: rundir.logs / spec.log for spec in self.plan(run_id).processes}
-        logs |= {"runner": rundir.runner_log, MODEL_STEP: rundir.logs / f"{MODEL_STEP}.log"}
-        if name not in logs:
-            raise NotFoundError("log", name, "is not part of this run", f"name one of {', '.join(logs)}")
-        return logs[name]
+        try:
+            return (rundir.plan if what == "plan" else rundir.deployment).read_bytes()
+        except OSError as error:
+            raise NotFoundError("run", run_id, f"has no {what}: {error.strerror}", "start it anew") from None
 
     def _host_of(self, deployment: Deployment) -> HostFacts:
         return this_host(

@@ -69,6 +69,7 @@ class RunView:
         attached: somebody else started the processes: they are watched, never started or ended.
         findings: what is wrong with the run's directory now, such as samples that cannot be written.
         simulated: its GPUs, NICs and their counters are made up.
+        removed: workers that were taken out of it and left a log.
     """
 
     id: str
@@ -88,6 +89,7 @@ class RunView:
     attached: bool = False
     findings: tuple[Finding, ...] = ()
     simulated: bool = False
+    removed: tuple[str, ...] = ()
 
 
 def to_view(record: RunRecord, logs: Path) -> RunView:
@@ -129,6 +131,7 @@ def to_view(record: RunRecord, logs: Path) -> RunView:
         attached=record.attached,
         findings=record.findings,
         simulated=record.simulated,
+        removed=tuple(record.removed),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,16 @@ settings.register_profile("ci", derandomize=True, deadline=None)
 settings.load_profile("here")
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+
+def pytest_configure() -> None:
+    """A script's `pytest ... &` begins with SIGINT ignored, and so would every program that a test starts.
+
+    With a function in its place this process ignores it as before, and what it starts has the system's default.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda number, frame: None)
+
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -20,14 +21,14 @@ from numpy.typing import NDArray
 from ..errors import ConfigError
 from .gguf_header import GgufTensor, read_gguf_header
 from .gguf_tokenizer import build_tokenizer
-from .layout import Part
+from .layout import Part, weight_layout
 from .shape import ModelShape, RopeScaling, check_shape
 from .source import row_blocks
 from .tensorfile import DamagedFileError
 
 __all__ = ["SERVED_GGUF_ARCHITECTURES", "GgufSource"]
 
-SERVED_GGUF_ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
+SERVED_GGUF_ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 
 _TENSOR_NAMES = {
     "embedding": "token_embd.weight",
@@ -40,6 +41,8 @@ _TENSOR_NAMES = {
     "q_bias": "blk.{}.attn_q.bias",
     "k_bias": "blk.{}.attn_k.bias",
     "v_bias": "blk.{}.attn_v.bias",
+    "q_norm": "blk.{}.attn_q_norm.weight",
+    "k_norm": "blk.{}.attn_k_norm.weight",
     "o": "blk.{}.attn_output.weight",
     "ffn_norm": "blk.{}.ffn_norm.weight",
     "gate": "blk.{}.ffn_gate.weight",
@@ -131,7 +134,7 @@ class GgufSource:
     def _in_order(self, part: Part, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns whole heads of q or k in transformers' order; llama.cpp interleaves each head's two halves.
 
-        Files of architecture qwen2 keep transformers' order, since llama.cpp rotates them by halves.
+        Files of architectures qwen2 and qwen3 keep transformers' order, since llama.cpp rotates them by halves.
         """
         if part.kind not in {"q", "k"} or self.shape.architecture != "LlamaForCausalLM":
             return rows
@@ -181,11 +184,14 @@ class GgufSource:
             qkv_bias=arch == "qwen2",
             eos_ids=self._eos_ids(),
             bos_id=self._header.token_id("tokenizer.ggml.bos_token_id"),
+            qk_norm=arch == "qwen3",
         )
-        return check_shape(shape, source=str(self._path))
+        check_shape(shape, source=str(self._path))
+        self._refuse_unknown_tensors(shape)
+        return shape
 
     def _refuse_unserved(self, arch: str) -> None:
-        """Refuses settings and tensors that would change the result silently when ignored."""
+        """Refuses settings that would change the result silently when ignored."""
         if (parts := self._header.integer("split.count", 1)) > 1:
             problem = f"the file is one of {parts} parts"
             raise self._refuse(problem, "join them with `llama-gguf-split --merge` first")
@@ -194,12 +200,13 @@ class GgufSource:
         if window := self._header.number(f"{arch}.attention.sliding_window", 0):
             problem = f"sliding window attention ({window} tokens) is not served"
             raise self._refuse(problem, "use a model with full attention")
-        suffixes = {name.removeprefix("blk.0.") for name in self._tensors if name.startswith("blk.0.")}
-        known = {name.removeprefix("blk.{}.") for name in _TENSOR_NAMES.values()} | {"attn_rot_embd.weight"}
-        if arch == "llama":
-            known -= {"attn_q.bias", "attn_k.bias", "attn_v.bias"}
-        if extra := sorted(suffixes - known):
-            raise self._refuse(f"tensor blk.0.{extra[0]} is not served", "use a plain Llama-family model")
+
+    def _refuse_unknown_tensors(self, shape: ModelShape) -> None:
+        """Refuses tensors that the forward pass would leave out, since it would then compute another model."""
+        layout = weight_layout(replace(shape, layers=1))
+        known = {_name(part) for tensor in layout for part in tensor.parts} | {"blk.0.attn_rot_embd.weight"}
+        if extra := sorted({name for name in self._tensors if name.startswith("blk.0.")} - known):
+            raise self._refuse(f"tensor {extra[0]} is not served", "use a plain Llama-family model")
 
     def _eos_ids(self) -> tuple[int, ...]:
         keys = ("eos_token_id", "eot_token_id", "eom_token_id")

@@ -1,13 +1,15 @@
 """A Hugging Face model directory (config.json and safetensors, sharded or not) as a source for conversion.
 
 Owns the names of transformers' tensors and of the files beside them. Reads bfloat16, float16 and float32
-without torch. Only `engine.model.convert` imports this file.
+without torch. `engine.model.convert` reads models with it; the names also serve who writes one.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
-from .layout import Part
+from .layout import Part, weight_layout
 from .shape import shape_from_hf_config
 from .source import row_blocks
 from .tensorfile import DamagedFileError, StoredTensor, read_header
 
-__all__ = ["HuggingFaceSource"]
+__all__ = ["HuggingFaceSource", "tensor_name"]
 
 _TENSOR_NAMES = {
     "embedding": "model.embed_tokens.weight",
@@ -33,12 +35,17 @@ _TENSOR_NAMES = {
     "q_bias": "model.layers.{}.self_attn.q_proj.bias",
     "k_bias": "model.layers.{}.self_attn.k_proj.bias",
     "v_bias": "model.layers.{}.self_attn.v_proj.bias",
+    "q_norm": "model.layers.{}.self_attn.q_norm.weight",
+    "k_norm": "model.layers.{}.self_attn.k_norm.weight",
     "o": "model.layers.{}.self_attn.o_proj.weight",
     "ffn_norm": "model.layers.{}.post_attention_layernorm.weight",
     "gate": "model.layers.{}.mlp.gate_proj.weight",
     "up": "model.layers.{}.mlp.up_proj.weight",
     "down": "model.layers.{}.mlp.down_proj.weight",
 }
+
+_UNUSED_TENSORS = frozenset({"model.layers.{}.self_attn.rotary_emb.inv_freq"})
+"""What old files hold beside the weights, and config.json gives as well."""
 
 _SPECIAL_TOKENS = frozenset(f"{role}_token" for role in ("bos", "eos", "pad", "unk", "cls", "sep", "mask"))
 _NUMPY_TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -61,12 +68,13 @@ class HuggingFaceSource:
         self.shape = shape_from_hf_config(config, source=str(directory), generation=generation)
         self.chat_template = self._chat_template()
         self._tensors = self._locate()
+        self._refuse_unknown_tensors()
         types = sorted({tensor.dtype for _, tensor in self._tensors.values()})
         self.facts: dict[str, object] = {"kind": "safetensors", "tensor_types": types}
 
     def check(self, part: Part) -> None:
         """See `Source.check`."""
-        name = _name(part)
+        name = tensor_name(part)
         if name not in self._tensors:
             raise self._refuse(f"tensor {name} is missing", "download the model again or use another one")
         tensor = self._tensors[name][1]
@@ -79,7 +87,7 @@ class HuggingFaceSource:
 
     def rows(self, part: Part) -> Iterator[NDArray[np.float32]]:
         """See `Source.rows`."""
-        path, tensor = self._tensors[_name(part)]
+        path, tensor = self._tensors[tensor_name(part)]
         stored = np.memmap(path, dtype=_NUMPY_TYPES[tensor.dtype], mode="r", offset=tensor.start, shape=tensor.shape)
         for block in row_blocks(part.shape):
             rows = stored[block]
@@ -118,6 +126,16 @@ class HuggingFaceSource:
             raise self._refuse(f"{name} is no JSON object", "download the model again")
         return data
 
+    def _refuse_unknown_tensors(self) -> None:
+        """Refuses tensors that the forward pass would leave out, since it would then compute another model."""
+        layout = weight_layout(replace(self.shape, layers=1))
+        known = {_TENSOR_NAMES[part.kind] for tensor in layout for part in tensor.parts}
+        inside = (name for name in self._tensors if name.startswith("model.layers."))
+        extra = sorted(name for name in inside if _without_layer(name) not in known | _UNUSED_TENSORS)
+        if extra:
+            problem = f"tensor {extra[0]} is not served for {self.shape.architecture}"
+            raise self._refuse(problem, "use a model whose layers have the tensors of its architecture alone")
+
     def _chat_template(self) -> str | None:
         """Returns chat_template.jinja, else the template in tokenizer_config.json (text or named list)."""
         path = self._directory / "chat_template.jinja"
@@ -146,5 +164,11 @@ class HuggingFaceSource:
         return tensors
 
 
-def _name(part: Part) -> str:
+def _without_layer(name: str) -> str:
+    """Returns the name of a layer's tensor without the layer's number, as `_TENSOR_NAMES` has it."""
+    return re.sub(r"^model\.layers\.\d+\.", "model.layers.{}.", name)
+
+
+def tensor_name(part: Part) -> str:
+    """Returns the name that transformers gives the tensor."""
     return _TENSOR_NAMES[part.kind].format(part.layer)

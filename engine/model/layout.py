@@ -22,8 +22,8 @@ class Part:
     """One tensor of the source.
 
     Attributes:
-        kind: `embedding`, `norm`, `lm_head`, `attn_norm`, `q`, `k`, `v`, `q_bias`, `k_bias`, `v_bias`, `o`,
-            `ffn_norm`, `gate`, `up` or `down`.
+        kind: `embedding`, `norm`, `lm_head`, `attn_norm`, `q`, `k`, `v`, `q_bias`, `k_bias`, `v_bias`,
+            `q_norm`, `k_norm`, `o`, `ffn_norm`, `gate`, `up` or `down`.
         layer: the layer's index, `OUTSIDE_LAYERS` for the first three.
         shape: [out] or [out, in].
     """
@@ -62,6 +62,9 @@ def weight_layout(shape: ModelShape) -> Iterator[WeightTensor]:
                 name + "qkv_bias",
                 (Part("q_bias", i, (q,)), Part("k_bias", i, (kv,)), Part("v_bias", i, (kv,))),
             )
+        if shape.qk_norm:
+            yield WeightTensor(name + "q_norm", (Part("q_norm", i, (shape.head_dim,)),))
+            yield WeightTensor(name + "k_norm", (Part("k_norm", i, (shape.head_dim,)),))
         yield WeightTensor(name + "o", (Part("o", i, (hidden, q)),))
         yield WeightTensor(name + "ffn_norm", (Part("ffn_norm", i, (hidden,)),))
         yield WeightTensor(name + "gate_up", (Part("gate", i, (shape.ffn, hidden)), Part("up", i, (shape.ffn, hidden))))

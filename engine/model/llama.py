@@ -1,8 +1,9 @@
 """Forward pass of Llama-family decoders over compute slots.
 
-A pass takes any mixture of spans: all their tokens go through the linear layers together, attention runs span by
-span on zero-copy views of the slots, so a neighbour's length costs nothing and its content changes nothing. KV is
-written in the cache's dtype and read back from it, so a worker that receives KV continues from the very same bits.
+A pass takes any mixture of spans: all their tokens go through the linear layers together, and `attention` looks back
+span by span, so a neighbour's length costs nothing and its content changes nothing. KV is written in the cache's dtype
+and read back from it, so a worker that receives KV continues from the very same bits. `engine.gpu` runs the same layers
+with attention of its own.
 """
 
 from __future__ import annotations
@@ -14,15 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..kv import KVCache
+from .attention import Attend, SpanAttention
 from .executor import ExecutorInfo, TokenSpan
+from .packed import pack
 from .shape import ModelShape
 from .weights import LayerWeights, Weights
 
-__all__ = ["Llama"]
-
-# Queries are padded to a multiple of this: torch computes attention block by block, and a last block of a few rows goes
-# through another kernel, so that a token's KV would depend on how many are computed after it.
-_QUERY_BLOCK = 16
+__all__ = ["Llama", "rope_angles"]
 
 
 def inverse_frequencies(shape: ModelShape) -> Tensor:
@@ -43,6 +42,12 @@ def inverse_frequencies(shape: ModelShape) -> Tensor:
     return (1 - smooth) * inverse / scaling.factor + smooth * inverse
 
 
+def rope_angles(shape: ModelShape, positions: int) -> tuple[Tensor, Tensor]:
+    """Returns rope's cosines and sines, float32 [positions, head_dim / 2] each."""
+    angles = torch.outer(torch.arange(positions).float(), inverse_frequencies(shape))
+    return angles.cos(), angles.sin()
+
+
 class Llama:
     """A loaded model.
 
@@ -54,11 +59,11 @@ class Llama:
     def __init__(self, shape: ModelShape, weights: Weights, context_length: int) -> None:
         self.shape = shape
         self.weights = weights
-        self._group = shape.heads // shape.kv_heads
-        angles = torch.outer(torch.arange(context_length).float(), inverse_frequencies(shape))
-        dtype = weights.embedding.dtype
-        self._cos = torch.cat((angles.cos(), angles.cos()), dim=-1).to(dtype)  # [positions, head_dim]
-        self._sin = torch.cat((-angles.sin(), angles.sin()), dim=-1).to(dtype)  # sign of rotate_half folded in
+        cos, sin = rope_angles(shape, context_length)
+        as_weights = weights.embedding  # whose device and dtype are everybody's
+        self._cos = torch.cat((cos, cos), dim=-1).to(as_weights)  # [positions, head_dim]
+        self._sin = torch.cat((-sin, sin), dim=-1).to(as_weights)  # sign of rotate_half folded in
+        self._head_norms = tuple(_head_norm(layer, shape) for layer in weights.layers)
 
     @property
     def info(self) -> ExecutorInfo:
@@ -75,27 +80,29 @@ class Llama:
         Returns:
             float32 [spans with logits, vocab], in the order of the spans.
         """
-        ids: list[int] = []
-        positions: list[int] = []
-        places: list[int] = []
-        last: list[int] = []
-        for span in spans:
-            ids.extend(span.tokens)
-            positions.extend(range(span.start, span.stop))
-            places.extend(range(span.slot + span.start, span.slot + span.stop))
-            if span.logits:
-                last.append(len(ids) - 1)
-        index = torch.tensor(positions)
-        cos, sin = self._cos[index].unsqueeze(1), self._sin[index].unsqueeze(1)  # [tokens, 1, dim]
-        target = torch.tensor(places)
-        masks = [_mask(span) for span in spans]
-        x = F.embedding(torch.tensor(ids), self.weights.embedding)  # [tokens, hidden]
-        for layer, weights in enumerate(self.weights.layers):
-            x = x + self._attention(x, weights, kv.slots[layer], spans, masks, cos, sin, target)
-            x = x + self._feed_forward(x, weights)
+        packed = pack(spans)
+        attend = SpanAttention(self.shape, spans)
+        tensors = (torch.tensor(packed.ids), torch.tensor(packed.positions), torch.tensor(packed.places))
+        x = self.states(*tensors, kv.slots, attend)
         if tap is not None:
             tap(x)
-        return self.logits(x[last]) if last else x.new_empty((0, self.shape.vocab), dtype=torch.float32)
+        wanted = packed.wanted
+        return self.logits(x[wanted]) if wanted else x.new_empty((0, self.shape.vocab), dtype=torch.float32)
+
+    def states(self, ids: Tensor, positions: Tensor, places: Tensor, slots: Tensor, attend: Attend) -> Tensor:
+        """Returns the states of tokens behind the last layer, [tokens, hidden], and writes their KV.
+
+        Args:
+            ids: [tokens], and so are `positions` and `places`, all on the weights' device.
+            slots: [layers, K|V, kv_heads, places, dim].
+            attend: how the queries look back; called once in each layer, after its KV was written.
+        """
+        cos, sin = self._cos[positions].unsqueeze(1), self._sin[positions].unsqueeze(1)  # [tokens, 1, dim]
+        x = F.embedding(ids, self.weights.embedding)  # [tokens, hidden]
+        for layer, weights in enumerate(self.weights.layers):
+            x = x + self._attention(x, weights, self._head_norms[layer], slots[layer], attend, cos, sin, places)
+            x = x + self._feed_forward(x, weights)
+        return x
 
     def logits(self, states: Tensor) -> Tensor:
         """Returns the logits, float32 [rows, vocab], of states [rows, hidden]."""
@@ -111,56 +118,31 @@ class Llama:
         self,
         x: Tensor,
         weights: LayerWeights,
+        norm: Tensor | None,
         slots: Tensor,
-        spans: Sequence[TokenSpan],
-        masks: Sequence[Tensor | None],
+        attend: Attend,
         cos: Tensor,
         sin: Tensor,
-        target: Tensor,
+        places: Tensor,
     ) -> Tensor:
         shape = self.shape
         h = F.rms_norm(x, (shape.hidden,), weights.attn_norm, shape.rms_eps)
         qkv = F.linear(h, weights.qkv, weights.qkv_bias)
         q, k, v = qkv.split((shape.q_rows, shape.kv_rows, shape.kv_rows), dim=-1)
         rotated = torch.cat((q, k), dim=-1).unflatten(-1, (shape.heads + shape.kv_heads, shape.head_dim))
+        if norm is not None:
+            rotated = F.rms_norm(rotated, (shape.head_dim,), None, shape.rms_eps) * norm
         half = shape.head_dim // 2
         rotated = rotated * cos + rotated.roll(half, dims=-1) * sin  # [tokens, heads + kv_heads, dim]
         q, k = rotated.split((shape.heads, shape.kv_heads), dim=1)
         v = v.unflatten(-1, (shape.kv_heads, shape.head_dim))
         fresh = torch.stack((k, v)).transpose(1, 2)  # [K|V, kv_heads, tokens, dim]
-        slots.index_copy_(2, target, fresh.to(slots.dtype))
-        out = x.new_empty((len(x), shape.q_rows))
-        row = 0
-        for span, mask in zip(spans, masks, strict=True):
-            count = len(span.tokens)
-            past = slots[:, :, span.slot : span.slot + span.stop]  # [K|V, kv_heads, tokens so far, dim]
-            out[row : row + count] = self._attend(q[row : row + count], past, mask)
-            row += count
-        return F.linear(out, weights.o)
-
-    def _attend(self, q: Tensor, past: Tensor, mask: Tensor | None) -> Tensor:
-        """Attention of [tokens, heads, dim] queries over [K|V, kv_heads, past, dim]; returns [tokens, heads * dim]."""
-        count, kv_heads = len(q), self.shape.kv_heads
-        if count == 1:
-            # One token: the query heads of a group are the rows of one product, in the cache's dtype (on a CPU,
-            # bfloat16 attention over bfloat16 KV beats converting the KV; grouped rows beat enable_gqa).
-            rows = q.view(1, kv_heads, self._group, -1).to(past.dtype)
-            result = F.scaled_dot_product_attention(rows, past[0:1], past[1:2])
-            return result.to(q.dtype).reshape(1, -1)
-        past = past.to(q.dtype)
-        padded = -(-count // _QUERY_BLOCK) * _QUERY_BLOCK
-        q = F.pad(q, (0, 0, 0, 0, 0, padded - count))
-        rows = q.view(padded, kv_heads, self._group, -1).permute(1, 2, 0, 3)  # [kv_heads, group, tokens, dim]
-        rows = rows.reshape(1, kv_heads, self._group * padded, -1)
-        tiled = None if mask is None else F.pad(mask, (0, 0, 0, padded - count), value=True).repeat(self._group, 1)
-        result = F.scaled_dot_product_attention(rows, past[0:1], past[1:2], attn_mask=tiled)
-        result = result.view(kv_heads, self._group, padded, -1).permute(2, 0, 1, 3)[:count]
-        return result.reshape(count, -1)
+        slots.index_copy_(2, places, fresh.to(slots.dtype))
+        return F.linear(attend(q, slots), weights.o)
 
 
-def _mask(span: TokenSpan) -> Tensor | None:
-    """Returns the causal mask of a span with several tokens: True where token i may look, [tokens, stop]."""
-    count = len(span.tokens)
-    if count == 1:
+def _head_norm(weights: LayerWeights, shape: ModelShape) -> Tensor | None:
+    """Returns the weights of the norms of q's and k's heads, [heads + kv_heads, head_dim]; None without such norms."""
+    if weights.q_norm is None or weights.k_norm is None:
         return None
-    return torch.ones((count, span.stop), dtype=torch.bool).tril_(span.start)
+    return torch.cat((weights.q_norm.expand(shape.heads, -1), weights.k_norm.expand(shape.kv_heads, -1)))

@@ -22,8 +22,14 @@ __all__ = [
     "shape_from_json",
 ]
 
-SERVED_ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
+SERVED_ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 SERVED_ROPE_TYPES = ("default", "linear", "llama3")
+
+_WITH_QKV_BIAS = frozenset({"Qwen2ForCausalLM"})
+_WITH_QK_NORM = frozenset({"Qwen3ForCausalLM"})
+_WITH_WINDOW_SWITCH = frozenset({"Qwen2ForCausalLM", "Qwen3ForCausalLM"})
+_HEAD_DIMS = {"Qwen3ForCausalLM": 128}
+"""What transformers takes where config.json has no `head_dim`; the other classes divide the hidden size."""
 
 _FIELD = "--model-path"
 
@@ -54,9 +60,12 @@ class ModelShape:
         heads: query heads; a multiple of `kv_heads`.
         ffn: width of the gated feed-forward layer.
         rope_scaling: None for plain rope.
-        context_length: tokens that the model was made for.
+        context_length: tokens that the model was made for, within `sliding_window` where it has one: no token looks
+            back further there, so that full attention is exact.
         qkv_bias: True when the q, k and v projections add a bias.
         eos_ids: tokens that end an output; may be empty.
+        qk_norm: True when each head of q and k passes an RMSNorm of its own size before rope.
+        sliding_window: tokens that the narrowest layer looks back over, itself included; None for full attention.
     """
 
     architecture: str
@@ -75,6 +84,8 @@ class ModelShape:
     qkv_bias: bool
     eos_ids: tuple[int, ...]
     bos_id: int | None
+    qk_norm: bool = False
+    sliding_window: int | None = None
 
     @property
     def q_rows(self) -> int:
@@ -101,7 +112,7 @@ def shape_from_json(data: Mapping[str, Any]) -> ModelShape:
     Raises:
         KeyError, TypeError: `data` was not written by this version.
     """
-    values = {item.name: data[item.name] for item in fields(ModelShape)}
+    values = {item.name: data[item.name] for item in fields(ModelShape) if item.name in data}
     scaling = values["rope_scaling"]
     values["rope_scaling"] = None if scaling is None else RopeScaling(**scaling)
     values["eos_ids"] = tuple(values["eos_ids"])
@@ -143,6 +154,8 @@ def shape_from_hf_config(
     hidden = _integer(config, "hidden_size", source)
     heads = _integer(config, "num_attention_heads", source)
     theta, scaling = _rope(config, source)
+    window = _sliding_window(config, architecture, source)
+    context = _integer(config, "max_position_embeddings", source, default=2048)
     ids = {**config, **{k: v for k, v in (generation or {}).items() if v is not None}}
     shape = ModelShape(
         architecture=architecture,
@@ -150,17 +163,19 @@ def shape_from_hf_config(
         hidden=hidden,
         heads=heads,
         kv_heads=_integer(config, "num_key_value_heads", source, default=heads),
-        head_dim=_integer(config, "head_dim", source, default=hidden // max(heads, 1)),
+        head_dim=_integer(config, "head_dim", source, default=_HEAD_DIMS.get(architecture, hidden // max(heads, 1))),
         ffn=_integer(config, "intermediate_size", source),
         vocab=_integer(config, "vocab_size", source),
         rope_theta=theta,
         rope_scaling=scaling,
         rms_eps=_number(config, "rms_norm_eps", source, default=1e-6),
         tie_embeddings=bool(config.get("tie_word_embeddings", False)),
-        context_length=_integer(config, "max_position_embeddings", source, default=2048),
-        qkv_bias=architecture == "Qwen2ForCausalLM",
+        context_length=context if window is None else min(context, window),
+        qkv_bias=architecture in _WITH_QKV_BIAS,
         eos_ids=_ids(ids.get("eos_token_id"), "eos_token_id", source),
         bos_id=next(iter(_ids(ids.get("bos_token_id"), "bos_token_id", source)), None),
+        qk_norm=architecture in _WITH_QK_NORM,
+        sliding_window=window,
     )
     return check_shape(shape, source=source)
 
@@ -180,12 +195,6 @@ def _architecture(config: Mapping[str, Any], source: str) -> str:
 
 def _refuse_unserved(config: Mapping[str, Any], architecture: str, source: str) -> None:
     """Refuses settings that would change the result silently when ignored."""
-    window = config.get("sliding_window")
-    if architecture == "Qwen2ForCausalLM" and not config.get("use_sliding_window"):
-        window = None
-    if window is not None:
-        problem = f"sliding window attention (sliding_window {window}) is not served"
-        raise _refuse(source, problem, "use a model with full attention")
     if config.get("quantization_config"):
         method = dict(config["quantization_config"]).get("quant_method", "unknown")
         problem = f"weights quantised with {method} are not served"
@@ -193,14 +202,35 @@ def _refuse_unserved(config: Mapping[str, Any], architecture: str, source: str) 
     activation = config.get("hidden_act", "silu")
     if activation not in {"silu", "swish"}:
         raise _refuse(source, f"the activation {activation} is not served", "use a model with silu")
-    bias_is_expected = architecture == "Qwen2ForCausalLM"
-    for key in ("mlp_bias",) if bias_is_expected else ("attention_bias", "mlp_bias"):
+    for key in ("mlp_bias",) if architecture in _WITH_QKV_BIAS else ("attention_bias", "mlp_bias"):
         if config.get(key):
             raise _refuse(source, f"{key} is not served for {architecture}", "use a model without it")
     rope = config.get("rope_parameters")
     partial = rope.get("partial_rotary_factor") if isinstance(rope, Mapping) else None
     if float(partial or config.get("partial_rotary_factor") or 1.0) != 1.0:
         raise _refuse(source, "partial rotary embeddings are not served", "use a model with full rotary size")
+
+
+def _sliding_window(config: Mapping[str, Any], architecture: str, source: str) -> int | None:
+    """Returns the window of the layers that have one, None when all layers look back over everything.
+
+    The rule is transformers': Mistral slides in every layer; Qwen2 and Qwen3 with `use_sliding_window` alone, in the
+    layers that `layer_types` names, else from layer `max_window_layers` on.
+    """
+    kinds = config.get("layer_types")
+    kinds = [str(kind) for kind in kinds] if isinstance(kinds, list) else []
+    if unknown := sorted(set(kinds) - {"full_attention", "sliding_attention"}):
+        raise _refuse(source, f"layers of type {unknown[0]} are not served", "use a model with full attention")
+    has_switch = architecture in _WITH_WINDOW_SWITCH
+    if config.get("sliding_window") is None or (has_switch and not config.get("use_sliding_window")):
+        return None
+    first = _integer(config, "max_window_layers", source, default=28) if has_switch else 0
+    if "sliding_attention" not in kinds if kinds else first >= _integer(config, "num_hidden_layers", source):
+        return None
+    window = _integer(config, "sliding_window", source)
+    if window < 1:
+        raise _refuse(source, f"its sliding_window is {window}", "use a model with a complete config.json")
+    return window
 
 
 def _rope(config: Mapping[str, Any], source: str) -> tuple[float, RopeScaling | None]:

@@ -76,13 +76,13 @@ def _stored(entry: dict[str, Any], base: int) -> StoredTensor:
     return StoredTensor(str(entry["dtype"]), shape, base + start, base + end)
 
 
-def file_header(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> tuple[bytes, int]:
-    """Returns the head of a file of float32 tensors, and the length of the data that follows, in bytes."""
-    entries: dict[str, object] = {}
+def file_header(shapes: Iterable[tuple[str, tuple[int, ...]]], dtype: str = "F32") -> tuple[bytes, int]:
+    """Returns the head of a file whose tensors all have `dtype`, and the length of the data that follows, in bytes."""
+    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}  # transformers opens no file without it
     offset = 0
     for name, shape in shapes:
-        end = offset + math.prod(shape) * ELEMENT_SIZES["F32"]
-        entries[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [offset, end]}
+        end = offset + math.prod(shape) * ELEMENT_SIZES[dtype]
+        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, end]}
         offset = end
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % _ALIGNMENT)

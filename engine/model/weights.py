@@ -27,6 +27,8 @@ class LayerWeights:
     attn_norm: torch.Tensor  # [hidden]
     qkv: torch.Tensor  # [q_rows + 2 * kv_rows, hidden]: q, k, v
     qkv_bias: torch.Tensor | None  # [q_rows + 2 * kv_rows]
+    q_norm: torch.Tensor | None  # [head_dim], for each head before rope
+    k_norm: torch.Tensor | None  # [head_dim]
     o: torch.Tensor  # [hidden, q_rows]
     ffn_norm: torch.Tensor  # [hidden]
     gate_up: torch.Tensor  # [2 * ffn, hidden]: gate, up
@@ -74,17 +76,19 @@ def load_weights(directory: Path, shape: ModelShape, dtype: torch.dtype = torch.
     embedding = take("embedding")
     return Weights(
         embedding=embedding,
-        layers=tuple(_layer(take, f"layers.{index}.", shape.qkv_bias) for index in range(shape.layers)),
+        layers=tuple(_layer(take, f"layers.{index}.", shape) for index in range(shape.layers)),
         norm=take("norm"),
         lm_head=embedding if shape.tie_embeddings else take("lm_head"),
     )
 
 
-def _layer(take: Callable[[str], torch.Tensor], prefix: str, has_bias: bool) -> LayerWeights:
+def _layer(take: Callable[[str], torch.Tensor], prefix: str, shape: ModelShape) -> LayerWeights:
     return LayerWeights(
         attn_norm=take(prefix + "attn_norm"),
         qkv=take(prefix + "qkv"),
-        qkv_bias=take(prefix + "qkv_bias") if has_bias else None,
+        qkv_bias=take(prefix + "qkv_bias") if shape.qkv_bias else None,
+        q_norm=take(prefix + "q_norm") if shape.qk_norm else None,
+        k_norm=take(prefix + "k_norm") if shape.qk_norm else None,
         o=take(prefix + "o"),
         ffn_norm=take(prefix + "ffn_norm"),
         gate_up=take(prefix + "gate_up"),

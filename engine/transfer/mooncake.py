@@ -2,11 +2,10 @@
 
 Facts that shape this file (transports.md): every failure is an int, and -1 tells no causes apart, so a probe of the
 peer is reported beside it; an unregistered source is accepted and reported as success, so sources are checked here;
-the synchronous calls poll in a busy loop and cost a core, so writes are submitted and polled with a pause that grows;
-a time-out ends the wait, not the transfer, so such a write is not quiet; a submit that fails returns 0 or -1 by
-version, and asking for the status of such a job ends the process; the first write to a peer that accepts connections
-but does not answer blocks the writes to all peers for a minute, so a peer is probed, off the link's thread, before it.
-Both ports of an engine listen on all addresses whatever is set. The only file that imports mooncake.
+the synchronous calls poll in a busy loop and cost a core, so writes are submitted and asked about with pauses (see
+`flight`); a time-out ends the wait, not the transfer, so such a write is not quiet; the first write to a peer that
+accepts connections but does not answer blocks the writes to all peers for a minute, so a peer is probed, off the
+link's thread, before it. Both ports of an engine listen on all addresses. The only file that imports mooncake.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import importlib
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,7 @@ from ..errors import TransferError
 from ..mooncake_config import P2P
 from .address import reachable_host
 from .api import EndpointInfo, TransferSettings
+from .flight import DONE, NOT_STARTED, RUNNING, TIMED_OUT, Flight, Pace
 from .plan import Segment, outside
 from .registration import Registration
 from .ticket import WriteTicket
@@ -32,16 +33,11 @@ from .write_queue import LATE, WriteQueue
 
 __all__ = ["MooncakeEndpoint", "Registry", "apply_environment", "mooncake_environment"]
 
-_RUNNING, _DONE, _TIMED_OUT = 0, 1, -2
-_NO_JOBS = (0, -1, (1 << 64) - 1)
-_NOT_STARTED = -1000  # ours
-_LATE_PROBE_S = _GRACE_S = 1.0
+_LATE_PROBE_S = 1.0
 _LOOK_S = 0.05
-_GIVEN_UP = -1001  # ours
-_WORDS = {_RUNNING: "timed out", _TIMED_OUT: "timed out", _NOT_STARTED: "could not be started"}
-# A pause is an eighth of the time that the write has taken already: it ends at most an eighth late, and a slow one
-# is asked a few hundred times a second, where the synchronous call would spin.
-_PAUSE_SHARE, _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1 / 8, 20e-6, 2e-3
+_STILL_PAUSE_S = 2e-3
+_WORDS = {RUNNING: "timed out", TIMED_OUT: "timed out", NOT_STARTED: "could not be started"}
+_CLOSED = "the link was closed before the write was complete"
 
 
 def mooncake_environment(settings: TransferSettings, *, force_tcp: bool) -> dict[str, str]:
@@ -90,6 +86,7 @@ class _MooncakeLink:
         self._settings = settings
         self._met = False
         self._abandoned: list[int] = []
+        self._pace = Pace()
         self._queue = WriteQueue(pool, f"mooncake {info.session}", self._write)
 
     @property
@@ -109,10 +106,10 @@ class _MooncakeLink:
         """Waits until the engine has ended the writes that were given up; False when it has not at the deadline."""
         while self._abandoned:
             job = self._abandoned[-1]
-            while int(self._engine.transfer_check_status(job)) == _RUNNING:
+            while int(self._engine.transfer_check_status(job)) == RUNNING:
                 if time.monotonic() > deadline:
                     return False
-                time.sleep(_LONGEST_PAUSE_S)
+                time.sleep(_STILL_PAUSE_S)
             self._abandoned.pop()
         self._engine = None
         return True
@@ -127,46 +124,51 @@ class _MooncakeLink:
                 ticket.fail(f"Mooncake's peer {self._info.session} cannot be reached: {problem}", quiesced=True)
                 return
             self._met = True
-        for segment in segments:
-            if write.late:  # every earlier segment is complete
-                ticket.fail(LATE, quiesced=True)
-                return
-            status = self._write_segment(segment)
-            if status == _GIVEN_UP:
-                ticket.fail("the link was closed before the write was complete", quiesced=False)
-                return
-            if status != _DONE:
+        problem, quiesced = self._carry(write)
+        if problem:
+            ticket.fail(problem, quiesced=quiesced)
+        else:
+            ticket.done()
+
+    def _carry(self, write: Write) -> tuple[str, bool]:
+        """Writes all segments; returns what went wrong, empty for nothing, and whether nothing is under way."""
+        flight = Flight(self._engine, self._info.session, self._settings)
+        waiting = deque(segment for segment in write.segments if segment.length)
+        began, late = time.monotonic(), False
+        while True:
+            status = self._begin(write, waiting, flight)
+            late = late or (bool(waiting) and write.late)
+            if status == DONE:
+                status = flight.settle()
+            now = time.monotonic()
+            if status == DONE and late:
+                return LATE, True
+            if status == DONE and not waiting:
+                self._pace.learn(write.ticket.bytes, now - began)
+                return "", True
+            if self.closed:
+                return self._give_up(flight, _CLOSED)
+            if status not in (RUNNING, DONE) or flight.is_overdue(now):
                 what = _WORDS.get(status, f"failed with code {status}")
-                # Earlier segments are complete and later ones never began, but nobody says what this one left in
-                # flight.
+                # What ended before is complete, but nobody says what this one left in flight.
                 self._met = False
                 probed = self._probe(_LATE_PROBE_S) or "it answers a probe"
-                ticket.fail(f"Mooncake's write to {self._info.session} {what}; {probed}", quiesced=False)
-                return
-        ticket.done()
+                return self._give_up(flight, f"Mooncake's write to {self._info.session} {what}; {probed}", failed=True)
+            if status == RUNNING:
+                time.sleep(self._pace.pause_s(flight.size, now - flight.since))
 
-    def _write_segment(self, segment: Segment) -> int:
-        if not segment.length:
-            return _DONE
-        target = self._info.base + segment.target
-        job = self._engine.transfer_submit_write(
-            self._info.session, self._source + segment.source, target, segment.length
-        )
-        if job in _NO_JOBS:
-            return _NOT_STARTED
-        began = time.monotonic()
-        # Mooncake's own limit is a little shorter, and ends the job itself.
-        limit = self._settings.limit_s(segment.length) + _GRACE_S
-        while (status := int(self._engine.transfer_check_status(job))) == _RUNNING:
-            elapsed = time.monotonic() - began
-            if elapsed > limit:
-                self._abandoned.append(job)
-                return _RUNNING
-            if self.closed:
-                self._abandoned.append(job)
-                return _GIVEN_UP
-            time.sleep(min(max(elapsed * _PAUSE_SHARE, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S))
-        return status
+    def _begin(self, write: Write, waiting: deque[Segment], flight: Flight) -> int:
+        """Begins as many segments as may be under way; returns DONE, or NOT_STARTED when the engine takes one not."""
+        while waiting and flight.has_room(waiting[0].length) and not write.late and not self.closed:
+            segment = waiting.popleft()
+            if not flight.begin(self._source + segment.source, self._info.base + segment.target, segment.length):
+                return NOT_STARTED
+        return DONE
+
+    def _give_up(self, flight: Flight, problem: str, *, failed: bool = False) -> tuple[str, bool]:
+        """Leaves what is under way to the engine, which ends it some time."""
+        self._abandoned += flight.jobs
+        return problem, not flight.jobs and not failed
 
     def _meet(self) -> str:
         """Returns why the peer cannot be reached at first, empty when it can; names the metadata server's part."""

@@ -1,8 +1,9 @@
 """KV over plain sockets: the fallback where Mooncake cannot be used, and the yardstick.
 
-A connection opens with the endpoint's secret, without which it is closed. Then each segment is a header (target
-offset, length; little-endian u64 each) and its bytes, received straight into the registered memory, and answered with
-one status byte. The listener is bound to the endpoint's host alone.
+A connection opens with the endpoint's secret, without which it is closed. Then each batch of segments is a header (how
+many; target offset and length of each; little-endian u64) and all their bytes, received straight into the registered
+memory and answered with one status byte. Batches, since each call waits for Python's lock where the process computes.
+The listener is bound to the endpoint's host alone.
 
 The limits on standing still are the kernel's (SO_SNDTIMEO, SO_RCVTIMEO): on the receiving side they hold within a
 payload, while a connection without one may be idle for ever. Socket buffers are left to the kernel, which grows them.
@@ -18,7 +19,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..errors import TransferError
 from .address import reachable_host
@@ -30,7 +31,11 @@ from .write_queue import LATE, WriteQueue
 
 __all__ = ["TcpEndpoint"]
 
-_HEADER = struct.Struct("<QQ")
+_COUNT = struct.Struct("<Q")
+_PLACE = struct.Struct("<QQ")
+# Segments of one batch, and its bytes where it has several: the kernel takes 1,024 pieces in a call, and no batch is
+# begun after the time up to which a write may.
+_BATCH_SEGMENTS, _BATCH_BYTES = 512, 64 << 20
 _SECRET_BYTES = 32
 _ACCEPTED, _OUT_OF_RANGE = b"\x00", b"\x01"
 # What a refused writer may still send, so that it reads the refusal instead of a reset.
@@ -53,8 +58,17 @@ def _tune(connection: socket.socket, timeout_s: float) -> None:
         connection.setsockopt(socket.SOL_SOCKET, option, limit)
 
 
-def _receive_into(connection: socket.socket, target: memoryview, *, idle: bool = False) -> None:
-    """Fills `target` from the connection.
+def _without(pieces: Sequence[memoryview], count: int) -> list[memoryview]:
+    """Returns what is left of the pieces behind their first `count` bytes."""
+    for number, piece in enumerate(pieces):
+        if count < len(piece):
+            return [piece[count:], *pieces[number + 1 :]]
+        count -= len(piece)
+    return []
+
+
+def _receive_into(connection: socket.socket, target: Sequence[memoryview], *, idle: bool = False) -> None:
+    """Fills the pieces of `target`, one after the other, from the connection.
 
     Args:
         idle: the first byte may take any time.
@@ -62,33 +76,44 @@ def _receive_into(connection: socket.socket, target: memoryview, *, idle: bool =
     Raises:
         OSError: the connection ended, or stood still for its time limit.
     """
-    filled = 0
-    while filled < len(target):
+    left = [piece for piece in target if piece]
+    while left:
         try:
-            count = connection.recv_into(target[filled:], 0, socket.MSG_WAITALL)
+            count = connection.recvmsg_into(left, 0, socket.MSG_WAITALL)[0]
         except BlockingIOError:
-            if idle and not filled:
+            if idle:
                 continue
             raise TimeoutError("nothing came within the time limit") from None
         if not count:
             raise ConnectionError("the connection ended")
-        filled += count
+        left, idle = _without(left, count), False
 
 
-def _send(connection: socket.socket, data: memoryview, deadline: float) -> None:
-    """Sends all of `data`.
+def _send(connection: socket.socket, pieces: Sequence[memoryview]) -> list[memoryview]:
+    """Sends what the kernel takes of the pieces, all of them if it can; returns what is left.
 
     Raises:
-        OSError: the connection ended, stood still for its time limit, or the deadline passed.
+        OSError: the connection ended, or stood still for its time limit; nothing was sent.
     """
-    sent = 0
-    while sent < len(data):
-        try:
-            sent += connection.send(data[sent:])
-        except BlockingIOError:
-            raise TimeoutError("nothing was taken within the time limit") from None
-        if sent < len(data) and time.monotonic() > deadline:
-            raise TimeoutError(f"{len(data) - sent} bytes were left at the deadline")
+    try:
+        return _without(pieces, connection.sendmsg(pieces))
+    except BlockingIOError:
+        raise TimeoutError("nothing was taken within the time limit") from None
+
+
+def _batches(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
+    """Yields the segments that have bytes, in order, as many at a time as go together."""
+    batch: list[Segment] = []
+    size = 0
+    for segment in segments:
+        if batch and (len(batch) == _BATCH_SEGMENTS or size + segment.length > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        if segment.length:
+            batch.append(segment)
+            size += segment.length
+    if batch:
+        yield batch
 
 
 class _TcpLink:
@@ -148,19 +173,22 @@ class _TcpLink:
             if self.closed:  # while it connected
                 ticket.fail("the link was closed before the write began", quiesced=True)
                 return
-            for segment in segments:
-                if write.late:  # every earlier segment has been answered
+            for batch in _batches(segments):
+                if write.late:  # every earlier batch has been answered
                     ticket.fail(LATE, quiesced=True)
                     return
-                deadline = time.monotonic() + self._settings.limit_s(segment.length)
-                connection.sendall(_HEADER.pack(segment.target, segment.length))
+                deadline = time.monotonic() + self._settings.limit_s(sum(segment.length for segment in batch))
+                left = _send(connection, self._pieces(batch))
                 untouched = False
-                payload = self._source[segment.source : segment.source + segment.length]
-                _send(connection, payload, deadline)
+                while left:
+                    if time.monotonic() > deadline:
+                        raise TimeoutError(f"{sum(map(len, left))} bytes were left at the deadline")
+                    left = _send(connection, left)
                 if (status := self._answer(connection)) != _ACCEPTED:
                     self._disconnect()
-                    said = "it lies outside of its memory" if status == _OUT_OF_RANGE else f"status {status[0]}"
-                    ticket.fail(f"{self._info.session} refused {segment}: {said}", quiesced=status == _OUT_OF_RANGE)
+                    said = "a segment lies outside of its memory" if status == _OUT_OF_RANGE else f"status {status[0]}"
+                    problem = f"{self._info.session} refused the write: {said}"
+                    ticket.fail(problem, quiesced=status == _OUT_OF_RANGE)
                     return
         except OSError as error:
             # What was sent may still be on its way into the peer's memory.
@@ -169,9 +197,14 @@ class _TcpLink:
             return
         ticket.done()
 
+    def _pieces(self, batch: Sequence[Segment]) -> list[memoryview]:
+        places = [_PLACE.pack(segment.target, segment.length) for segment in batch]
+        header = memoryview(_COUNT.pack(len(batch)) + b"".join(places))
+        return [header, *(self._source[segment.source : segment.source + segment.length] for segment in batch)]
+
     def _answer(self, connection: socket.socket) -> bytes:
         status = bytearray(1)
-        _receive_into(connection, memoryview(status))
+        _receive_into(connection, [memoryview(status)])
         return bytes(status)
 
 
@@ -255,7 +288,7 @@ class TcpEndpoint:
             with connection:
                 _tune(connection, self._settings.timeout_s)
                 secret = bytearray(_SECRET_BYTES)
-                _receive_into(connection, memoryview(secret))
+                _receive_into(connection, [memoryview(secret)])
                 if hmac.compare_digest(bytes(secret), self._secret.encode()):
                     self._take_writes(connection)
         except OSError:
@@ -265,15 +298,20 @@ class TcpEndpoint:
                 self._connections.pop(connection, None)
 
     def _take_writes(self, connection: socket.socket) -> None:
-        header = bytearray(_HEADER.size)
+        count = bytearray(_COUNT.size)
         while True:
-            _receive_into(connection, memoryview(header), idle=True)
-            offset, length = _HEADER.unpack(header)
-            if offset + length > len(self._memory):
-                connection.sendall(_OUT_OF_RANGE)
-                self._discard(connection, min(length, _DISCARDED_BYTES))
+            _receive_into(connection, [memoryview(count)], idle=True)
+            (segments,) = _COUNT.unpack(count)
+            if not 0 < segments <= _BATCH_SEGMENTS:
                 return
-            _receive_into(connection, self._memory[offset : offset + length])
+            header = bytearray(segments * _PLACE.size)
+            _receive_into(connection, [memoryview(header)])
+            places = list(_PLACE.iter_unpack(header))
+            if any(offset + length > len(self._memory) for offset, length in places):
+                connection.sendall(_OUT_OF_RANGE)
+                self._discard(connection, min(sum(length for _, length in places), _DISCARDED_BYTES))
+                return
+            _receive_into(connection, [self._memory[offset : offset + length] for offset, length in places])
             connection.sendall(_ACCEPTED)
 
     @staticmethod
@@ -281,5 +319,5 @@ class TcpEndpoint:
         waste = memoryview(bytearray(min(size, 1 << 20)))
         while size > 0:
             count = min(size, len(waste))
-            _receive_into(connection, waste[:count])
+            _receive_into(connection, [waste[:count]])
             size -= count

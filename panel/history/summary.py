@@ -49,6 +49,7 @@ class RunSummary:
         notice: why it ended, one line; empty when it was told to.
         bytes_on_disk: of its directory.
         attached: somebody else had started its processes.
+        simulated: its GPUs, NICs and their counters were made up.
     """
 
     id: str
@@ -66,6 +67,7 @@ class RunSummary:
     notice: str = ""
     bytes_on_disk: int = 0
     attached: bool = False
+    simulated: bool = False
 
 
 def peaks_of(rows: Iterable[Mapping[str, float]]) -> Peaks:
@@ -112,4 +114,5 @@ def summarize(record: RunRecord, peaks: Peaks, crashes: int = 0, ended_s: float 
         crashes=max(crashes, sum(process.state is ProcessState.CRASHED for process in record.processes)),
         notice=record.notice,
         attached=record.attached,
+        simulated=record.simulated,
     )

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..runner.journal import one_line
+from ..simulate.marks import marked_text
 
 __all__ = ["COLUMNS", "FORMATS", "export", "plain_numbers"]
 
@@ -56,10 +57,22 @@ def plain_numbers(columns: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def export(entries: Sequence[Mapping[str, Any]], form: str) -> str:
-    """Returns saved entries in one of FORMATS; JSON has everything of them, the others one row each."""
+def export(entries: Sequence[Mapping[str, Any]], form: str, simulated: str = "") -> str:
+    """Returns saved entries in one of FORMATS; JSON has everything of them, the others one row each.
+
+    Args:
+        entries: the results.
+        form: which format.
+        simulated: what every text says of the simulated host that they are of; empty for a real one.
+    """
     if form == "json":
-        return json.dumps({"results": list(entries)}, indent=2) + "\n"
+        mark = {"simulated": simulated} if simulated else {}
+        return json.dumps({**mark, "results": list(entries)}, indent=2) + "\n"
+    text = _table(entries, form)
+    return marked_text(f".{form}", text, simulated) if simulated else text
+
+
+def _table(entries: Sequence[Mapping[str, Any]], form: str) -> str:
     rows = [_row(entry) for entry in entries]
     if form == "md":
         shown = [name for name in _IN_MARKDOWN if name == "name" or any(row[name] not in (None, "") for row in rows)]

@@ -107,6 +107,7 @@ class Book:
         """Takes a changed plan of the run: its new processes wait for their start, the others are as they were."""
         record = reconciled(replace(self._run, processes=self.processes), plan)
         self._processes = {process.name: process for process in record.processes}
+        self._run = replace(self._run, removed=record.removed)
         self.save()
 
     def save(self) -> None:

@@ -1,7 +1,7 @@
 """Follows what is sampled beside the processes: each source in a thread of its own, since reading may hang.
 
-A source that hangs, fails or ends becomes a gap and holds up no other. Knows nothing of what is read; the sampler takes
-the values that are fresh.
+A source that hangs, fails or ends becomes a gap and holds up no other. Knows of what is read only that a rate is one;
+the sampler takes the values that are fresh.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ __all__ = ["Following", "TelemetrySource"]
 
 _LOG = logging.getLogger(__name__)
 _RETRY_S: Final = 30.0
+_RATE: Final = "_per_s"
+_MOST_UNTAKEN: Final = 16
 
 
 class TelemetrySource(Protocol):
@@ -43,8 +45,35 @@ class TelemetrySource(Protocol):
 class _Followed:
     def __init__(self, source: TelemetrySource) -> None:
         self.source = source
-        self.at = float("-inf")
-        self.values: Mapping[str, float] = {}
+        self._lock = threading.Lock()
+        self._at = float("-inf")
+        self._untaken: list[Mapping[str, float]] = [{}]
+        self._taken = True
+
+    def put(self, values: Mapping[str, float], at: float) -> None:
+        """Keeps what was read until it is taken; `at` is monotonic."""
+        with self._lock:
+            self._untaken = [values] if self._taken else [*self._untaken, values][-_MOST_UNTAKEN:]
+            self._at, self._taken = at, False
+
+    def take(self, now: float) -> Mapping[str, float]:
+        """Returns what was read last, if that is fresh; of a rate the mean over all reads since the call before.
+
+        A beat and a read of the same period drift: a burst that fell between two beats would have been seen by nobody.
+        """
+        with self._lock:
+            if now - self._at > 2 * self.source.period_s + 0.2:
+                return {}
+            reads, last = self._untaken, self._untaken[-1]
+            self._untaken, self._taken = [last], True
+            if len(reads) == 1:
+                return last
+            return {key: _mean(key, reads) if key.endswith(_RATE) else value for key, value in last.items()}
+
+
+def _mean(key: str, reads: Sequence[Mapping[str, float]]) -> float:
+    known = [read[key] for read in reads if key in read]
+    return sum(known) / len(known)
 
 
 class Following:
@@ -67,8 +96,7 @@ class Following:
         """Returns what was read within the last two periods; `now` is monotonic."""
         values: dict[str, float] = {}
         for one in self._followed:
-            if now - one.at <= 2 * one.source.period_s + 0.2:
-                values |= one.values
+            values |= one.take(now)
         return values
 
     def _follow(self, one: _Followed) -> None:
@@ -77,7 +105,7 @@ class Following:
             began = time.monotonic()
             pause_s = source.period_s
             try:
-                one.values, one.at = source.read(), time.monotonic()
+                one.put(source.read(), time.monotonic())
             except EOFError:
                 break
             except Exception:

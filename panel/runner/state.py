@@ -6,7 +6,7 @@ Plain frozen values and their JSON; knows nothing of how they come about. `panel
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -105,6 +105,7 @@ class RunRecord:
         step_pid: of the model's preparation while that runs, with `step_ticks` as for a process.
         findings: what is wrong with the run's directory, such as samples that cannot be written.
         simulated: its GPUs, NICs and their counters are made up.
+        removed: the logs of workers that were taken out of it, by name.
     """
 
     id: str
@@ -132,6 +133,7 @@ class RunRecord:
     step_ticks: int | None = None
     findings: tuple[Finding, ...] = ()
     simulated: bool = False
+    removed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def step(self) -> ProcessRecord:
@@ -172,7 +174,7 @@ def initial_record(run_id: str, plan: LaunchPlan, created_at: float, boot_id: st
 def resumed_record(record: RunRecord, plan: LaunchPlan, now: float, boot_id: str) -> RunRecord:
     """Returns the record of a run that has ended and is about to start again, as the same run."""
     fresh = initial_record(record.id, plan, record.created_at, boot_id)
-    return replace(fresh, resumed_at=now)
+    return replace(fresh, resumed_at=now, removed=_removed(record, plan))
 
 
 def reconciled(record: RunRecord, plan: LaunchPlan) -> RunRecord:
@@ -183,7 +185,13 @@ def reconciled(record: RunRecord, plan: LaunchPlan) -> RunRecord:
     known = {process.name: process for process in record.processes}
     fresh = {process.name: process for process in initial_record(record.id, plan, 0, record.boot_id).processes}
     processes = (known.get(name, replace(new, unlisted=True)) for name, new in fresh.items())
-    return replace(record, processes=tuple(replace(each, leaving=each.name in plan.leaving) for each in processes))
+    told = tuple(replace(each, leaving=each.name in plan.leaving) for each in processes)
+    return replace(record, processes=told, removed=_removed(record, plan))
+
+
+def _removed(record: RunRecord, plan: LaunchPlan) -> dict[str, str]:
+    logs = {**record.removed, **{process.name: process.log for process in record.processes}}
+    return {name: log for name, log in logs.items() if plan.process(name) is None}
 
 
 def encode_record(record: RunRecord) -> bytes:

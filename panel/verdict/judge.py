@@ -34,6 +34,7 @@ _FIXED = 0.25
 _GROWN = 1.5
 # Below so many requests in the mean there is no load: a health check or a single question.
 _NO_LOAD = 0.05
+_MOST_NAMED = 3
 
 
 def judge(window: Evidence) -> Verdict:
@@ -42,8 +43,7 @@ def judge(window: Evidence) -> Verdict:
     if not window.shape.workers:
         return _unknown(stages, "the run has no workers")
     if stages.rows < LEAST_ROWS:
-        why = f"only {stages.rows} samples of the last {WINDOW_S:.0f} s have the queues of every worker"
-        return _unknown(stages, why if window.rows else "there are no samples yet")
+        return _unknown(stages, _too_few(stages, window) if window.rows else "there are no samples yet")
     gains = _gains(stages)
     best = max(gains, key=lambda limit: gains[limit])
     limit, why = best, ""
@@ -71,6 +71,16 @@ def judge(window: Evidence) -> Verdict:
 
 def _unknown(stages: Stages, why: str) -> Verdict:
     return Verdict(Limit.UNKNOWN, 0.0, f"What limits it cannot be told yet: {why}.", window_s=round(stages.span_s, 1))
+
+
+def _too_few(stages: Stages, window: Evidence) -> str:
+    why = f"only {stages.rows} samples of the last {WINDOW_S:.0f} s have the queues of every worker"
+    if len(window.rows) < LEAST_ROWS:
+        return why
+    names = [worker.name for worker in window.shape.workers]
+    silent = [name for name in names if sum(f"proc/{name}/running" in values for _, values in window.rows) < LEAST_ROWS]
+    told = ", ".join(silent[:_MOST_NAMED]) + (f" and {len(silent) - _MOST_NAMED} more" if silent[_MOST_NAMED:] else "")
+    return f"{why}; {told} answered too seldom, as on a host that is too busy" if silent else why
 
 
 def _gains(stages: Stages) -> dict[Limit, float]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..runner.lifecycle import FINAL
 from ..runs import Runs
 from .evidence import Evidence
+from .held import held
 from .judge import WINDOW_S, judge
 from .shape import Room, Shape, shape_of
 from .values import Limit, Verdict
@@ -20,7 +21,7 @@ from .values import Limit, Verdict
 __all__ = ["Look"]
 
 _MOST_ROWS = 100
-_QUANTITIES = (
+_QUEUES = (
     "running",
     "queued",
     "bootstrap_queue",
@@ -30,7 +31,6 @@ _QUANTITIES = (
     "slot_pages_used",
     "staging_pages_used",
     "kv_usage_percent",
-    "cpu_percent",
 )
 _OF_RUN = (
     "run/ttft_p50_s",
@@ -77,7 +77,8 @@ class Look:
         devices = {gpu for spec in plan.processes for gpu in spec.gpus}
         nics = {nic for spec in plan.processes for nic in spec.nics}
         found = self._runs.range(run_id, now - WINDOW_S, now, _MOST_ROWS, _keys(shape, devices, nics))
-        rows = [(row.t, row.values) for row in found.rows if row.values]
+        sampled = [(row.t, row.values) for row in found.rows if row.values]
+        rows = list(held(sampled, _of_processes(shape, _QUEUES)))
         limits = {key: info.limit for key, info in found.series.items() if info.limit is not None}
         local = not plan.addresses and not plan.attached
         return Evidence(rows, shape, self._room(rows, bool(devices)) if local else Room(), limits)
@@ -100,9 +101,13 @@ class Look:
         return max(0, total - len(taken))
 
 
-def _keys(shape: Shape, gpus: Collection[str], nics: Collection[str]) -> tuple[str, ...]:
+def _of_processes(shape: Shape, quantities: Collection[str]) -> list[str]:
     names = [*(worker.name for worker in shape.workers), *shape.routers]
-    of_processes = [f"proc/{name}/{quantity}" for name in names for quantity in _QUANTITIES]
+    return [f"proc/{name}/{quantity}" for name in names for quantity in quantities]
+
+
+def _keys(shape: Shape, gpus: Collection[str], nics: Collection[str]) -> tuple[str, ...]:
+    of_processes = _of_processes(shape, (*_QUEUES, "cpu_percent"))
     of_gpus = [f"gpu/{gpu}/util_percent" for gpu in gpus]
     of_nics = [f"nic/{nic}:1/{way}_bytes_per_s" for nic in nics for way in ("tx", "rx")]
     return (*_OF_RUN, *of_processes, *of_gpus, *of_nics)

@@ -23,7 +23,6 @@ from ..load.commands import equivalents
 from ..load.export import FORMATS, export
 from ..load.imported import imported_entries
 from ..load.spec import Arrival, LoadSpec, Route, checked
-from ..simulate.marks import marked_text
 from .bench_port import Bench
 from .port import RunView, Source
 
@@ -180,9 +179,8 @@ def bench_routes(source: Source) -> APIRouter:
         wanted = [one for one in ids.split(",") if one]
         if not 1 <= len(wanted) <= _MOST_COMPARED:
             raise ConfigError("ids", ids, f"does not name 1 to {_MOST_COMPARED} results", "separate them by commas")
-        text = await call(lambda: export([bench.get(one) for one in wanted], form))
-        if source.simulation is not None:
-            text = marked_text(f".{form}", text, source.simulation.told)
+        told = source.simulation.told if source.simulation is not None else ""
+        text = await call(lambda: export([bench.get(one) for one in wanted], form, told))
         disposition = f'attachment; filename="pdpanel-benchmark.{form}"'
         headers = {"Cache-Control": "no-store", "Content-Disposition": disposition}
         return Response(text, media_type=FORMATS[form], headers=headers)

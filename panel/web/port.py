@@ -101,6 +101,8 @@ class RunView:
         attached: somebody else started its processes: they are watched, never started or ended.
         resumed_s: when it was started again after its end; None for a run that never ended.
         adopted_s: when a runner took over from one that had ended; None for the first one.
+        removed: workers that were taken out of it; their logs are there.
+        simulated: its GPUs, NICs and their counters are made up.
     """
 
     id: str
@@ -121,6 +123,8 @@ class RunView:
     attached: bool = False
     resumed_s: float | None = None
     adopted_s: float | None = None
+    removed: tuple[str, ...] = ()
+    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

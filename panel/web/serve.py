@@ -198,7 +198,7 @@ def serve(
     access = access_of(door, host, number, secret)
     audit = Audit(config.state_dir)
     runs = runs or Runs(config)
-    caretaker = Caretaker(RunStore(config), runs.adopt, audit, lambda line: print(clean_line(line), flush=True))
+    caretaker = Caretaker(RunStore(config), runs.take_over, audit, lambda line: print(clean_line(line), flush=True))
     if source is None:
         # Beside the start of the page: nothing of it waits for runs that have lost their runner.
         threading.Thread(target=caretaker.keep, args=(threading.Event(), look_s), name="caretaker", daemon=True).start()

@@ -130,6 +130,8 @@ def _to_run(run: RealRun, after: Mapping[str, tuple[str, ...]], places: Mapping[
         attached=run.attached,
         resumed_s=run.resumed_at,
         adopted_s=run.adopted_at,
+        removed=run.removed,
+        simulated=run.simulated,
     )
 
 

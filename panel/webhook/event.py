@@ -30,6 +30,7 @@ class Event:
         run: the run's id.
         process: the process; empty for the whole run.
         at: unix seconds.
+        simulated: the run's GPUs and NICs are made up.
     """
 
     event: str
@@ -38,6 +39,7 @@ class Event:
     reason: str
     findings: tuple[Finding, ...]
     at: float
+    simulated: bool = False
 
     def body(self) -> dict[str, object]:
         """Returns what is sent, as JSON values without secrets."""
@@ -57,6 +59,7 @@ class Event:
                 for each in self.findings[:_MOST_FINDINGS]
             ],
             "at": self.at,
+            "simulated": self.simulated,
         }
 
 
@@ -84,16 +87,16 @@ class Witness:
             if not stopping and process.name in before and _crashed(before[process.name], process):
                 self._hurt = True
                 findings, reason = process.findings, process.reason or "it ended by itself"
-                yield Event(PROCESS_CRASHED, now.id, process.name, reason, findings, at)
+                yield Event(PROCESS_CRASHED, now.id, process.name, reason, findings, at, now.simulated)
         if now.state is self._last.state:
             return
         if now.state is RunState.FAILED:
             self._hurt = True
             reason = now.notice or next((each.reason for each in now.processes if each.reason), "it failed")
-            yield Event(RUN_FAILED, now.id, "", reason, now.findings, at)
+            yield Event(RUN_FAILED, now.id, "", reason, now.findings, at, now.simulated)
         elif now.state is RunState.READY and self._hurt:
             self._hurt = False
-            yield Event(RUN_RECOVERED, now.id, "", "all of its processes are ready again", (), at)
+            yield Event(RUN_RECOVERED, now.id, "", "all of its processes are ready again", (), at, now.simulated)
 
 
 def _crashed(before: ProcessRecord, now: ProcessRecord) -> bool:

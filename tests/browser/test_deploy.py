@@ -303,7 +303,7 @@ def test_two_hundred_processes_are_filtered_and_stay_in_place(page: Page) -> Non
           });
           const run = {
             id: "many", state: "ready", mode: "pd", model: "many", transport: "tcp", router_url: "", created_s: 1,
-            links: [], other_logs: [], notice: "", progress: null, can_stop: true, name: "", ended_s: null,
+            links: [], other_logs: [], removed: [], notice: "", progress: null, can_stop: true, name: "", ended_s: null,
             attached: false,
             processes: [process("prefill-0", "prefill"), ...names.map((name) => process(name, "decode"))],
           };

@@ -86,6 +86,54 @@ def test_messages_cover_no_control(page: Page, run_id: str, width: int, height: 
     page.set_viewport_size({"width": 1440, "height": 900})
 
 
+@pytest.mark.parametrize("height", [844, 600])
+def test_several_messages_on_a_small_window_cover_no_control_wherever_the_page_stands(
+    page: Page, run_id: str, height: int
+) -> None:
+    """A form is a wall of controls: where no gap is as high as the messages, the newest stands in one line or less."""
+    page.set_viewport_size({"width": 390, "height": height})
+    say(page, "The first of two messages, which takes more than one line on a small window like this one.", "bad")
+    say(page, "The second of two messages, which takes more than one line as well, as most of them do.", "bad")
+    forms: set[str] = set()
+    for name in ("Deploy", "Benchmark"):
+        tab(page, name).click()
+        end = page.evaluate("() => document.documentElement.scrollHeight - innerHeight")
+        for share in range(6):
+            page.evaluate("(y) => scrollTo(0, y)", end * share / 5)
+            page.wait_for_function(f"({COVERED})().length === 0")
+            expect(page.get_by_test_id("toasts")).to_be_in_viewport(ratio=0.99)
+            forms.add(page.get_by_test_id("toasts").get_attribute("data-form") or "")
+    assert forms - {"all"}, "the page was never full, so nothing was tested"
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+    page.set_viewport_size({"width": 1440, "height": 900})
+
+
+def test_messages_in_one_line_are_read_in_full_on_request(page: Page) -> None:
+    wall = """(add) => {
+      document.getElementById("wall")?.remove();
+      if (!add) return;
+      const wall = Object.assign(document.createElement("div"), { id: "wall" });
+      wall.style.cssText = "position: fixed; inset: 0; z-index: 1; display: grid; grid-template-columns: 40% 60%";
+      wall.append(...Array.from({ length: 80 }, (_, index) => document.createElement(index % 2 ? "span" : "button")));
+      document.body.append(wall);
+    }"""
+    page.set_viewport_size({"width": 390, "height": 844})
+    say(page, "The first message.", "bad")
+    say(page, "The second message, which is long enough to be cut off where there is but one line for it.", "bad")
+    page.evaluate(wall, True)
+    stack, more = page.get_by_test_id("toasts"), page.get_by_test_id("toast-more")
+    expect(stack).not_to_have_attribute("data-form", "all")
+    expect(page.get_by_role("alert").filter(has_text="The second message")).to_have_count(1)
+    more.locator("visible=true").click()
+    expect(stack).to_have_attribute("data-form", "all")
+    expect(page.get_by_role("alert").filter(has_text="The first message.")).to_be_visible()
+    expect(page.get_by_role("button", name="Dismiss message").last).to_be_focused()
+    page.get_by_role("button", name="Dismiss message").last.evaluate("(node) => node.blur()")
+    expect(stack).not_to_have_attribute("data-form", "all")
+    page.evaluate(wall, False)
+    page.set_viewport_size({"width": 1440, "height": 900})
+
+
 def test_messages_are_said_and_dismissed_by_keyboard(page: Page) -> None:
     help_button = page.get_by_test_id("help")
     help_button.focus()

@@ -27,24 +27,27 @@ class TinyModel:
     tied: bool = True
     arch: str = "llama"
     seed: int = 1
+    head_size: int = 0
     weights: dict[str, Array] = field(default_factory=dict)
 
     @property
     def head_dim(self) -> int:
-        return self.hidden // self.heads
+        return self.head_size or self.hidden // self.heads
 
     def make_weights(self) -> TinyModel:
         random = np.random.default_rng(self.seed)
-        kv, put = self.kv_heads * self.head_dim, self.weights
+        q, kv, put = self.heads * self.head_dim, self.kv_heads * self.head_dim, self.weights
         shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (self.vocab, self.hidden)}
         for i in range(self.layers):
             p = f"model.layers.{i}."
             shapes[p + "input_layernorm.weight"] = (self.hidden,)
-            for name, rows in (("q", self.hidden), ("k", kv), ("v", kv)):
+            for name, rows in (("q", q), ("k", kv), ("v", kv)):
                 shapes[f"{p}self_attn.{name}_proj.weight"] = (rows, self.hidden)
                 if self.arch == "qwen2":
                     shapes[f"{p}self_attn.{name}_proj.bias"] = (rows,)
-            shapes[p + "self_attn.o_proj.weight"] = (self.hidden, self.hidden)
+                if self.arch == "qwen3" and name != "v":
+                    shapes[f"{p}self_attn.{name}_norm.weight"] = (self.head_dim,)
+            shapes[p + "self_attn.o_proj.weight"] = (self.hidden, q)
             shapes[p + "post_attention_layernorm.weight"] = (self.hidden,)
             shapes[p + "mlp.gate_proj.weight"] = (self.ffn, self.hidden)
             shapes[p + "mlp.up_proj.weight"] = (self.ffn, self.hidden)
@@ -58,12 +61,13 @@ class TinyModel:
 
     def hf_config(self) -> dict[str, Any]:
         return {
-            "architectures": ["Qwen2ForCausalLM" if self.arch == "qwen2" else "LlamaForCausalLM"],
+            "architectures": [_CLASSES.get(self.arch, "LlamaForCausalLM")],
             "model_type": self.arch,
             "num_hidden_layers": self.layers,
             "hidden_size": self.hidden,
             "num_attention_heads": self.heads,
             "num_key_value_heads": self.kv_heads,
+            "head_dim": self.head_dim,
             "intermediate_size": self.ffn,
             "vocab_size": self.vocab,
             "max_position_embeddings": 512,
@@ -75,6 +79,7 @@ class TinyModel:
         }
 
 
+_CLASSES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MERGES = (("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("i", "n"), ("a", "n"), ("an", "d"))
 
@@ -89,6 +94,8 @@ _GGUF_NAMES = {
     "self_attn.q_proj.bias": "attn_q.bias",
     "self_attn.k_proj.bias": "attn_k.bias",
     "self_attn.v_proj.bias": "attn_v.bias",
+    "self_attn.q_norm.weight": "attn_q_norm.weight",
+    "self_attn.k_norm.weight": "attn_k_norm.weight",
     "self_attn.o_proj.weight": "attn_output.weight",
     "post_attention_layernorm.weight": "ffn_norm.weight",
     "mlp.gate_proj.weight": "ffn_gate.weight",
@@ -147,6 +154,9 @@ def write_gguf() -> WriteGguf:
         writer.add_feed_forward_length(model.ffn)
         writer.add_head_count(model.heads)
         writer.add_head_count_kv(model.kv_heads)
+        if model.head_size:
+            writer.add_key_length(model.head_size)
+            writer.add_value_length(model.head_size)
         writer.add_rope_freq_base(10000.0)
         writer.add_rope_dimension_count(model.head_dim)
         writer.add_layer_norm_rms_eps(1e-5)

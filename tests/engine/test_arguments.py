@@ -41,6 +41,7 @@ def test_the_pool_of_a_cpu_worker_has_8192_tokens_by_default() -> None:
         ("--page-size 0", "--page-size", "0"),
         ("--chunked-prefill-size 100", "--chunked-prefill-size", "100"),
         ("--max-total-tokens 16 --page-size 32 --chunked-prefill-size 32", "--max-total-tokens", "16"),
+        ("--enable-mixed-chunk --chunked-prefill-size 32", "--chunked-prefill-size", "32"),
         ("--disaggregation-boot 1", "--disaggregation-boot", "1"),
     ],
 )
@@ -55,6 +56,12 @@ def test_a_flag_that_cannot_be_honoured_is_refused_by_name(arguments: str, field
 def test_the_prefix_cache_can_be_switched_off() -> None:
     assert not parse_server_arguments(["--model-path", "m"]).disable_radix_cache
     assert parse_server_arguments(["--model-path", "m", "--disable-radix-cache"]).disable_radix_cache
+
+
+def test_steps_can_mix_prompts_and_decoding() -> None:
+    assert not parse_server_arguments(["--model-path", "m"]).enable_mixed_chunk
+    mixed = ["--enable-mixed-chunk", "--chunked-prefill-size", "48", "--max-running-requests", "32"]
+    assert parse_server_arguments(["--model-path", "m", *mixed]).enable_mixed_chunk
 
 
 def test_a_missing_model_is_one_sentence() -> None:

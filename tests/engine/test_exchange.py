@@ -198,7 +198,11 @@ def test_a_strangers_acknowledgement_takes_nothing_from_what_is_told_of_a_room()
 
         core = PrefillCore(schedule(), PagePool(32), bootstrap_timeout_s=50, hard_timeout_s=30)
         metrics = EngineMetrics(CollectorRegistry(), "tiny", "prefill")
-        memory, endpoint, wire = cast("Any", SimpleNamespace(page_bytes=16)), cast("Any", Peer()), cast("Any", Wire())
+        memory, endpoint, wire = (
+            cast("Any", SimpleNamespace(page_bytes=16, fence=lambda: None)),
+            cast("Any", Peer()),
+            cast("Any", Wire()),
+        )
         exchange = PrefillExchange(core, lambda call: None, memory, endpoint, metrics, 1 << 20)
         exchange.server = wire
         one = sequence(PREFILL_CYCLE)

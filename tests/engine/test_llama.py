@@ -14,7 +14,17 @@ from pdpanel.engine.model.llama import Llama
 from pdpanel.engine.model.store import resolve_model
 from pdpanel.engine.model.weights import load_weights
 from pdpanel.engine.pages import Run
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 SIZES: dict[str, Any] = {
     "vocab_size": 256,
@@ -38,7 +48,26 @@ MODELS = {
     "llama tied, llama3 rope": lambda: LlamaForCausalLM(
         LlamaConfig(**SIZES, tie_word_embeddings=True, rope_parameters=LLAMA3)
     ),
+    "llama, one KV head": lambda: LlamaForCausalLM(LlamaConfig(**{**SIZES, "num_key_value_heads": 1})),
+    "mistral, window": lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=96)),
+    "mistral tied, groups of three, wide heads": lambda: MistralForCausalLM(
+        MistralConfig(**{**SIZES, "num_attention_heads": 6}, head_dim=24, tie_word_embeddings=True, sliding_window=None)
+    ),
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES)),
+    "qwen2 tied, groups of one": lambda: Qwen2ForCausalLM(
+        Qwen2Config(**{**SIZES, "num_key_value_heads": 4}, tie_word_embeddings=True)
+    ),
+    "qwen3, wide heads": lambda: Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=32)),
+    "qwen3 tied, window in one layer": lambda: Qwen3ForCausalLM(
+        Qwen3Config(
+            **{**SIZES, "num_key_value_heads": 4},
+            head_dim=16,
+            tie_word_embeddings=True,
+            use_sliding_window=True,
+            sliding_window=96,
+            max_window_layers=2,
+        )
+    ),
 }
 
 
@@ -83,6 +112,19 @@ def test_logits_equal_transformers_in_chunks_and_token_by_token(model) -> None:
     for start, stop in ((0, 32), (32, 64), (64, 70), (70, 71), (71, 72)):
         logits = ours.forward([TokenSpan(ids[start:stop], start, slot, True)], kv)
         torch.testing.assert_close(logits[0], expected[stop - 1], atol=2e-4, rtol=2e-4)
+
+
+def test_greedy_tokens_are_those_of_transformers(model) -> None:
+    ours, shape, theirs = model
+    ids = torch.randint(0, 256, (30,), generator=torch.Generator().manual_seed(5)).tolist()
+    theirs.generation_config.update(eos_token_id=None, pad_token_id=0)
+    expected = theirs.generate(torch.tensor([ids]), max_new_tokens=40, do_sample=False)[0].tolist()
+    kv, tokens, start = cache(shape), list(ids), 0
+    while len(tokens) < len(expected):
+        logits = ours.forward([TokenSpan(tokens[start:], start, 32, True)], kv)
+        start = len(tokens)
+        tokens.append(int(logits[0].argmax()))
+    assert tokens == expected
 
 
 def test_a_mixed_batch_gives_each_sequence_its_own_logits(model) -> None:

@@ -56,18 +56,22 @@ def test_numbers_are_bit_equal_to_those_of_the_gguf_package(
     assert len(list(source.rows(part_of(source, "embedding", -1)))) > 1, "expanded in more than one block"
 
 
-@pytest.mark.parametrize("arch", ["llama", "qwen2"])
+@pytest.mark.parametrize("arch", ["llama", "qwen2", "qwen3"])
 def test_q_and_k_come_in_the_order_of_transformers(
     tmp_path: Path, write_gguf: WriteGguf, make_tiny_model: Callable[..., Any], arch: str
 ) -> None:
-    model = make_tiny_model(arch=arch, tied=False)
+    model = make_tiny_model(arch=arch, tied=False, head_size=32 if arch == "qwen3" else 0)
     source = GgufSource(write_gguf(tmp_path / "m.gguf", model))
     for kind in ("q", "k", "v"):
         for suffix in ("weight", "bias") if arch == "qwen2" else ("weight",):
             found = rows_of(source, kind if suffix == "weight" else f"{kind}_bias", 1)
             assert np.array_equal(found, model.weights[f"model.layers.1.self_attn.{kind}_proj.{suffix}"])
     assert np.array_equal(rows_of(source, "lm_head"), model.weights["lm_head.weight"])
+    for kind in ("q", "k") if arch == "qwen3" else ():
+        expected = model.weights[f"model.layers.1.self_attn.{kind}_norm.weight"]
+        assert np.array_equal(rows_of(source, f"{kind}_norm", 1), expected)
     assert source.shape.qkv_bias == (arch == "qwen2")
+    assert (source.shape.qk_norm, source.shape.head_dim) == ((True, 32) if arch == "qwen3" else (False, 16))
     assert not source.shape.tie_embeddings
 
 
@@ -140,6 +144,7 @@ def test_linear_rope_is_read(tmp_path: Path, write_gguf: WriteGguf, tiny_model: 
         ({"numbers": {"split.count": 3}}, "one of 3 parts"),
         ({"extra": {"blk.0.attn_q.bias": np.zeros(64, np.float32)}}, "blk.0.attn_q.bias"),
         ({"extra": {"blk.0.attn_q_norm.weight": np.zeros(64, np.float32)}}, "blk.0.attn_q_norm.weight"),
+        ({"extra": {"blk.0.attn_output.bias": np.zeros(64, np.float32)}}, "blk.0.attn_output.bias"),
     ],
 )
 def test_what_would_be_computed_wrongly_is_refused(
@@ -154,7 +159,7 @@ def test_another_architecture_is_refused_by_name(
     tmp_path: Path, write_gguf: WriteGguf, make_tiny_model: Callable[..., Any]
 ) -> None:
     path = write_gguf(tmp_path / "m.gguf", make_tiny_model(arch="gemma2"))
-    with pytest.raises(ConfigError, match=r"'gemma2' is not served.*llama or qwen2"):
+    with pytest.raises(ConfigError, match=r"'gemma2' is not served.*llama or qwen2 or qwen3"):
         GgufSource(path)
 
 
@@ -164,6 +169,10 @@ def test_a_missing_misshaped_or_unreadable_tensor_is_named(
     source = GgufSource(write_gguf(tmp_path / "a.gguf", tiny_model, omit=("blk.1.ffn_up.weight",)))
     with pytest.raises(ConfigError, match=r"blk\.1\.ffn_up\.weight is missing"):
         source.check(part_of(source, "up", 1))
+    qwen3 = make_tiny_model(arch="qwen3")
+    source = GgufSource(write_gguf(tmp_path / "q.gguf", qwen3, omit=("blk.1.attn_q_norm.weight",)))
+    with pytest.raises(ConfigError, match=r"blk\.1\.attn_q_norm\.weight is missing"):
+        source.check(part_of(source, "q_norm", 1))
     odd = make_tiny_model()
     odd.weights["model.layers.0.mlp.down_proj.weight"] = np.zeros((64, 64), np.float32)
     source = GgufSource(write_gguf(tmp_path / "b.gguf", odd))

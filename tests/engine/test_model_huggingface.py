@@ -23,7 +23,7 @@ WriteHf = Callable[..., Path]
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("shards", [1, 3])
-@pytest.mark.parametrize("arch", ["llama", "qwen2"])
+@pytest.mark.parametrize("arch", ["llama", "qwen2", "qwen3"])
 def test_fused_weights_are_exactly_those_of_the_files(
     tmp_path: Path, write_hf: WriteHf, make_tiny_model: Callable[..., Any], dtype: str, shards: int, arch: str
 ) -> None:
@@ -38,6 +38,9 @@ def test_fused_weights_are_exactly_those_of_the_files(
         tensors["layers.1.qkv"], np.concatenate([stored[f"{p}self_attn.{k}_proj.weight"] for k in "qkv"])
     )
     assert ("layers.1.qkv_bias" in tensors) == (arch == "qwen2")
+    assert ("layers.1.q_norm" in tensors) == ("layers.1.k_norm" in tensors) == (arch == "qwen3")
+    if arch == "qwen3":
+        assert np.array_equal(tensors["layers.1.k_norm"], stored[f"{p}self_attn.k_norm.weight"])
     assert np.array_equal(
         tensors["layers.1.gate_up"],
         np.concatenate([stored[f"{p}mlp.gate_proj.weight"], stored[f"{p}mlp.up_proj.weight"]]),
@@ -96,6 +99,41 @@ def test_templates_see_the_special_tokens_of_the_directory(tmp_path: Path, write
     assert model is not None
     tokenizer = Tokenizer.load(model.tokenizer_json, model.chat_template)
     assert tokenizer.render_chat([{"role": "user", "content": "hi"}]) == "<s>|</s>"
+
+
+@pytest.mark.parametrize(("name", "shape"), [("q_norm", None), ("k_norm", (8,)), ("k_norm", (2, 16))])
+def test_the_norms_of_q_and_k_must_be_there_and_fit_the_heads(
+    tmp_path: Path, write_hf: WriteHf, make_tiny_model: Callable[..., Any], name: str, shape: tuple[int, ...] | None
+) -> None:
+    tiny = make_tiny_model(arch="qwen3")
+    tensor = f"model.layers.1.self_attn.{name}.weight"
+    del tiny.weights[tensor]
+    if shape is not None:
+        tiny.weights[tensor] = np.ones(shape, np.float32)
+    directory = write_hf(tmp_path / "m", tiny)
+    words = f"{tensor} is missing" if shape is None else rf"{tensor} has shape \[{shape[0]}.*where \[16\]"
+    with pytest.raises(ConfigError, match=words):
+        convert(directory, tmp_path / "cache", no_progress)
+
+
+@pytest.mark.parametrize(
+    "name", ["self_attn.q_norm.weight", "self_attn.o_proj.bias", "mlp.gate_proj.bias", "self_attn.q_proj.bias"]
+)
+def test_a_tensor_that_the_forward_pass_would_leave_out_is_refused(
+    tmp_path: Path, write_hf: WriteHf, make_tiny_model: Callable[..., Any], name: str
+) -> None:
+    tiny = make_tiny_model()
+    tiny.weights[f"model.layers.1.{name}"] = np.ones(16, np.float32)
+    with pytest.raises(ConfigError, match=f"model.layers.1.{name} is not served for LlamaForCausalLM"):
+        HuggingFaceSource(write_hf(tmp_path / "m", tiny))
+
+
+def test_rope_frequencies_of_old_files_are_no_obstacle(
+    tmp_path: Path, write_hf: WriteHf, make_tiny_model: Callable[..., Any]
+) -> None:
+    tiny = make_tiny_model()
+    tiny.weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = np.ones(8, np.float32)
+    assert HuggingFaceSource(write_hf(tmp_path / "m", tiny)).shape.layers == 2
 
 
 def break_model(directory: Path, how: str) -> None:

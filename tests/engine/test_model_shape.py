@@ -66,6 +66,7 @@ def test_configs_written_by_transformers_are_read(tmp_path: Path) -> None:
         ),
         "MistralForCausalLM": transformers.MistralConfig(**sizes, head_dim=32, sliding_window=None),
         "Qwen2ForCausalLM": transformers.Qwen2Config(**sizes, eos_token_id=[5, 6]),
+        "Qwen3ForCausalLM": transformers.Qwen3Config(**sizes),
     }
     for name, config in made.items():
         config.architectures = [name]
@@ -75,7 +76,10 @@ def test_configs_written_by_transformers_are_read(tmp_path: Path) -> None:
         assert (shape.hidden, shape.heads, shape.kv_heads, shape.vocab) == (64, 4, 2, 99)
         assert shape.layers == config.num_hidden_layers
         assert shape.ffn == config.intermediate_size
-        assert shape.head_dim == (32 if name.startswith("Mistral") else 16)
+        assert shape.head_dim == {"MistralForCausalLM": 32, "Qwen3ForCausalLM": 128}.get(name, 16)
+        assert shape.qk_norm == name.startswith("Qwen3")
+        assert shape.sliding_window is None
+        assert shape.rope_theta == config.rope_parameters["rope_theta"]
         assert shape.tie_embeddings == name.startswith("Llama")
         assert shape.qkv_bias == name.startswith("Qwen2")
         assert (shape.rope_scaling is not None) == name.startswith("Llama")
@@ -89,22 +93,62 @@ def test_generation_config_names_the_end_tokens() -> None:
     assert shape.bos_id == 1
 
 
-def test_a_sliding_window_that_qwen2_does_not_use_is_no_obstacle() -> None:
-    changes = {"architectures": ["Qwen2ForCausalLM"], "sliding_window": 4096}
-    assert shape_of(**changes, use_sliding_window=False).qkv_bias
-    with pytest.raises(ConfigError, match="sliding_window 4096"):
-        shape_of(**changes, use_sliding_window=True)
+@pytest.mark.parametrize("name", ["Qwen2ForCausalLM", "Qwen3ForCausalLM"])
+def test_a_sliding_window_that_no_layer_uses_is_no_obstacle(name: str) -> None:
+    changes = {"architectures": [name], "sliding_window": 4096, "head_dim": 64}
+    unused = [
+        {"use_sliding_window": False, "max_window_layers": 0},
+        {"use_sliding_window": True, "max_window_layers": 30},
+        {"use_sliding_window": True, "layer_types": ["full_attention"] * 30},
+        {"use_sliding_window": True, "max_window_layers": 0, "sliding_window": None},
+    ]
+    for more in unused:
+        shape = shape_of(**{**changes, **more})
+        assert (shape.sliding_window, shape.context_length) == (None, 8192)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architectures": ["MistralForCausalLM"]},
+        {"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": True, "max_window_layers": 29},
+        {"architectures": ["Qwen3ForCausalLM"], "use_sliding_window": True},
+        {
+            "architectures": ["Qwen3ForCausalLM"],
+            "use_sliding_window": True,
+            "max_window_layers": 30,
+            "layer_types": ["full_attention", "sliding_attention"],
+        },
+    ],
+)
+def test_the_context_ends_where_a_sliding_window_begins_to_forget(changes: dict[str, Any]) -> None:
+    shape = shape_of(**changes, sliding_window=4096)
+    assert (shape.sliding_window, shape.context_length) == (4096, 4096)
+    shape = shape_of(**changes, sliding_window=100_000)
+    assert (shape.sliding_window, shape.context_length) == (100_000, 8192), "wider than the model's context"
+
+
+def test_heads_have_the_size_that_the_config_gives_else_that_of_the_class() -> None:
+    qwen3 = {"architectures": ["Qwen3ForCausalLM"], "hidden_size": 1024, "num_attention_heads": 16}
+    assert shape_of(**qwen3, num_key_value_heads=8).head_dim == 128
+    shape = shape_of(**qwen3, num_key_value_heads=8, head_dim=96)
+    assert (shape.head_dim, shape.q_rows, shape.kv_rows, shape.qk_norm) == (96, 1536, 768, True)
+    assert shape_of(head_dim=None).head_dim == 64
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"architectures": ["GPT2LMHeadModel"]}, ["GPT2LMHeadModel", "Qwen2ForCausalLM"]),
+        ({"architectures": ["GPT2LMHeadModel"]}, ["GPT2LMHeadModel", "Qwen2ForCausalLM", "Qwen3ForCausalLM"]),
+        ({"architectures": ["Qwen3MoeForCausalLM"]}, ["Qwen3MoeForCausalLM is not served", "MistralForCausalLM"]),
         ({"architectures": None, "model_type": "bert"}, ["bert"]),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, ["yarn", "default, linear, llama3"]),
         ({"rope_scaling": {"rope_type": "linear"}}, ["lacks factor"]),
-        ({"architectures": ["MistralForCausalLM"], "sliding_window": 4096}, ["sliding window"]),
+        ({"architectures": ["MistralForCausalLM"], "sliding_window": 0}, ["sliding_window is 0"]),
+        ({"architectures": ["MistralForCausalLM"], "sliding_window": "4k"}, ["sliding_window '4k' is not a number"]),
+        ({"layer_types": ["full_attention", "linear_attention"]}, ["linear_attention"]),
         ({"attention_bias": True}, ["attention_bias"]),
+        ({"architectures": ["Qwen3ForCausalLM"], "attention_bias": True}, ["attention_bias", "Qwen3ForCausalLM"]),
         ({"mlp_bias": True}, ["mlp_bias"]),
         ({"hidden_act": "gelu"}, ["gelu"]),
         ({"partial_rotary_factor": 0.5}, ["partial rotary"]),
@@ -128,6 +172,8 @@ def test_what_is_not_served_is_refused_by_name(changes: dict[str, Any], words: l
 
 @pytest.mark.parametrize("scaling", [None, RopeScaling("llama3", 32.0)])
 def test_json_round_trip(scaling: RopeScaling | None) -> None:
-    shape = shape_of(rope_scaling=None if scaling is None else {**LLAMA3, "factor": 32.0})
+    changes = {"architectures": ["Qwen3ForCausalLM"], "use_sliding_window": True, "sliding_window": 64}
+    shape = shape_of(rope_scaling=None if scaling is None else {**LLAMA3, "factor": 32.0}, **changes)
+    assert shape.qk_norm and shape.sliding_window == 64
     assert shape.rope_scaling == scaling
     assert shape_from_json(json.loads(json.dumps(shape.as_json()))) == shape

@@ -44,6 +44,7 @@ def test_layers_hold_the_fused_tensors(tmp_path: Path, tiny_gguf: Path, tiny_mod
         assert torch.equal(layer.attn_norm, w[f"{p}input_layernorm.weight"])
         assert torch.equal(layer.ffn_norm, w[f"{p}post_attention_layernorm.weight"])
         assert layer.qkv_bias is None
+        assert (layer.q_norm, layer.k_norm) == (None, None)
 
 
 def test_bias_and_an_output_matrix_of_its_own(
@@ -57,6 +58,20 @@ def test_bias_and_an_output_matrix_of_its_own(
     assert bias is not None
     assert torch.equal(bias, torch.cat([w[f"model.layers.1.self_attn.{k}_proj.bias"] for k in "qkv"]))
     assert torch.equal(weights.lm_head, w["lm_head.weight"])
+
+
+def test_norms_of_q_and_k_and_heads_of_a_size_of_their_own(
+    tmp_path: Path, write_gguf: WriteGguf, make_tiny_model: Callable[..., Any]
+) -> None:
+    tiny = make_tiny_model(arch="qwen3", head_size=32)
+    model = converted(write_gguf(tmp_path / "m.gguf", tiny), tmp_path)
+    layer = load_weights(model.directory, model.shape, torch.float32).layers[1]
+    w = {name: torch.from_numpy(weight) for name, weight in tiny.weights.items()}
+    assert layer.q_norm is not None and layer.k_norm is not None
+    assert torch.equal(layer.q_norm, w["model.layers.1.self_attn.q_norm.weight"])
+    assert torch.equal(layer.k_norm, w["model.layers.1.self_attn.k_norm.weight"])
+    assert torch.equal(layer.o, w["model.layers.1.self_attn.o_proj.weight"])
+    assert (layer.o.shape, layer.qkv.shape) == ((64, 128), (256, 64))
 
 
 def test_bfloat16_is_the_rounded_float32(tmp_path: Path, tiny_gguf: Path) -> None:

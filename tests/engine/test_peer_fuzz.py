@@ -228,7 +228,7 @@ async def attack_prefill(metrics: EngineMetrics, babble: list[bytes], at: int) -
     half = Half(core)
     links = {HONEST: Link(REGION), LIAR: Link(REGION)}
     endpoint = SimpleNamespace(connect=lambda info: links[info.session])
-    kv = cast("KVCache", SimpleNamespace(page_bytes=PAGE_BYTES))
+    kv = cast("KVCache", SimpleNamespace(page_bytes=PAGE_BYTES, fence=lambda: None))
     exchange = PrefillExchange(core, half.post, kv, cast("Endpoint", endpoint), metrics, 1 << 30)
     exchange.server = cast("PeerServer", half)
     half.exchange = exchange
@@ -272,7 +272,7 @@ def test_a_lying_decode_worker_hurts_its_own_rooms_alone(metrics: EngineMetrics,
 async def attack_decode(metrics: EngineMetrics, babble: list[bytes]) -> None:
     core = DecodeCore(schedule(), PagePool(PAGES), staging_share=1.0, waiting_timeout_s=50, fence_s=30)
     half = Half(core)
-    kv = cast("KVCache", SimpleNamespace(page_bytes=PAGE_BYTES))
+    kv = cast("KVCache", SimpleNamespace(page_bytes=PAGE_BYTES, fence=lambda: None))
     exchange = DecodeExchange(core, half.post, kv, metrics, vocab_size=VOCAB)
     exchange.client = cast("PeerClient", half)
     half.exchange = exchange

@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -147,7 +148,7 @@ def test_a_runner_that_dies_while_the_panel_is_open_is_replaced_by_itself(fake: 
     """Only a panel that started looked; one that was open showed `unsupervised` until somebody pressed Adopt."""
     view = fake.wait(fake.start().id, "ready")
     audit, stop = Audit(fake.config.state_dir), threading.Event()
-    caretaker = Caretaker(RunStore(fake.config), fake.runs.adopt, audit)
+    caretaker = Caretaker(RunStore(fake.config), fake.runs.take_over, audit)
     source = RunsSource(fake.runs, caretaker=caretaker)
     kill_runner(fake, view)
     (lost,) = source.runs()
@@ -175,6 +176,28 @@ def test_a_runner_that_dies_while_the_panel_is_open_is_replaced_by_itself(fake: 
     finally:
         stop.set()
         keeper.join(20)
+
+
+def test_two_panels_on_one_state_directory_note_one_adoption_once(fake: FakeRuns) -> None:
+    view = fake.wait(fake.start().id, "ready")
+    audit = Audit(fake.config.state_dir)
+    both = [Caretaker(RunStore(fake.config), fake.runs.take_over, audit) for _ in range(2)]
+    kill_runner(fake, view)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(Caretaker.look, both))
+    fake.wait(view.id, "ready")
+    assert [entry.action for entry in audit.entries()] == ["adopt"]
+    assert fake.runs.take_over(view.id) is None, "it has its runner"
+    fake.runs.stop(view.id)
+    assert fake.runs.take_over(view.id) is None, "it has ended"
+
+
+def test_who_comes_second_counts_no_attempt(world: World) -> None:
+    world.make("one")
+    second = Caretaker(RunStore(world.config), lambda run_id: None, world.audit, world.told.append, lambda: world.now)
+    second.look()
+    assert (list(world.audit.entries()), world.told) == ([], [])
+    assert second.notice("one") == "the panel gives it a new one within seconds"
 
 
 def test_a_command_to_a_process_of_a_run_without_a_runner_gets_one_first(fake: FakeRuns) -> None:

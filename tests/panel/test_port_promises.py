@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,7 +21,9 @@ from pdpanel.panel.runner.procfs import boot_id
 from pdpanel.panel.runner.state import encode_record, initial_record
 from pdpanel.panel.runs import RunView
 
-from .conftest import FakeRuns
+from .conftest import FakeRuns, wait_for
+from .test_runner import is_running, pid_of
+from .test_runner_adoption import kill_runner
 
 
 @pytest.fixture
@@ -63,6 +66,27 @@ def test_a_port_stays_promised_as_long_as_the_run_lives(others: list[FakeRuns]) 
     assert len(list((one.config.runtime_dir / "ports").iterdir())) == 1, (
         "what is over is cleared away by the next start"
     )
+
+
+def test_a_run_without_a_runner_keeps_its_ports_while_something_of_it_lives(others: list[FakeRuns]) -> None:
+    """Also those of a process that has died meanwhile: whoever adopts the run starts it again on them."""
+    one, two, three = others
+    view = one.wait(one.start().id, "ready")
+    kill_runner(one, view)
+    dead = pid_of(view, "prefill-0")
+    os.kill(dead, signal.SIGKILL)
+    wait_for(lambda: not is_running(dead), "its end")
+    promises = PortPromises(one.config.runtime_dir)
+    assert promises.promised().keys() >= ports_of(view)
+    assert not ports_of(view) & ports_of(two.start())
+    one.runs.adopt(view.id)
+    again = one.wait(view.id, "ready")
+    assert [process.restarts for process in again.processes] == [0, 1, 0]
+    kill_runner(one, again)
+    for process in again.processes:
+        os.kill(pid_of(again, process.name), signal.SIGKILL)
+    wait_for(lambda: not promises.promised().keys() & ports_of(view), "nothing of it lives: its ports are free again")
+    assert ports_of(three.start()) == ports_of(view)
 
 
 def test_a_resume_names_the_run_of_another_state_directory_that_has_its_ports(others: list[FakeRuns]) -> None:

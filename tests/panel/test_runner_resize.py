@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from pdpanel.engine.errors import ConfigError, ConflictError, PeerError
+from pdpanel.engine.errors import ConfigError, ConflictError, NotFoundError, PeerError
 from pdpanel.panel.deployment import parse_deployment_text
 from pdpanel.panel.launch import Role
 from pdpanel.panel.rundir import RunDir
@@ -17,6 +17,7 @@ from pdpanel.panel.runner.client import ask
 from pdpanel.panel.runner.state import read_record, reconciled
 from pdpanel.panel.scaling.proposal import propose
 from pdpanel.panel.views import RunView
+from pdpanel.panel.web.source import RunsSource
 
 from .conftest import FakeRuns, wait_for
 from .test_runner import rundir_of
@@ -54,6 +55,24 @@ def test_workers_come_and_go_and_the_others_never_notice(fake: FakeRuns) -> None
     fewer = scale(fake, view, decode=1)
     assert (pids(fewer), fewer.state) == (before, "ready")
     assert (fake.runs.plan(view.id), fake.runs.deployment_text(view.id)) == (plan, text)
+
+
+def test_the_log_of_a_removed_worker_stays_and_goes_on_when_it_comes_back(fake: FakeRuns) -> None:
+    view = fake.wait(fake.start(decode={"count": 2}).id, "ready")
+    with pytest.raises(NotFoundError, match=r"name one of .*decode-1"):
+        fake.runs.log_path(view.id, "decode-2")
+    assert scale(fake, view, decode=1).removed == ("decode-1",)
+    path = fake.runs.log_path(view.id, "decode-1")
+    assert path.read_text().count("decode-1 listens on") == 1
+    (shown,) = RunsSource(fake.runs).runs()
+    assert (shown.removed, "decode-1" in {process.name for process in shown.processes}) == (("decode-1",), False)
+    kill_runner(fake, view)
+    fake.runs.adopt(view.id)
+    assert fake.wait(view.id, "ready").removed == ("decode-1",)
+    fake.runs.stop(view.id)
+    assert fake.wait(fake.runs.resume(view.id).id, "ready").removed == ("decode-1",)
+    assert scale(fake, view, decode=2).removed == ()
+    assert path.read_text().count("decode-1 listens on") == 2
 
 
 def test_one_that_crashes_is_shown_and_can_be_tried_again_or_taken_back(fake: FakeRuns) -> None:

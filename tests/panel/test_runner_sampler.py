@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from pdpanel.panel.deployment import parse_deployment
 from pdpanel.panel.host_facts import HostFacts
 from pdpanel.panel.launch import LaunchPlan
 from pdpanel.panel.plan import RunIds, plan
-from pdpanel.panel.runner.following import TelemetrySource
+from pdpanel.panel.runner.following import Following, TelemetrySource
 from pdpanel.panel.runner.sampler import Sampler, Watched
 
 PAGES = Path(__file__).parent / "telemetry" / "pages"
@@ -127,3 +128,30 @@ def test_sources_that_hang_or_fail_hold_up_no_other() -> None:
     rows = sample({}, lambda _, rows: any("host/cpu_percent" in row for row in rows.rows), hanging, Steady(), Failing())
     hanging.release.set()
     assert all("gpu/0/util_percent" not in row for row in rows.rows)
+
+
+def test_a_burst_between_two_beats_is_in_the_next_row() -> None:
+    """A NIC is read as often as rows are taken, and both drift: what was read twice between two rows was lost once."""
+    reads = iter(({"nic/a/tx_bytes_per_s": 900.0, "gpu/0/util_percent": 3.0}, {"nic/a/tx_bytes_per_s": 0.0}, {}))
+    burst = Event()
+
+    class Bursting(Steady):
+        period_s = 0.001
+
+        def read(self) -> Mapping[str, float]:
+            found = next(reads)
+            if not found:
+                burst.set()
+                raise EOFError
+            return found
+
+    source = Bursting()
+    following = Following([source])
+    following.start()
+    assert burst.wait(20)
+    source.period_s = 60.0
+    now = time.monotonic()
+    assert following.values(now) == {"nic/a/tx_bytes_per_s": 450.0}
+    assert following.values(now) == {"nic/a/tx_bytes_per_s": 0.0}, "what is taken once counts no more"
+    assert following.values(now + 300) == {}
+    following.close()

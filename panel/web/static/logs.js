@@ -292,13 +292,13 @@ export function logs(island) {
     empty.hidden = run !== null;
     body.hidden = run === null;
     const before = picker.value || address.get("log");
-    const names = run ? [...run.processes.map((process) => process.name), ...run.other_logs] : [];
+    const names = run ? [...run.processes.map((process) => process.name), ...run.removed, ...run.other_logs] : [];
     keyed(
       picker,
       names,
       (name) => name,
       (name) => el("option", { value: name }),
-      (option, name) => setText(option, name),
+      (option, name) => setText(option, run.removed.includes(name) ? `${name} (removed)` : name),
     );
     if (names.includes(before)) picker.value = before;
     open();

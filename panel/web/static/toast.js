@@ -1,39 +1,58 @@
 // Short messages at the bottom left: said to screen readers, dismissed by keyboard, never above a control.
+//
+// Where the window has no room for all of them the newest is shown in a smaller form, and a button opens the rest.
 
 import { el, setText } from "./dom.js";
+import { controls, isFree, lowestPlace, MARGIN } from "./toast-place.js";
 
 const STAYS_MS = 7000;
 const MOST = 4;
-const CONTROLS = "a[href], button, input, select, textarea, summary, [role='tab'], [tabindex='0']";
-const MARGIN = 12;
+// A page that changes by itself moves its controls below a message that stands.
+const LOOK_MS = 500;
+// From all messages to a mark that there are some; shell.css has their looks.
+const FORMS = ["all", "line", "short", "mark"];
 
 let stack = null;
 let settled = 0;
+let asked = false;
+let looking = null;
 
-/** Where the stack may stand: the lowest gap between the controls that are in its way. */
+/** Takes the largest form that has a free place, and the lowest one of those. */
 function settle() {
   if (!stack || stack.childElementCount === 0) return;
-  const box = stack.getBoundingClientRect();
-  const busy = [...document.querySelectorAll(CONTROLS)]
-    .filter((node) => !stack.contains(node))
-    .map((node) => node.getBoundingClientRect())
-    // A pane that is scrolled by keyboard may be as large as the page: it is no button that one would miss.
-    .filter((rect) => rect.width > 0 && rect.height > 0 && rect.height < 120 && rect.left < box.right + 4 && rect.right > box.left - 4)
-    .filter((rect) => rect.bottom > 0 && rect.top < innerHeight)
-    .sort((left, right) => right.bottom - left.bottom);
+  const busy = controls(stack);
+  const count = stack.childElementCount;
   // It moves only when it must: a message that jumps about is hard to read.
-  const free = busy.every((rect) => rect.bottom + 4 <= box.top || rect.top - 4 >= box.bottom);
-  if (settled === stack.childElementCount && free && box.top >= 0 && box.bottom <= innerHeight) return;
-  settled = stack.childElementCount;
-  let floor = innerHeight - MARGIN;
-  for (const rect of busy) {
-    if (rect.bottom + 4 <= floor - box.height) break;
-    floor = Math.min(floor, rect.top - 4);
+  if (settled === count && (asked || isFree(stack.getBoundingClientRect(), busy))) return;
+  settled = count;
+  // Who goes through them by keyboard sees them all: nothing that has the focus is hidden.
+  const forms = asked || stack.querySelector(":focus-visible") ? FORMS.slice(0, 1) : FORMS;
+  let spot = null;
+  for (const form of forms) {
+    stack.dataset.form = form;
+    const box = stack.getBoundingClientRect();
+    spot = asked ? null : lowestPlace(box.width, box.height, busy);
+    if (spot) break;
   }
-  const rise = innerHeight - floor;
-  stack.style.bottom = `${floor - box.height < MARGIN ? MARGIN : rise}px`;
+  stack.style.left = `${spot?.left ?? MARGIN}px`;
+  stack.style.bottom = `${spot?.bottom ?? MARGIN}px`;
+  for (const node of stack.children) setText(node.querySelector(".pd-toast-more"), restLabel(count));
   // The end of the page can be scrolled out from under it, and a focused control is.
-  document.documentElement.style.setProperty("--pd-toast-space", `${Math.ceil(box.height + 2 * MARGIN)}px`);
+  const height = stack.getBoundingClientRect().height;
+  document.documentElement.style.setProperty("--pd-toast-space", `${Math.ceil(height + 2 * MARGIN)}px`);
+}
+
+function restLabel(count) {
+  if (stack.dataset.form === "mark") return count > 1 ? `${count} messages` : "Message";
+  return count > 1 ? `${count - 1} more` : "Read";
+}
+
+/** Shows all messages whatever is below them, because a person asked; until the focus leaves them. */
+function open(node) {
+  asked = true;
+  settled = 0;
+  settle();
+  node.querySelector(".pd-toast-close").focus();
 }
 
 let planned = 0;
@@ -49,6 +68,12 @@ function place() {
   addEventListener("scroll", plan, { passive: true, capture: true });
   addEventListener("resize", plan, { passive: true });
   new ResizeObserver(plan).observe(stack);
+  stack.addEventListener("focusout", (event) => {
+    if (!asked || stack.contains(event.relatedTarget)) return;
+    asked = false;
+    settled = 0;
+    plan();
+  });
   return stack;
 }
 
@@ -56,7 +81,12 @@ function dismiss(node) {
   clearTimeout(node.timer);
   node.remove();
   settled = 0;
-  if (stack.childElementCount === 0) document.documentElement.style.removeProperty("--pd-toast-space");
+  if (stack.childElementCount === 0) {
+    asked = false;
+    clearInterval(looking);
+    looking = null;
+    document.documentElement.style.removeProperty("--pd-toast-space");
+  }
   plan();
 }
 
@@ -77,9 +107,11 @@ export function toast(text, { tone = "idle", action = null, stays = tone === "ba
   const words = el("p", { class: "pd-toast-text", role: tone === "bad" ? "alert" : "status" });
   const before = document.activeElement;
   const close = el("button", { type: "button", class: "pd-button pd-quiet pd-toast-close", "aria-label": "Dismiss message" }, "Dismiss");
-  const node = el("div", { class: "pd-toast", "data-testid": "toast", data: { tone, text } }, words);
+  const more = el("button", { type: "button", class: "pd-button pd-quiet pd-toast-more", "data-testid": "toast-more" });
+  const node = el("div", { class: "pd-toast", "data-testid": "toast", data: { tone, text } }, words, more);
+  more.addEventListener("click", () => open(node));
   if (action) {
-    node.append(el("button", { type: "button", class: "pd-button", on: { click: () => { dismiss(node); action.run(); } } }, action.label));
+    node.append(el("button", { type: "button", class: "pd-button pd-toast-act", on: { click: () => { dismiss(node); action.run(); } } }, action.label));
   }
   node.append(close);
   close.addEventListener("click", () => {
@@ -103,6 +135,7 @@ export function toast(text, { tone = "idle", action = null, stays = tone === "ba
   // A live region speaks what changes in it, so it must be there before its text.
   requestAnimationFrame(() => setText(words, text));
   count(node, ms);
+  looking ??= setInterval(plan, LOOK_MS);
   plan();
   return () => dismiss(node);
 }

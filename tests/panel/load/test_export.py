@@ -110,3 +110,11 @@ def test_results_of_other_programs_become_entries() -> None:
     assert "source" not in entry["columns"]
     with pytest.raises(ConfigError, match="holds no result"):
         imported_entries(b"hello", "x", 1.0)
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "md"])
+def test_results_of_a_simulated_host_say_so_in_every_format(form: str) -> None:
+    assert "SIMULATED host x" in export([ENTRY], form, "SIMULATED host x")
+    assert "simulated" not in export([ENTRY], form).lower()
+    if form == "json":
+        assert json.loads(export([ENTRY], form, "SIMULATED"))["results"] == [ENTRY]

@@ -65,6 +65,15 @@ def test_failed_run_says_why() -> None:
     assert (crash.event, failed.event, failed.reason) == (PROCESS_CRASHED, RUN_FAILED, "exit code 1")
 
 
+def test_events_of_a_simulated_run_say_so() -> None:
+    hurt = replace(RUN, simulated=True, state=RunState.DEGRADED)
+    failed = replace(changed(RunState.FAILED, state=ProcessState.CRASHED, reason="exit code 1"), simulated=True)
+    events = [*Witness(hurt).look(failed, 5.0), *Witness(hurt).look(replace(RUN, simulated=True), 5.0)]
+    assert [event.event for event in events] == [PROCESS_CRASHED, RUN_FAILED, RUN_RECOVERED]
+    assert [event.body()["simulated"] for event in events] == [True] * 3
+    assert EVENT.body()["simulated"] is False
+
+
 def test_stop_and_restart_by_a_person_are_no_news() -> None:
     witness = Witness(RUN)
     assert names(witness, changed(RunState.DEGRADED, state=ProcessState.STOPPED)) == []
