@@ -6,7 +6,7 @@ SETUP = $(or $(BOOT),$(error No Python is installed: install Python 3.11, 3.12 o
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests run test test-full check clean docs/findings.md docs/life-cycle.md probe.pyz
+.PHONY: help setup setup-tests run test test-full check clean docs/findings.md docs/life-cycle.md docs/benchmarks.md probe.pyz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z./-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ run: setup ## set up and start the panel
 	@$(VENV)/pdpanel $(ARGS)
 
 test: setup-tests ## set up and run the tests, as many at once as there are cores, four at most
-	@$(VENV)/python -m pytest -m "not slow" -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(VENV)/python -m pytest -m "not slow" -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-full: setup-tests ## the tests with the slow ones
 	@$(VENV)/python -m pytest $(ARGS)
@@ -38,6 +38,9 @@ docs/findings.md: setup ## the list of what the doctor knows, from its rules
 
 docs/life-cycle.md: setup ## the state machines of workers and router, drawn from their tables
 	@$(VENV)/python -m pdpanel.engine.life_cycle_doc > $@
+
+docs/benchmarks.md: setup ## the benchmarks' tables and charts, from docs/benchmarks/*.jsonl
+	@$(VENV)/python -m pdpanel.panel.bench.document docs
 
 probe.pyz: setup ## one file that makes a dump of a node where nothing is installed
 	@$(VENV)/pdpanel probe --pyz $@

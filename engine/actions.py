@@ -83,6 +83,8 @@ class SendGrant:
 class SendCommit:
     """Prefill to decode: everything is written; this is the first token.
 
+    Leaves as soon as every write of the room that was asked for before is complete, and never when one of them failed.
+
     Attributes:
         again: it was sent before and no acknowledgement came.
     """

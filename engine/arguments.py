@@ -16,7 +16,9 @@ from .flags import FlagParser, choice, host_names, real, refuse_unknown, whole
 __all__ = ["parse_server_arguments"]
 
 TRANSFER_BACKENDS = ("mooncake", "mooncake_tcp", "nixl", "shm", "tcp")
+DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+QUANTIZATIONS = ("auto", "none", "int8", "int4")
 _DTYPE_ALIASES = {
     "float": "float32",
     "fp32": "float32",
@@ -33,8 +35,6 @@ _NEUTRAL: dict[str, tuple[str, ...]] = {
     "--ep-size": ("1",),
     "--nnodes": ("1",),
     "--node-rank": ("0",),
-    "--base-gpu-id": ("0",),
-    "--device": ("cpu",),
     "--attention-backend": ("torch_native",),
     "--sampling-backend": ("pytorch",),
     "--schedule-policy": ("fcfs",),
@@ -44,7 +44,6 @@ _NEUTRAL: dict[str, tuple[str, ...]] = {
 }
 _NEUTRAL_SWITCHES = (
     "--enable-metrics",
-    "--disable-cuda-graph",
     "--disable-overlap-schedule",
     "--skip-server-warmup",
 )
@@ -99,7 +98,12 @@ def _build_parser() -> FlagParser:
     add("--disaggregation-ib-device", default="", metavar="LIST", help="RDMA devices for Mooncake [automatic]")
     number("--max-running-requests", "requests that compute at once")
     number("--max-queued-requests", "requests that may wait; more are refused with 503", 0)
-    number("--max-total-tokens", "places in the KV pool, in tokens", 16)
+    add(
+        "--max-total-tokens",
+        type=whole("--max-total-tokens", 16),
+        metavar="N",
+        help=f"places in the KV pool, in tokens [{default.max_total_tokens}, on a GPU what its memory holds]",
+    )
     number("--chunked-prefill-size", "prompt tokens per step")
     add("--enable-mixed-chunk", action="store_true", help="one step computes decode tokens and prompt chunks")
     number("--page-size", "tokens per KV page", 1, 1024)
@@ -109,7 +113,23 @@ def _build_parser() -> FlagParser:
         type=real("--mem-fraction-static", 0, above=True, high=1),
         default=default.mem_fraction_static,
         metavar="F",
-        help="share of the memory for weights and KV; on a CPU the pool is --max-total-tokens",
+        help="share of a GPU's memory for weights and KV; on a CPU the pool is --max-total-tokens",
+    )
+    add(
+        "--device",
+        type=choice("--device", DEVICES),
+        default=default.device,
+        metavar="NAME",
+        help="auto (a GPU where torch finds one), cpu or cuda (NVIDIA's and AMD's) [auto]",
+    )
+    number("--base-gpu-id", "which of the visible GPUs", 0, 1023)
+    add("--disable-cuda-graph", action="store_true", help="decode launches kernel by kernel on a GPU [by graphs]")
+    add(
+        "--cuda-graph-max-bs",
+        type=whole("--cuda-graph-max-bs", 1, 4096),
+        default=0,
+        metavar="N",
+        help="sequences up to which a decode step on a GPU is a graph [--max-running-requests]",
     )
     add(
         "--context-length",
@@ -128,6 +148,15 @@ def _build_parser() -> FlagParser:
             metavar="TYPE",
             help=f"type of {what}: {', '.join(DTYPES)} [auto]",
         )
+    flag = "--quantization"
+    add(
+        flag,
+        type=choice(flag, QUANTIZATIONS),
+        default="auto",
+        metavar="KIND",
+        help="weights on a CPU: int4, int8, none, or auto: int4 where the file has four bits, else int8 [auto]",
+    )
+    number("--threads", "threads of a step; 0 is OMP_NUM_THREADS, or all cores", 0, 256)
     number("--random-seed", "where the seeds of requests that bring none come from; 0 draws it", 0)
     number("--num-reserved-decode-tokens", "places reserved for the output of each running request", 0)
     add("--chat-template", default="", metavar="FILE", help="Jinja chat template [the model's]")
@@ -169,6 +198,9 @@ def parse_server_arguments(argv: Sequence[str]) -> ServerConfig:
     values = vars(known)
     fields = {name: values[name] for name in ServerConfig.__dataclass_fields__ if name in values}
     fields["disaggregation_mode"] = Mode(fields["disaggregation_mode"])
+    fields["sized_by_memory"] = fields["max_total_tokens"] is None
+    if fields["sized_by_memory"]:
+        del fields["max_total_tokens"]
     config = ServerConfig(**fields)
     if config.max_total_tokens < config.page_size:
         raise ConfigError(

@@ -47,6 +47,13 @@ class ServerConfig:
         chunked_prefill_size: prompt tokens per step.
         enable_mixed_chunk: steps hold decode tokens and prompt chunks, `chunked_prefill_size` together.
         shutdown_grace_period_secs: how long open requests may go on when the worker is told to end.
+        mem_fraction_static: share of a GPU's memory for weights and KV.
+        sized_by_memory: on a GPU `max_total_tokens` follows from its memory, since nobody gave a number.
+        device: auto, cpu or cuda, which AMD's GPUs are called, too.
+        base_gpu_id: which of the visible GPUs.
+        cuda_graph_max_bs: sequences up to which a decode step is a CUDA graph; 0 for `max_running_requests`.
+        quantization: what the linear layers read; auto packs the weights unless `dtype` names a type.
+        threads: that compute a step; 0 takes what OMP_NUM_THREADS says, or all cores.
         num_reserved_decode_tokens: places reserved for the output of each running request.
         disable_radix_cache: prefill keeps no pages for later prompts; the other workers keep none anyway.
         allowed_hosts: names beside its address under which the worker may be addressed, such as a proxy's.
@@ -68,9 +75,16 @@ class ServerConfig:
     page_size: int = 16
     disable_radix_cache: bool = False
     mem_fraction_static: float = 0.9
+    sized_by_memory: bool = False
+    device: str = "auto"
+    base_gpu_id: int = 0
+    disable_cuda_graph: bool = False
+    cuda_graph_max_bs: int = 0
     context_length: int | None = None
     dtype: str = "auto"
     kv_cache_dtype: str = "auto"
+    quantization: str = "auto"
+    threads: int = 0
     random_seed: int = 0
     num_reserved_decode_tokens: int = 512
     chat_template: str = ""

@@ -3,8 +3,8 @@
 Who may touch a sequence's staging pages:
 
     AWAIT_PAGES   nobody, it has none
-    GRANTED       prefill (writer)
-    RUNNING       nobody, they were copied into the slot and returned
+    GRANTED       prefill (writer); what has arrived is copied into the slot already
+    RUNNING       nobody, they were copied and returned
     FENCING       prefill, perhaps: the pages are quarantined under the room until prefill says DRAINED, its process
                   is known to be another one, its process is known to be gone and the transport's hard timeout is
                   over, or the lease (after which prefill starts no write, whatever it has heard) and the hard
@@ -31,6 +31,7 @@ from .pulse import LONGEST_GAP_S, Pulse
 from .request import Finish, FinishKind, Scores
 from .schedule import Schedule, Step, pages_for
 from .sequence import Sequence
+from .transfer.plan import slice_runs
 from .unified_core import finish_decode_step
 
 __all__ = ["DecodeCore"]
@@ -137,6 +138,23 @@ class DecodeCore:
             self.granted[sequence.room] = sequence
             self.actions.append(SendGrant(sequence))
 
+    def arrived(self, peer: str, room: int, pages: int) -> None:
+        """Prefill says that the first `pages` pages of the room are written: they are copied while it goes on."""
+        sequence = self.granted.get(room)
+        if sequence is None or sequence.peer != peer:
+            self.stale_messages += 1
+            return
+        self._import(sequence, pages)
+
+    def _import(self, sequence: Sequence, pages: int) -> None:
+        """Has the first `pages` granted pages copied into the slot, those left out that were copied before."""
+        assert sequence.slot is not None
+        page = self.schedule.page_size
+        done = pages_for(sequence.computed, page)
+        if runs := slice_runs(sequence.staging, done, pages - done):
+            self.actions.append(ImportPages(sequence, sequence.slot.start + done, runs))
+            sequence.computed = min(pages * page, sequence.prefill_tokens)
+
     def committed(
         self,
         peer: str,
@@ -158,8 +176,7 @@ class DecodeCore:
             self._taken.popitem(last=False)
         del self.granted[room]
         sequence.advance(Event.COMMIT)
-        assert sequence.slot is not None
-        self.actions.append(ImportPages(sequence, sequence.slot.start, sequence.staging))
+        self._import(sequence, pages_for(sequence.prefill_tokens, self.schedule.page_size))
         self.actions.append(SendAck(peer, room, known=True))
         self.staging.release(sequence.staging, Owner.writer(room))
         sequence.staging = ()

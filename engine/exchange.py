@@ -10,8 +10,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from collections.abc import Sequence as Many
 from functools import partial
 
 from .actions import (
@@ -32,14 +32,16 @@ from .fences import Fences
 from .kv import KVCache
 from .log import record
 from .metrics import EngineMetrics
-from .page_checks import PageDigests, in_order
+from .outgoing import Outgoing
+from .page_checks import PageDigests
 from .peer.client import PeerClient
 from .peer.health import BootstrapHealth
 from .peer.identity import is_gone
-from .peer.messages import Abort, Ack, Commit, Drained, Grant, Hello, Message, ProcessId
+from .peer.messages import Abort, Ack, Arrived, Commit, Drained, Grant, Hello, Message, ProcessId
 from .peer.server import PeerServer
 from .prefill_core import PrefillCore
 from .request import Finish, FinishKind, Scores
+from .sequence import Sequence
 from .transfer.api import Endpoint, Link, Ticket, TicketState
 from .transfer.plan import merge_runs
 
@@ -49,19 +51,6 @@ _LOOK_S = 0.5
 _SENT_S = 0.01
 
 Post = Callable[[Callable[[float], None]], None]
-
-
-@dataclass(slots=True)
-class _Sent:
-    """What one room has sent so far; `seconds` is the time in writes, without the computing between them."""
-
-    peer: str
-    seconds: float = 0.0
-    prompt_done_at: float = 0.0
-    size: int = 0
-    pages: int = 0
-    writes: int = 0
-    digests: dict[int, int] = field(default_factory=dict)  # by decode's page, in check mode
 
 
 class PrefillExchange:
@@ -93,7 +82,7 @@ class PrefillExchange:
         self._links: dict[str, Link] = {}
         self._refused: dict[str, str] = {}  # peer -> why the transport cannot reach it
         self._epochs: dict[str, int] = {}
-        self._sent: dict[int, _Sent] = {}
+        self._sent: dict[int, Outgoing] = {}
         self._fences = Fences()
         self._loop = asyncio.get_running_loop()
         self.server: PeerServer | None = None
@@ -101,85 +90,83 @@ class PrefillExchange:
 
     def export(self, action: ExportPages | WritePages) -> None:
         """Starts writing pages that stand in staging, or will once the device has copied them."""
+        sent = self._outgoing(action.sequence)
+        sent.begin()
         if (ready := self._kv.fence()) is None:
-            self._write(action)
-            return
-        ended = partial(self._core.write_done, action.sequence, ok=False, quiet=True)
-        self._fences.put(
-            ready,
-            partial(self._write, action),
-            lambda problem: self._post(lambda now: ended(error=problem, now=now)),
-        )
+            self._write(action, sent)
+        else:
+            self._fences.put(ready, partial(self._write, action, sent), partial(self._not_written, action, sent))
 
-    def _write(self, action: ExportPages | WritePages) -> None:
+    def _outgoing(self, sequence: Sequence) -> Outgoing:
+        room, peer = sequence.room, sequence.peer
+        return self._sent.setdefault(room, Outgoing(room, peer, self._tell_of))
+
+    def _not_written(self, action: ExportPages | WritePages, sent: Outgoing, error: str) -> None:
+        sent.failed()
+        ended = partial(self._core.write_done, action.sequence, ok=False, quiet=True, error=error)
+        self._post(lambda now: ended(now=now))
+
+    def _write(self, action: ExportPages | WritePages, sent: Outgoing) -> None:
         sequence = action.sequence
         segments = merge_runs(action.staging, action.target, self._kv.page_bytes, max_bytes=self._max_segment)
         link = self._links.get(sequence.peer)
         if link is None:  # the peer left while the step ran; peer_lost is in the mailbox already
-            why = self._refused.get(sequence.peer, "the peer has gone")
-            ended = partial(self._core.write_done, sequence, ok=False, quiet=True, error=why)
-            self._post(lambda now: ended(now=now))
+            self._not_written(action, sent, self._refused.get(sequence.peer, "the peer has gone"))
             return
-        sent = self._sent.get(sequence.room)
-        if sent is None:
-            sent = self._sent[sequence.room] = _Sent(sequence.peer)
+        if not sent.begun:
+            sent.begun = True
             self._failpoints.hit("prefill.before_first_write")
         if self._digests is not None:
             sent.digests.update(self._digests.written(action.staging, action.target))
         pages = sum(run.count for run in action.staging)
-        link.write(segments, sequence.lease_until).add_done_callback(
-            partial(self._written, action, pages, len(segments))
-        )
+        ticket = link.write(segments, sequence.lease_until)
+        ticket.add_done_callback(partial(self._written, action, sent, pages, len(segments)))
         self._failpoints.hit("prefill.while_writing")
 
-    def _written(self, action: ExportPages | WritePages, pages: int, writes: int, ticket: Ticket) -> None:
+    def _written(
+        self, action: ExportPages | WritePages, sent: Outgoing, pages: int, writes: int, ticket: Ticket
+    ) -> None:
         """Runs on a thread of the transport."""
         sequence = action.sequence
-        ok = ticket.state is TicketState.DONE
-        if ok:
-            if (sent := self._sent.get(sequence.room)) is not None:
-                sent.seconds += ticket.seconds
-                sent.size += ticket.bytes
-                sent.pages += pages
-                sent.writes += writes
-            peer = sequence.peer
-            self._metrics.kv_moved(direction="sent", peer=peer, size=ticket.bytes, pages=pages, writes=writes)
-        quiet, error = ticket.quiesced, ticket.error
+        ok, quiet, error = ticket.state is TicketState.DONE, ticket.quiesced, ticket.error
+        # Before the commit can leave: its acknowledgement must not overtake this.
         self._post(lambda now: self._core.write_done(sequence, ok=ok, quiet=quiet, error=error, now=now))
+        if not ok:
+            sent.failed()
+            return
+        size = ticket.bytes
+        self._metrics.kv_moved(direction="sent", peer=sequence.peer, size=size, pages=pages, writes=writes)
+        sent.done(pages=pages, writes=writes, size=size, seconds=ticket.seconds)
+
+    def _tell_of(self, sent: Outgoing, message: Arrived | Commit) -> None:
+        if isinstance(message, Commit):
+            self._metrics.transfer_ended(
+                direction="sent", peer=sent.peer, size=message.bytes, seconds=sent.seconds, ok=True
+            )
+            self._failpoints.hit("prefill.before_commit")
+        self._tell(sent.peer, message)
 
     def send(self, action: Action) -> None:
         """Sends a message to a decode worker."""
         match action:
             case SendCommit(sequence=sequence, first_token=token, again=again):
-                sent = self._sent.setdefault(sequence.room, _Sent(sequence.peer))
-                sent.prompt_done_at = sequence.prompt_done_at
-                if again:
-                    record("commit_again", peer=sequence.peer, room=sequence.room)
-                else:
-                    self._metrics.transfer_ended(
-                        direction="sent", peer=sequence.peer, size=sent.size, seconds=sent.seconds, ok=True
-                    )
-                own = sequence.scores.tokens[0] if sequence.scores is not None else None
-                digest = in_order(sent.digests, sequence.target)
+                sent = self._outgoing(sequence)
                 if not again:
-                    self._failpoints.hit("prefill.before_commit")
-                message = Commit(
-                    sequence.room,
-                    token,
-                    sent.pages,
-                    sent.size,
-                    sent.writes,
-                    cached_tokens=sequence.cached_tokens,
-                    logprobs=own,
-                    digest=digest,
-                )
-                self._tell(sequence.peer, message)
+                    sent.prompt_done_at = sequence.prompt_done_at
+                    own = sequence.scores.tokens[0] if sequence.scores is not None else None
+                    cached = sequence.cached_tokens
+                    sent.commit(Commit(sent.room, token, 0, 0, 0, cached_tokens=cached, logprobs=own), sequence.target)
+                elif (message := sent.again()) is not None:
+                    record("commit_again", peer=sequence.peer, room=sequence.room)
+                    self._tell(sequence.peer, message)
             case SendAbort(peer=peer, room=room, reason=reason):
-                if self._sent.pop(room, None) is not None:
+                if (given_up := self._sent.pop(room, None)) is not None:
+                    given_up.end()
                     self._metrics.transfer_ended(direction="sent", peer=peer, size=0, seconds=0.0, ok=False)
                 self._tell(peer, Abort(room, reason))
             case SendDrained(peer=peer, room=room):
-                self._sent.pop(room, None)
+                if (given_up := self._sent.pop(room, None)) is not None:
+                    given_up.end()
                 self._tell(peer, Drained(room))
 
     def _tell(self, peer: str, message: Message) -> None:
@@ -219,7 +206,7 @@ class PrefillExchange:
             case _:
                 record("stray_message", peer=peer, message=type(message).__name__)
 
-    def peer_lost(self, peer: str, reason: str, unsent: Sequence[Message] = ()) -> None:
+    def peer_lost(self, peer: str, reason: str, unsent: Many[Message] = ()) -> None:
         """A decode worker is gone: closes its link and gives its rooms up."""
         record("peer_lost", level=logging.WARNING, peer=peer, reason=reason)
         self._refused.pop(peer, None)
@@ -348,6 +335,8 @@ class DecodeExchange:
                 if token >= self._vocab_size:
                     raise RemoteProtocolError(f"Token {token} is beyond the vocabulary of {self._vocab_size}.")
                 self._post(partial(self._commit, peer, message))
+            case Arrived(room=room, pages=pages):
+                self._post(lambda now: self._core.arrived(peer, room, pages))
             case Drained(room=room):
                 self._post(lambda now: self._core.drained(peer, room, now))
             case Abort(room=room, reason=reason):
@@ -380,7 +369,7 @@ class DecodeExchange:
         self._metrics.kv_moved(direction="received", peer=name, size=size, pages=message.pages, writes=message.writes)
         self._metrics.transfer_ended(direction="received", peer=name, size=size, seconds=0.0, ok=True)
 
-    def peer_lost(self, peer: str, reason: str, unsent: Sequence[Message] = ()) -> None:
+    def peer_lost(self, peer: str, reason: str, unsent: Many[Message] = ()) -> None:
         """A prefill worker is gone: what it had not committed is lost."""
         record("peer_lost", level=logging.WARNING, peer=peer, reason=reason)
         rooms = frozenset(message.room for message in unsent if isinstance(message, Grant))

@@ -5,31 +5,28 @@ Called once by `serve`; imports torch. Each phase is timed by the stopwatch that
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
 from .config import Environment, Mode, ServerConfig
 from .errors import ConfigError
+from .execution import DTYPES, open_cpu_executor
 from .http.port import ModelCard
 from .kv import KVCache
 from .log import Stopwatch, record
 from .model.executor import Executor, TokenSpan
-from .model.llama import Llama
 from .model.progress import Progress
 from .model.store import ResolvedModel, resolve_model
-from .model.weights import load_weights
 from .text.tokenizer import Tokenizer
 from .transfer.api import TransferSettings
 from .transfer.select import SHARED_MEMORY, Selection, open_endpoint
 
 __all__ = ["Loaded", "load"]
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# On a CPU, fp32 prompts are 1.5 to 4 times as fast as bfloat16 ones without a BF16 instruction set, while KV in
-# bfloat16 halves memory and wire at little cost in attention (docs/architecture.md has the measurements).
-_AUTO_DTYPE, _AUTO_KV_DTYPE = "float32", "bfloat16"
+# KV in bfloat16 halves memory and wire at little cost in attention (docs/architecture.md has the measurements).
+_AUTO_KV_DTYPE = "bfloat16"
 
 
 def _card(config: ServerConfig, model: ResolvedModel) -> ModelCard:
@@ -110,22 +107,22 @@ def load(config: ServerConfig, environment: Environment, watch: Stopwatch) -> Lo
     mode = config.disaggregation_mode
     model = resolve_model(config.model_path, environment, _ProgressLog())
     watch.lap("resolve model")
-    dtype = _AUTO_DTYPE if config.dtype == "auto" else config.dtype
     kv_dtype = _AUTO_KV_DTYPE if config.kv_cache_dtype == "auto" else config.kv_cache_dtype
-    config = replace(config, dtype=dtype, kv_cache_dtype=kv_dtype)
+    config = replace(config, kv_cache_dtype=kv_dtype)
     card = _card(config, model)
     if model.shape.context_length == model.shape.sliding_window:
         notice = "each token looks back over the whole context, which is exact up to the model's sliding window"
         record("context", tokens=card.context_length, sliding_window=model.shape.sliding_window, notice=notice)
     tokenizer = Tokenizer.load(model.tokenizer_json, _read_template(config, model))
     watch.lap("tokenizer")
-    executor = Llama(model.shape, load_weights(model.directory, model.shape, _DTYPES[dtype]), card.context_length)
+    executor = open_cpu_executor(config, model.shape, model.directory, card.context_length, environment.cache_dir)
+    record("executor", **asdict(executor.info))
     pages = config.max_total_tokens // config.page_size
     kv = KVCache(
         model.shape,
         pages=pages,
         page_size=config.page_size,
-        dtype=_DTYPES[kv_dtype],
+        dtype=DTYPES[kv_dtype],
         staging=mode is not Mode.UNIFIED,
         shared=config.disaggregation_transfer_backend in SHARED_MEMORY,
     )
@@ -148,4 +145,6 @@ def load(config: ServerConfig, environment: Environment, watch: Stopwatch) -> Lo
         watch.lap("transport")
     _warm_up(executor, kv)
     watch.lap("warm-up")
+    dtype = executor.info.weights if config.dtype == "auto" else config.dtype
+    config = replace(config, dtype=dtype if dtype in DTYPES else "float32")
     return Loaded(config, model, card, tokenizer, executor, kv, settings, selection)

@@ -7,8 +7,9 @@ Who may touch a sequence's staging pages:
     DRAINING                          links may still read them; they return, and decode hears DRAINED, when the last
                                       write is over and quiet, or the transport's hard timeout after it failed
 
-A commit is sent again until decode acknowledges it: decode takes it once. The slot returns as soon as the last chunk
-was copied into staging. Events in, actions out; no torch, no sockets, no clock (`now` is passed in, in seconds).
+A commit is asked for with the last writes and leaves when they are complete, whatever is computed then; it is sent again
+until decode acknowledges it: decode takes it once. The slot returns as soon as the last chunk was copied into staging.
+Events in, actions out; no torch, no sockets, no clock (`now` is passed in, in seconds).
 """
 
 from __future__ import annotations
@@ -223,10 +224,9 @@ class PrefillCore:
         elif sequence.state is State.FLUSHING:
             sequence.advance(Event.FLUSHED)
             sequence.deadline = min(sequence.lease_until, now + COMMIT_PATIENCE_S)
-            self._commit(sequence, now)
+            sequence.resend_at = now + RESEND_S
 
-    def _commit(self, sequence: Sequence, now: float, *, again: bool = False) -> None:
-        sequence.resend_at = now + RESEND_S
+    def _commit(self, sequence: Sequence, *, again: bool = False) -> None:
         self.actions.append(SendCommit(sequence, sequence.tokens[sequence.prefill_tokens], again))
 
     def tick(self, now: float) -> None:
@@ -249,7 +249,8 @@ class PrefillCore:
                     self._expire(sequence, "Decode did not acknowledge the KV cache", now)
                 case State.COMMITTING if now >= sequence.resend_at:
                     sequence.advance(Event.RESEND)
-                    self._commit(sequence, now, again=True)
+                    sequence.resend_at = now + RESEND_S
+                    self._commit(sequence, again=True)
                 case State.DRAINING if not sequence.writes_pending and now >= sequence.quiet_at:
                     self._drained(sequence, Event.EXPIRED)
 
@@ -314,3 +315,4 @@ class PrefillCore:
                 self.actions.append(Emit(sequence.key, (token,), finish, scores=sequence.scores, cached_tokens=cached))
                 self.schedule.remove(sequence)
                 sequence.advance(Event.PROMPT_DONE)
+                self._commit(sequence)

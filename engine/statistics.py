@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .model.executor import ExecutorInfo
+
 __all__ = ["EngineStatistics", "PoolStatistics", "TransferStatistics"]
 
 
@@ -55,6 +57,7 @@ class EngineStatistics:
         stale_messages: of the other half, since the start: too late to matter, and ignored.
         integrity_errors: problems found in the page pools since the start; a bug of ours when it is not 0.
         startup: seconds per phase of the start.
+        executor: the path that it computes on.
     """
 
     running: int = 0
@@ -73,3 +76,4 @@ class EngineStatistics:
     integrity_errors: int = 0
     startup: Mapping[str, float] = field(default_factory=dict)
     transfer: TransferStatistics | None = None
+    executor: ExecutorInfo | None = None

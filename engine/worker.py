@@ -111,6 +111,7 @@ class Worker:
         self.metrics = metrics
         self.core = core
         self.startup: dict[str, float] = {}
+        self._executor = executor.info
         self.exchange: PrefillExchange | DecodeExchange | None = None
         self._selection = selection
         self._streams = Streams(config.max_running_requests + config.max_queued_requests)
@@ -278,6 +279,7 @@ class Worker:
             integrity_errors=self._steps.integrity_errors,
             gen_throughput=self._throughput(),
             startup=self.startup,
+            executor=self._executor,
             transfer=self._transfer(),
         )
 
@@ -323,7 +325,7 @@ class Worker:
         if self._selection is None:
             return None
         selection = self._selection
-        notice = selection.endpoint.failure or selection.notice
+        notice = selection.endpoint.failure or " ".join(filter(None, (selection.notice, selection.staged)))
         return TransferStatistics(selection.requested, selection.used, notice)
 
     def _throughput(self) -> float:

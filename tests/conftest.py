@@ -32,6 +32,19 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, lambda number, frame: None)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the files whose tests may take longest, so that none of them is left alone at the end.
+
+    What a test may take is its limit; files of the same one stay in their drawn order.
+    """
+    limits: dict[Path, float] = {}
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        limits[item.path] = max(limits.get(item.path, 0.0), float(mark.args[0]) if mark and mark.args else 0.0)
+    items.sort(key=lambda item: -limits[item.path])
+
+
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
 

@@ -7,6 +7,7 @@ layer. Work is launched and not waited for: whoever reads a result on the host w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -110,27 +111,27 @@ class CudaExecutor:
         Returns:
             float32 [spans with logits, vocab], in the order of the spans, on the device.
         """
-        if self._graphs is not None and len(spans) <= self._graphs.most and self._is_decode(spans):
-            states = self._graphs.run([(span.tokens[0], span.start, self._page(span)) for span in spans])
-        else:
-            states = self._states(spans, kv)
-        if tap is not None:
-            tap(states.clone())  # the next replay overwrites them
-        wanted = [end - 1 for end, span in zip(_ends(spans), spans, strict=True) if span.logits]
-        if len(wanted) < len(states):
-            states = states.index_select(0, self._upload(wanted)[0])
-        return self.logits(states)
+        with self._chosen():
+            # Rows of one sequence may share a graph: in each layer all KV is written before anybody looks back.
+            graphs, decode = self._graphs, all(len(span.tokens) == 1 for span in spans)
+            if graphs is not None and decode and len(spans) <= graphs.most:
+                states = graphs.run([(span.tokens[0], span.start, self._page(span)) for span in spans])
+            else:
+                states = self._states(spans, kv)
+            if tap is not None:
+                tap(states.clone())  # the next replay overwrites them
+            wanted = [end - 1 for end, span in zip(_ends(spans), spans, strict=True) if span.logits]
+            if len(wanted) < len(states):
+                states = states.index_select(0, self._upload(wanted)[0])
+            return self.logits(states)
 
     def logits(self, states: Tensor) -> Tensor:
         """Returns the logits, float32 [rows, vocab], of states [rows, hidden]."""
         return self._model.logits(states)
 
-    def _is_decode(self, spans: Sequence[TokenSpan]) -> bool:
-        """Returns whether each span is one token of a sequence of its own: rows of one graph must not need each other.
-
-        Rows of one sequence do no harm within a layer, since all KV is written before anybody looks back.
-        """
-        return all(len(span.tokens) == 1 for span in spans)
+    def _chosen(self) -> AbstractContextManager[object]:
+        """Makes the device the current one of the thread that calls, which is where Triton launches."""
+        return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
 
     def _page(self, span: TokenSpan) -> int:
         return span.slot // self._page_size

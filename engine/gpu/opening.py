@@ -1,6 +1,6 @@
 """Opens what a worker has on a GPU: weights, executor, KV memory, CUDA graphs.
 
-`loading` calls `open_gpu` once, after the transport, whose memory the staging pages become. What a GPU lacks is an error
+`loading` calls `open_gpu` once, after the transport, which registers the staging pages. What a GPU lacks is an error
 with a remedy where nothing works without it, else a slower path with its reason in `ExecutorInfo`.
 """
 

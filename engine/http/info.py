@@ -143,6 +143,7 @@ async def server_info(engine: EnginePort, request: web.Request) -> web.StreamRes
             "startup": dict(now.startup),
             "startup_time": sum(now.startup.values()),
             "transfer": asdict(now.transfer) if now.transfer else None,
+            "executor": asdict(now.executor) if now.executor else None,
             "pages": {"slot": asdict(now.slot), "staging": asdict(now.staging) if now.staging else None},
             "internal_states": [
                 {

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
-
 from .shape import ModelShape
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..kv import KVCache
 
 __all__ = ["Executor", "ExecutorInfo", "TokenSpan"]

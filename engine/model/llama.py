@@ -63,12 +63,9 @@ class Llama:
         as_weights = weights.embedding  # whose device and dtype are everybody's
         self._cos = torch.cat((cos, cos), dim=-1).to(as_weights)  # [positions, head_dim]
         self._sin = torch.cat((-sin, sin), dim=-1).to(as_weights)  # sign of rotate_half folded in
+        self.info = ExecutorInfo("torch", "sdpa", str(weights.embedding.dtype).removeprefix("torch."))
         self._head_norms = tuple(_head_norm(layer, shape) for layer in weights.layers)
 
-    @property
-    def info(self) -> ExecutorInfo:
-        """The path of any device that torch has."""
-        return ExecutorInfo("torch", "sdpa", str(self.weights.embedding.dtype).removeprefix("torch."))
 
     def forward(self, spans: Sequence[TokenSpan], kv: KVCache, tap: Callable[[Tensor], None] | None = None) -> Tensor:
         """Computes the spans, writes their KV and returns the wanted logits.

@@ -45,13 +45,16 @@ class Weights:
     lm_head: torch.Tensor  # [vocab, hidden]
 
 
-def load_weights(directory: Path, shape: ModelShape, dtype: torch.dtype = torch.float32) -> Weights:
+def load_weights(
+    directory: Path, shape: ModelShape, dtype: torch.dtype = torch.float32, device: torch.device | None = None
+) -> Weights:
     """Returns the weights of a converted directory.
 
     Args:
         directory: as `engine.model.store.resolve_model` returns it.
         shape: of the same model.
         dtype: float32 maps the file; any other type copies.
+        device: where they go; None is the CPU, and any other one copies.
 
     Raises:
         ConfigError: a tensor is missing or misshaped, or the file is damaged.
@@ -71,7 +74,8 @@ def load_weights(directory: Path, shape: ModelShape, dtype: torch.dtype = torch.
             raise _refuse(directory, f"tensor {name} has shape {found} where {list(wanted)} is expected")
 
     def take(name: str) -> torch.Tensor:
-        return stored.pop(name).to(dtype)
+        tensor = stored.pop(name)
+        return (tensor if device is None else tensor.to(device)).to(dtype)
 
     embedding = take("embedding")
     return Weights(

@@ -14,6 +14,7 @@ import llvmlite.ir as ir
 from .code import FLOAT, INT, LANES, LONG, POINTER, VECTOR, Code, vector_of
 from .elements import Element
 from .formats import PANEL
+from .linear import Epilogue
 from .mathematics import exponential
 from .rows import Heads
 
@@ -168,6 +169,7 @@ def write_several(module: ir.Module, heads: Heads, blocks: ir.Function) -> ir.Fu
     scores = code.at(scratch, 2 * most_rows * head_bytes)
     scale = code.floats(heads.dim**-0.5)
     row_floats = heads.group * heads.dim * 4
+    store = code.long(Epilogue.STORE)
     with code.loop(code.long(0), tokens) as token:
         source, target = code.at(queries, build.mul(token, row_bytes)), code.at(gathered, code.times(token, row_floats))
         with code.loop(code.long(0), code.long(row_floats), _STEP) as at:
@@ -176,7 +178,9 @@ def write_several(module: ir.Module, heads: Heads, blocks: ir.Function) -> ir.Fu
         keys = code.at(panels, code.times(panel, heads.dim * _PANEL_BYTES))
         target = code.at(scores, code.times(panel, _PANEL_BYTES))
         width = code.long(_PANEL_BYTES)
-        code.call(blocks, (gathered, code.long(head_bytes), keys, width, target, line, code.long(heads.dim), rows))
+        code.call(
+            blocks, (gathered, code.long(head_bytes), keys, width, target, line, code.long(heads.dim), rows, store)
+        )
     shares = code.at(scores, build.mul(rows, line))
     with code.loop(code.long(0), tokens) as token:
         limit = build.add(sees, token)
@@ -187,7 +191,7 @@ def write_several(module: ir.Module, heads: Heads, blocks: ir.Function) -> ir.Fu
     for panel in range(heads.dim // PANEL):
         place = panel * _PANEL_BYTES
         target, step = code.at(results, place), code.long(head_bytes)
-        code.call(blocks, (scores, line, code.at(values, place), step, target, step, last, rows))
+        code.call(blocks, (scores, line, code.at(values, place), step, target, step, last, rows, store))
     with code.loop(code.long(0), tokens) as token:
         source, target = code.at(results, code.times(token, row_floats)), code.at(out, build.mul(token, out_bytes))
         first = code.at(shares, code.times(code.times(token, heads.group), _STEP))

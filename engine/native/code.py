@@ -1,7 +1,7 @@
 """A thin layer over llvmlite's IR builder: vectors of floats, loops, local variables and addresses.
 
-Kernels are written with it as if by hand, one vector operation a line. Nothing here knows what a kernel is for. A vector
-has `LANES` elements on every host; LLVM splits it where registers are narrower.
+Kernels are written with it as if by hand, one vector operation a line. Nothing here knows what a kernel is for. A
+vector has `LANES` elements on every host; LLVM splits it where registers are narrower.
 """
 
 from __future__ import annotations

@@ -73,4 +73,3 @@ def aligned(size: int, alignment: int = 64) -> NDArray[np.uint8]:
     memory = np.empty(size + alignment, dtype=np.uint8)
     start = -memory.ctypes.data % alignment
     return memory[start : start + size]
-

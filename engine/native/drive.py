@@ -1,8 +1,8 @@
 """The function that runs a step: every operation in order, its tiles shared out among the threads that run it.
 
-Threads take the next tile of an operation as they come to it, so one that the kernel has put aside delays the others by a
-tile at most, not by its whole share: workers may share cores. Between two operations all wait for each other: a moment
-busily, then asleep, so that a core is free for whoever the operation waits for.
+Threads take the next tile of an operation as they come to it, so one that the kernel has put aside delays the others
+by a tile at most, not by its whole share: workers may share cores. Between two operations all wait for each other: a
+moment busily, then asleep, so that a core is free for whoever the operation waits for.
 """
 
 from __future__ import annotations
@@ -79,4 +79,3 @@ def write_drive(module: ir.Module) -> ir.Function:
         with build.if_then(build.icmp_signed("!=", build.ptrtoint(clock, LONG), code.long(0))):
             code.store(build.call(cycles, ()), code.at(clock, code.times(index, 8)), align=8)
     return code.end()
-

@@ -1,8 +1,8 @@
 """Forward passes of Llama-family decoders on CPUs, through kernels that are generated for the host.
 
 All arithmetic is in float32; weights are unpacked from 4 or 8 bits as they are read. A token's KV and logits have the
-same bits whatever else is in the step, so they do not depend on batches; attention of one new token and of several differ
-in the order of their sums.
+same bits whatever else is in the step, so they do not depend on batches; attention of one new token and of several
+differ in the order of their sums.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from ..model.weights import Weights
 from .attention import scratch_floats
 from .crew import Crew, Words, aligned
 from .formats import GROUP, PANEL
-from .machine import Program
+from .library import Library
+from .linear import Epilogue
 from .packing import PackedWeights
 from .rows import Heads
 from .spans import SpanTables, span_tables
@@ -53,7 +54,7 @@ class NativeLlama:
         shape: ModelShape,
         weights: Weights,
         packed: PackedWeights,
-        program: Program,
+        program: Library,
         *,
         context_length: int,
         threads: int,
@@ -72,7 +73,7 @@ class NativeLlama:
         self._head: _Head | None = None
 
     @property
-    def program(self) -> Program:
+    def program(self) -> Library:
         """The kernels."""
         return self._program
 
@@ -141,7 +142,7 @@ class NativeLlama:
         tape.add("norm", words, count)
 
     def add_linear(
-        self, tape: Tape, name: str, epilogue: str, source: np.ndarray, target: np.ndarray, rows: Words
+        self, tape: Tape, name: str, epilogue: Epilogue, source: np.ndarray, target: np.ndarray, rows: Words
     ) -> Words:
         """Appends a linear layer; `rows` is the word with the number of rows."""
         matrix, layout = self._packed.matrices[name], self._packed.formats[name]
@@ -153,9 +154,9 @@ class NativeLlama:
             target.strides[0],
             matrix.shape[1] * GROUP,
             rows.ctypes.data,
+            epilogue,
         )
-        function = f"linear_{layout.name}_{epilogue}"
-        return tape.add(function, words, Count.FIXED, len(matrix), name.rpartition(".")[2])
+        return tape.add(f"linear_{layout.name}", words, Count.FIXED, len(matrix), name.rpartition(".")[2])
 
     def layer_addresses(self, layer: int) -> tuple[int, int, int]:
         """Returns where a layer's bias and the norms of its q and k stand; 0 for none."""
@@ -200,7 +201,7 @@ class _Pass:
             rows, row_bytes = qkv.ctypes.data, qkv.strides[0]
             bias, q_norm, k_norm = model.layer_addresses(index)
             model.add_norm(tape, layer.attn_norm, x, h, Count.ROWS)
-            model.add_linear(tape, f"layers.{index}.qkv", "store", h, qkv, self._count)
+            model.add_linear(tape, f"layers.{index}.qkv", Epilogue.STORE, h, qkv, self._count)
             angles = (cos.data_ptr(), sin.data_ptr())
             tokens = (self._positions.ctypes.data, self._places.ctypes.data)
             own = (bias, q_norm, k_norm, epsilon)
@@ -212,10 +213,10 @@ class _Pass:
             tape.add(
                 "attend_several", (rows, row_bytes, *target, self._several.ctypes.data), Count.SEVERAL, name="attention"
             )
-            model.add_linear(tape, f"layers.{index}.o", "add", out, x, self._count)
+            model.add_linear(tape, f"layers.{index}.o", Epilogue.ADD, out, x, self._count)
             model.add_norm(tape, layer.ffn_norm, x, h, Count.ROWS)
-            model.add_linear(tape, f"layers.{index}.gate_up", "gate", h, ffn, self._count)
-            model.add_linear(tape, f"layers.{index}.down", "add", ffn, x, self._count)
+            model.add_linear(tape, f"layers.{index}.gate_up", Epilogue.GATE, h, ffn, self._count)
+            model.add_linear(tape, f"layers.{index}.down", Epilogue.ADD, ffn, x, self._count)
         tape.finish()
         self.tape = tape
 
@@ -267,7 +268,7 @@ class _Head:
         self._tape = Tape(model.program)
         model.add_norm(self._tape, weights.norm, self._states, h, Count.ROWS)
         nothing = floats(1, self._width)
-        self._words = model.add_linear(self._tape, "lm_head", "store", h, nothing, self._count)
+        self._words = model.add_linear(self._tape, "lm_head", Epilogue.STORE, h, nothing, self._count)
         self._held = (h, nothing)
         self._tape.finish()
 

@@ -1,10 +1,15 @@
-"""The kernels of one model, compiled for this host; their object code is kept in the cache, since compiling takes seconds."""
+"""The kernels of one model, compiled for this host.
+
+Object code is kept in the cache, since compiling takes seconds: linear layers once for a host, attention once for each
+shape of heads.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
 
@@ -14,22 +19,45 @@ import llvmlite.ir as ir
 from .attention import write_several, write_single, write_turn
 from .drive import write_drive
 from .elements import ELEMENTS
-from .formats import INT4, INT8
-from .linear import Epilogue, write_blocks, write_linear
+from .formats import FORMATS
+from .linear import write_blocks, write_linear
 from .machine import Machine, Program
 from .rows import Heads, write_norm, write_rope
 
-__all__ = ["open_library"]
+__all__ = ["Library", "open_library"]
 
 
-def open_library(machine: Machine, heads: Heads, kv_dtype: str, cache_dir: Path) -> Program:
-    """Returns the kernels `norm`, `rope`, `attend_single`, `attend_several`, `turn`, `drive` and `linear_FORMAT_EPILOGUE`.
+class Library:
+    """Kernels by name: `norm`, `rope`, `attend_single`, `attend_several`, `turn`, `drive`, `linear_FORMAT`."""
+
+    def __init__(self, *programs: Program) -> None:
+        self._programs = programs
+
+    def address(self, name: str) -> int:
+        """Returns where a kernel stands."""
+        found = next((address for program in self._programs if (address := program.address(name))), 0)
+        assert found, name
+        return found
+
+
+def open_library(machine: Machine, heads: Heads, kv_dtype: str, cache_dir: Path) -> Library:
+    """Returns the kernels for a model.
 
     Args:
         kv_dtype: torch's name of the KV memory's type.
         cache_dir: where object code is kept; what cannot be written is compiled again next time.
     """
-    path = cache_dir / "kernels" / f"{_key(machine, heads, kv_dtype)}.o"
+    own = (*astuple(heads), kv_dtype)
+    return Library(
+        _open(machine, "linear", (), cache_dir, _write_linear_layers),
+        _open(machine, "heads", own, cache_dir, lambda module: _write_attention(module, heads, kv_dtype)),
+    )
+
+
+def _open(
+    machine: Machine, name: str, words: tuple[object, ...], cache_dir: Path, write: Callable[[ir.Module], None]
+) -> Program:
+    path = cache_dir / "kernels" / f"{name}-{_key(machine, words)}.o"
     try:
         cached = path.read_bytes()
     except OSError:
@@ -37,7 +65,7 @@ def open_library(machine: Machine, heads: Heads, kv_dtype: str, cache_dir: Path)
     module = ir.Module()
     module.triple = machine.triple
     if not cached:
-        _write(module, heads, kv_dtype)
+        write(module)
     program = Program(module, machine, cached)
     if not cached:
         with contextlib.suppress(OSError):
@@ -48,25 +76,27 @@ def open_library(machine: Machine, heads: Heads, kv_dtype: str, cache_dir: Path)
     return program
 
 
-def _write(module: ir.Module, heads: Heads, kv_dtype: str) -> None:
-    element = ELEMENTS[kv_dtype]
-    blocks = {epilogue: write_blocks(module, epilogue) for epilogue in Epilogue}
-    for layout in (INT4, INT8):
-        for epilogue in Epilogue:
-            write_linear(module, layout, epilogue, blocks[epilogue])
+def _write_linear_layers(module: ir.Module) -> None:
+    blocks = write_blocks(module)
+    for layout in FORMATS.values():
+        write_linear(module, layout, blocks)
     write_norm(module)
-    write_rope(module, heads, element)
-    write_single(module, heads, element)
-    write_turn(module, heads, element)
-    write_several(module, heads, blocks[Epilogue.STORE])
     write_drive(module)
 
 
-def _key(machine: Machine, heads: Heads, kv_dtype: str) -> str:
+def _write_attention(module: ir.Module, heads: Heads, kv_dtype: str) -> None:
+    element = ELEMENTS[kv_dtype]
+    write_rope(module, heads, element)
+    write_single(module, heads, element)
+    write_turn(module, heads, element)
+    write_several(module, heads, write_blocks(module))
+
+
+def _key(machine: Machine, words: tuple[object, ...]) -> str:
     """Returns what the object code depends on, the text of these files among it."""
     found = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
         found.update(file.read_bytes())
-    words = (llvmlite.__version__, machine.triple, machine.name, *sorted(machine.features), *astuple(heads), kv_dtype)
-    found.update(repr(words).encode())
+    about = (llvmlite.__version__, machine.triple, machine.name, *sorted(machine.features), *words)
+    found.update(repr(about).encode())
     return found.hexdigest()[:32]

@@ -66,11 +66,10 @@ class Program:
             builder = llvm.create_pass_builder(target, options)
             builder.getModulePassManager().run(parsed, builder)
             self.object_code = target.emit_object(parsed)
-            self._assembly = target.emit_assembly(parsed)
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target)
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(self.object_code))
         self._engine.finalize_object()
 
     def address(self, name: str) -> int:
-        """Returns where a function stands."""
+        """Returns where a function stands; 0 when it is not here."""
         return self._engine.get_function_address(name)

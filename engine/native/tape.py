@@ -1,6 +1,7 @@
 """The operations of a forward pass as the driver reads them, and the memory that they work in.
 
-The list is written once; a step changes only how many tiles each kind of operation has, and the tables of its sequences.
+The list is written once; a step changes only how many tiles each kind of operation has, and the tables of its
+sequences.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from .crew import Words, aligned
 from .drive import OPERATION_WORDS
-from .machine import Program
+from .library import Library
 
 __all__ = ["Count", "Tape", "floats", "table"]
 
@@ -40,7 +41,7 @@ class Tape:
         program: where their functions are.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Library) -> None:
         self._program = program
         self._functions: dict[str, int] = {}
         self._words: list[Words] = []

@@ -17,6 +17,7 @@ __all__ = [
     "PROTOCOL",
     "Abort",
     "Ack",
+    "Arrived",
     "Commit",
     "Drained",
     "Geometry",
@@ -33,7 +34,7 @@ __all__ = [
     "encode_message",
 ]
 
-PROTOCOL = 2
+PROTOCOL = 3
 
 Room = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Count = Annotated[int, Meta(ge=0)]
@@ -113,6 +114,13 @@ class Grant(msgspec.Struct, frozen=True, tag_field="t", tag="grant"):
         return tuple(Run(start, count) for start, count in self.runs)
 
 
+class Arrived(msgspec.Struct, frozen=True, tag_field="t", tag="arrived"):
+    """Prefill to decode: the first `pages` granted pages of the room are written; more will follow, or the commit."""
+
+    room: Room
+    pages: Count
+
+
 class Commit(msgspec.Struct, frozen=True, tag_field="t", tag="commit", omit_defaults=True):
     """Prefill to decode: all pages of the room are written.
 
@@ -175,7 +183,7 @@ class Pong(msgspec.Struct, frozen=True, tag_field="t", tag="pong"):
     queue: Count
 
 
-Message = Hello | Refused | Grant | Commit | Ack | Abort | Drained | Ping | Pong
+Message = Hello | Refused | Grant | Arrived | Commit | Ack | Abort | Drained | Ping | Pong
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Message)

@@ -32,11 +32,13 @@ class Selection:
     Attributes:
         requested: the backend asked for.
         notice: why another one is used; empty when it is the one asked for.
+        staged: that GPU memory is not what it moves, and why; empty where it is, or where there is none.
     """
 
     endpoint: Endpoint
     requested: str
     notice: str = ""
+    staged: str = ""
 
     @property
     def used(self) -> str:

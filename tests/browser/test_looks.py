@@ -85,6 +85,10 @@ def test_messages_and_dialogs_are_accessible(shared_page: Page, run_id: str) -> 
     expect(page.get_by_test_id("bug-report")).to_be_visible()
     assert in_both_schemes(page, "dialog[open]") == []
     page.keyboard.press("Escape")
+    page.locator(f'.pd-card[data-run="{run_id}"]').get_by_role("button", name="Add a decode worker").click()
+    expect(page.get_by_test_id("scale-lines")).to_contain_text("decode-2 is started")
+    assert in_both_schemes(page, "dialog[open]") == []
+    page.keyboard.press("Escape")
     page.evaluate("async () => { (await import('/static-pdpanel/prune.js')).freeDiskSpace(); }")
     expect(page.get_by_test_id("prune-sum")).to_contain_text("Frees")
     assert in_both_schemes(page, "dialog[open]") == []

@@ -52,6 +52,11 @@ def test_a_worker_is_added_and_removed_after_the_difference_was_shown(page: Page
     dialog.get_by_role("button", name="Apply").click()
     expect(shown.locator('tr[data-process="decode-1"]')).to_have_count(0, timeout=WAIT_MS)
     assert workers(panel, run_id) == ["decode-0", "prefill-0", "router"]
+    page.evaluate("(id) => window.pdpanel.select(id)", run_id)
+    page.get_by_role("tab", name="Logs").click()
+    page.get_by_test_id("log-process").select_option(label="decode-1 (removed)")
+    expect(page.get_by_test_id("log")).to_contain_text("request")
+    page.get_by_role("tab", name="Deploy").click()
     # A run that has ended keeps its card while no other goes on.
     for other in panel.ask("GET", "/api/runs")["runs"]:
         if other["can_stop"] and other["id"] != run_id:

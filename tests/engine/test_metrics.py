@@ -65,6 +65,13 @@ def test_a_transfer_is_counted_on_both_sides_and_timed_on_prefill(metrics: Engin
     assert value(metrics, "sglang:kv_transfer_total_mb_count") == 1
 
 
+def test_what_the_kv_adds_to_the_second_token_is_told(metrics: EngineMetrics) -> None:
+    for seconds in (0.02, 0.04):
+        metrics.kv_waited(seconds)
+    assert value(metrics, "pdpanel_kv_wait_seconds_count") == 2
+    assert value(metrics, "pdpanel_kv_wait_seconds_sum") == pytest.approx(0.06)
+
+
 def test_a_failed_transfer_is_no_speed(metrics: EngineMetrics) -> None:
     metrics.transfer_ended(direction="sent", peer="p:1", size=5, seconds=9.0, ok=False)
     assert value(metrics, "pdpanel_kv_transfers_total", outcome="failed") == 1

@@ -124,6 +124,29 @@ def test_a_failing_step_is_fatal_with_its_reason(running) -> None:
     assert listener.reason == "ValueError: the kernel failed"
 
 
+def test_who_has_the_last_token_finds_the_pages_free() -> None:
+    """The statistics are not taken at every step, but before anybody hears of an end."""
+    core = UnifiedCore(Schedule(PagePool(16), page_size=4, chunk_tokens=16, max_running=8, reserve_tokens=4))
+    used: list[int] = []
+
+    class Reader(Listener):
+        def emit(self, emits: Many[Emit]) -> None:
+            used.append(loop.observed.used_tokens)
+            super().emit(emits)
+
+    listener, model, slots = Reader(), Model(), Slots()
+    kv: Any = slots
+    executor: Any = model
+    loop = StepLoop(
+        core, executor, kv, listener, lambda: EngineStatistics(used_tokens=core.schedule.slots.statistics().held)
+    )
+    loop.start()
+    loop.post(lambda now: core.submit(sequence(1, (1,), max_new_tokens=9, min_new_tokens=3), now))
+    listener.wait(lambda: listener.finish(1))
+    loop.stop()
+    assert used[-1] == 0 and any(used)
+
+
 def test_lost_pages_are_found_when_the_loop_ends(running, caplog: pytest.LogCaptureFixture) -> None:
     loop, core, listener = running
     loop.post(lambda now: core.submit(sequence(1, (1,), max_new_tokens=3), now))

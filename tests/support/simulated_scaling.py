@@ -37,7 +37,10 @@ def resized(view: RunView, number: int, added: Sequence[ProcessSpec], removed: S
         for place, spec in enumerate(added)
     ]
     left = [process for process in view.processes if process.name not in removed]
-    return replace(view, processes=tuple(sorted((*fresh, *left), key=lambda one: one.role)))
+    names = {one.name for one in fresh}
+    gone = dict.fromkeys((*view.removed, *removed))
+    kept = tuple(name for name in gone if name not in names)
+    return replace(view, processes=tuple(sorted((*fresh, *left), key=lambda one: one.role)), removed=kept)
 
 
 class SimulatedScaling:

@@ -284,7 +284,7 @@ class SimulatedSource(OnRealHost):
         """Returns the log that the simulation writes."""
         with self._lock:
             run = self._run(run_id)
-            known = {process.name for process in run.view.processes} | set(run.view.other_logs)
+            known = {process.name for process in run.view.processes} | {*run.view.other_logs, *run.view.removed}
             if name not in known:
                 raise NotFoundError("process", name, "the run has no such log", "choose one of the list")
             return self._folder / f"{run_id}-{name}.log"

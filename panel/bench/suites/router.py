@@ -20,7 +20,7 @@ from .router_processes import OURS, PEERS, Fleet, LoadResult, fleet, is_installe
 if TYPE_CHECKING:
     from ...runs import Runs
 
-__all__ = ["measure"]
+__all__ = ["measure", "throughput"]
 
 _Tell = Callable[[str], None]
 _DIRECT = "direct"
@@ -70,7 +70,7 @@ def measure(options: SuiteOptions, runs: Runs, tell: _Tell) -> Iterator[Comparis
         if cases:
             with fleet(names, pace_ms) as made:
                 for streams, case in cases.items():
-                    yield from _throughput(case, _rounds(made, streams, size, tell, case), paced=pace_ms > 0)
+                    yield from throughput(case, _rounds(made, streams, size, tell, case), paced=pace_ms > 0)
     case = f"open={size.open_streams}"
     if options.wants(case):
         with fleet(names, _OPEN_PACE_MS) as made:
@@ -90,7 +90,7 @@ def _rounds(made: Fleet, streams: int, size: _Size, tell: _Tell, case: str) -> d
     return found
 
 
-def _throughput(case: str, found: dict[str, list[LoadResult]], *, paced: bool) -> Iterator[Comparison]:
+def throughput(case: str, found: dict[str, list[LoadResult]], *, paced: bool) -> Iterator[Comparison]:
     """Yields the figures of one load.
 
     The time to the first token is told of paced answers alone: whole ones at once make it a queue's length.

@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import cast
 from urllib.parse import urlsplit
 
 __all__ = ["Load", "Seen", "main", "request", "run"]
@@ -75,8 +76,7 @@ class _Stream(asyncio.Protocol):
         self._tokens = tokens
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's is no subclass.
         self._ask()
 
     def _ask(self) -> None:

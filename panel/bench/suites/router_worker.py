@@ -14,6 +14,7 @@ import re
 import resource
 import sys
 from collections.abc import Callable
+from typing import cast
 
 __all__ = ["StandIns", "main"]
 
@@ -163,8 +164,7 @@ class _Connection(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's is no subclass.
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
