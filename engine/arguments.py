@@ -157,6 +157,7 @@ def _build_parser() -> FlagParser:
         help="weights on a CPU: int4, int8, none, or auto: int4 where the file has four bits, else int8 [auto]",
     )
     number("--threads", "threads of a step; 0 is OMP_NUM_THREADS, or all cores", 0, 256)
+    number("--niceness", "of the threads that compute: how far they let other processes go first", 0, 19)
     number("--random-seed", "where the seeds of requests that bring none come from; 0 draws it", 0)
     number("--num-reserved-decode-tokens", "places reserved for the output of each running request", 0)
     add("--chat-template", default="", metavar="FILE", help="Jinja chat template [the model's]")

@@ -54,6 +54,7 @@ class ServerConfig:
         cuda_graph_max_bs: sequences up to which a decode step is a CUDA graph; 0 for `max_running_requests`.
         quantization: what the linear layers read; auto packs the weights unless `dtype` names a type.
         threads: that compute a step; 0 takes what OMP_NUM_THREADS says, or all cores.
+        niceness: of the threads that compute, as `nice` has it.
         num_reserved_decode_tokens: places reserved for the output of each running request.
         disable_radix_cache: prefill keeps no pages for later prompts; the other workers keep none anyway.
         allowed_hosts: names beside its address under which the worker may be addressed, such as a proxy's.
@@ -85,6 +86,7 @@ class ServerConfig:
     kv_cache_dtype: str = "auto"
     quantization: str = "auto"
     threads: int = 0
+    niceness: int = 0
     random_seed: int = 0
     num_reserved_decode_tokens: int = 512
     chat_template: str = ""

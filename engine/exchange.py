@@ -91,40 +91,39 @@ class PrefillExchange:
     def export(self, action: ExportPages | WritePages) -> None:
         """Starts writing pages that stand in staging, or will once the device has copied them."""
         sent = self._outgoing(action.sequence)
-        sent.begin()
+        place = sent.begin(sum(run.count for run in action.staging))
         if (ready := self._kv.fence()) is None:
-            self._write(action, sent)
+            self._write(action, sent, place)
         else:
-            self._fences.put(ready, partial(self._write, action, sent), partial(self._not_written, action, sent))
+            self._fences.put(ready, partial(self._write, action, sent, place), partial(self._unwritten, action, sent))
 
     def _outgoing(self, sequence: Sequence) -> Outgoing:
         room, peer = sequence.room, sequence.peer
         return self._sent.setdefault(room, Outgoing(room, peer, self._tell_of))
 
-    def _not_written(self, action: ExportPages | WritePages, sent: Outgoing, error: str) -> None:
+    def _unwritten(self, action: ExportPages | WritePages, sent: Outgoing, error: str) -> None:
         sent.failed()
         ended = partial(self._core.write_done, action.sequence, ok=False, quiet=True, error=error)
         self._post(lambda now: ended(now=now))
 
-    def _write(self, action: ExportPages | WritePages, sent: Outgoing) -> None:
+    def _write(self, action: ExportPages | WritePages, sent: Outgoing, place: int) -> None:
         sequence = action.sequence
         segments = merge_runs(action.staging, action.target, self._kv.page_bytes, max_bytes=self._max_segment)
         link = self._links.get(sequence.peer)
         if link is None:  # the peer left while the step ran; peer_lost is in the mailbox already
-            self._not_written(action, sent, self._refused.get(sequence.peer, "the peer has gone"))
+            self._unwritten(action, sent, self._refused.get(sequence.peer, "the peer has gone"))
             return
         if not sent.begun:
             sent.begun = True
             self._failpoints.hit("prefill.before_first_write")
         if self._digests is not None:
             sent.digests.update(self._digests.written(action.staging, action.target))
-        pages = sum(run.count for run in action.staging)
         ticket = link.write(segments, sequence.lease_until)
-        ticket.add_done_callback(partial(self._written, action, sent, pages, len(segments)))
+        ticket.add_done_callback(partial(self._written, action, sent, place, len(segments)))
         self._failpoints.hit("prefill.while_writing")
 
     def _written(
-        self, action: ExportPages | WritePages, sent: Outgoing, pages: int, writes: int, ticket: Ticket
+        self, action: ExportPages | WritePages, sent: Outgoing, place: int, writes: int, ticket: Ticket
     ) -> None:
         """Runs on a thread of the transport."""
         sequence = action.sequence
@@ -134,9 +133,9 @@ class PrefillExchange:
         if not ok:
             sent.failed()
             return
-        size = ticket.bytes
+        pages, size = sum(run.count for run in action.staging), ticket.bytes
         self._metrics.kv_moved(direction="sent", peer=sequence.peer, size=size, pages=pages, writes=writes)
-        sent.done(pages=pages, writes=writes, size=size, seconds=ticket.seconds)
+        sent.done(place, pages=pages, writes=writes, size=size, seconds=ticket.seconds)
 
     def _tell_of(self, sent: Outgoing, message: Arrived | Commit) -> None:
         if isinstance(message, Commit):
@@ -150,13 +149,13 @@ class PrefillExchange:
         """Sends a message to a decode worker."""
         match action:
             case SendCommit(sequence=sequence, first_token=token, again=again):
-                sent = self._outgoing(sequence)
                 if not again:
+                    sent = self._outgoing(sequence)
                     sent.prompt_done_at = sequence.prompt_done_at
                     own = sequence.scores.tokens[0] if sequence.scores is not None else None
                     cached = sequence.cached_tokens
                     sent.commit(Commit(sent.room, token, 0, 0, 0, cached_tokens=cached, logprobs=own), sequence.target)
-                elif (message := sent.again()) is not None:
+                elif (known := self._sent.get(sequence.room)) is not None and (message := known.again()) is not None:
                     record("commit_again", peer=sequence.peer, room=sequence.room)
                     self._tell(sequence.peer, message)
             case SendAbort(peer=peer, room=room, reason=reason):

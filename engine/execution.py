@@ -53,7 +53,15 @@ def open_cpu_executor(
         packed = load_packed(directory, config.quantization)
         library = open_library(open_machine(), heads_of(shape), config.kv_cache_dtype, cache_dir)
         threads = config.threads or torch.get_num_threads()
-        return NativeLlama(shape, weights, packed, library, context_length=context_length, threads=threads)
+        return NativeLlama(
+            shape,
+            weights,
+            packed,
+            library,
+            context_length=context_length,
+            threads=threads,
+            niceness=config.niceness,
+        )
     if config.threads:
         torch.set_num_threads(config.threads)
     executor = Llama(shape, weights, context_length)

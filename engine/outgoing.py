@@ -39,8 +39,10 @@ class Outgoing:
     prompt_done_at: float = 0.0
     begun: bool = False
     digests: dict[int, int] = field(default_factory=dict)
+    _asked: int = 0  # pages
+    _complete: dict[int, int] = field(default_factory=dict)  # first page -> pages, of writes whose forerunners go on
+    _arrived: int = 0  # pages, the first ones
     _size: int = 0
-    _pages: int = 0
     _writes: int = 0
     _pending: int = 0
     _ended: bool = False
@@ -48,23 +50,30 @@ class Outgoing:
     _target: Runs = ()
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin(self) -> None:
-        """A write is asked for."""
+    def begin(self, pages: int) -> int:
+        """A write of the next `pages` granted pages is asked for; returns what `done` is to be told."""
         with self._lock:
             self._pending += 1
+            self._asked += pages
+            return self._asked - pages
 
-    def done(self, *, pages: int, writes: int, size: int, seconds: float) -> None:
-        """The oldest write is complete: says so, or sends the commit where that waited for it."""
+    def done(self, place: int, *, pages: int, writes: int, size: int, seconds: float) -> None:
+        """The write that began at `place` is complete: tells how far the pages are, or sends the waiting commit."""
         with self._lock:
             self._pending -= 1
-            self._pages += pages
             self._writes += writes
             self._size += size
             self.seconds += seconds
-            if self._commit is None and not self._ended:
-                self.tell(self, Arrived(self.room, self._pages))
-            else:
-                self._release()
+            before = self._arrived
+            self._complete[place] = pages
+            while (more := self._complete.pop(self._arrived, 0)) > 0:
+                self._arrived += more
+            if self._ended:
+                return
+            if self._commit is not None and not self._pending:
+                self.tell(self, self._finished(self._commit))
+            elif self._arrived > before:
+                self.tell(self, Arrived(self.room, self._arrived))
 
     def failed(self) -> None:
         """A write failed: no commit may follow."""
@@ -81,22 +90,24 @@ class Outgoing:
         """
         with self._lock:
             self._commit, self._target = message, target
-            self._release()
+            if not self._pending and not self._ended:
+                self.tell(self, self._finished(message))
 
     def again(self) -> Commit | None:
         """Returns the commit that was sent; None before."""
         with self._lock:
-            return None if self._pending or self._ended or self._commit is None else self._complete(self._commit)
+            return None if self._pending or self._ended or self._commit is None else self._finished(self._commit)
 
     def end(self) -> None:
         """The room is given up: from now on the peer hears nothing of it."""
         with self._lock:
             self._ended = True
 
-    def _release(self) -> None:
-        if self._commit is not None and not self._pending and not self._ended:
-            self.tell(self, self._complete(self._commit))
-
-    def _complete(self, message: Commit) -> Commit:
-        digest = in_order(self.digests, self._target)
-        return msgspec.structs.replace(message, pages=self._pages, bytes=self._size, writes=self._writes, digest=digest)
+    def _finished(self, message: Commit) -> Commit:
+        return msgspec.structs.replace(
+            message,
+            pages=self._arrived,
+            bytes=self._size,
+            writes=self._writes,
+            digest=in_order(self.digests, self._target),
+        )

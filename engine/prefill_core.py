@@ -7,9 +7,9 @@ Who may touch a sequence's staging pages:
     DRAINING                          links may still read them; they return, and decode hears DRAINED, when the last
                                       write is over and quiet, or the transport's hard timeout after it failed
 
-A commit is asked for with the last writes and leaves when they are complete, whatever is computed then; it is sent again
-until decode acknowledges it: decode takes it once. The slot returns as soon as the last chunk was copied into staging.
-Events in, actions out; no torch, no sockets, no clock (`now` is passed in, in seconds).
+A commit is asked for with the last writes and leaves when they are complete, whatever is computed then. It is sent
+again until decode acknowledges it: decode takes it once. The slot returns as soon as the last chunk was copied into
+staging. Events in, actions out; no torch, no sockets, no clock (`now` is passed in, in seconds).
 """
 
 from __future__ import annotations

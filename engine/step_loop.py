@@ -25,6 +25,7 @@ from .log import record
 from .logprobs import prompt_rows, score, score_blocks, scored_temperature
 from .model.executor import Executor, TokenSpan
 from .page_checks import PageChecks
+from .priority import be_nice
 from .request import Finish, FinishKind, Scores
 from .sampler import SamplingError, mask_stop_tokens, sample
 from .schedule import Schedule, Span, Step, StepKind
@@ -110,8 +111,10 @@ class StepLoop:
         outlet: Outlet,
         observe: Callable[[], EngineStatistics],
         checks: PageChecks | None = None,
+        niceness: int = 0,
     ) -> None:
         self._checks = checks
+        self._niceness = niceness
         self.core = core
         self.observed = observe()
         self.generated = 0
@@ -143,6 +146,7 @@ class StepLoop:
         self._mailbox.put(stimulus)
 
     def _run(self) -> None:
+        be_nice(self._niceness)
         try:
             with torch.inference_mode():
                 self._loop()

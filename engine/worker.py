@@ -118,7 +118,7 @@ class Worker:
         self._sequences: dict[int, Sequence] = {}
         self._loop = asyncio.get_running_loop()
         self._seeds = random.Random(config.random_seed or None)
-        self._steps = StepLoop(core, executor, kv, self, self._observe, checks)
+        self._steps = StepLoop(core, executor, kv, self, self._observe, checks, config.niceness)
         self._generated: deque[tuple[float, int]] = deque()
         self.dead = ""
         self.draining = False

@@ -7,10 +7,14 @@ import platform
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from .ports import ephemeral_range
 
 __all__ = ["HostFacts", "elsewhere", "this_host"]
+
+# What NVIDIA's and AMD's drivers make when they find a GPU.
+_DRIVER_FILES = ("/dev/nvidiactl", "/dev/kfd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,7 @@ class HostFacts:
         python: the interpreter that has pdpanel installed.
         taken: ports in use; only those of the bands in `panel.ports` and the wished router port matter.
         ephemeral: first and last port that the kernel gives away.
+        has_gpus: whether the driver of a GPU is at work.
     """
 
     node: str
@@ -30,6 +35,7 @@ class HostFacts:
     python: str
     taken: frozenset[int] = frozenset()
     ephemeral: tuple[int, int] = (32768, 60999)
+    has_gpus: bool = False
 
 
 def elsewhere() -> HostFacts:
@@ -45,4 +51,5 @@ def this_host(taken: Iterable[int]) -> HostFacts:
         python=sys.executable,
         taken=frozenset(taken),
         ephemeral=ephemeral_range(),
+        has_gpus=any(Path(path).exists() for path in _DRIVER_FILES),
     )

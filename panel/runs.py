@@ -361,7 +361,7 @@ class Runs:
         ids = RunIds(rundir.run_id, str(rundir.path), str(self._config.cache_dir))
         nodes: Nodes = {}
         simulation = self.simulation
-        if needs_this_host(deployment):
+        if needs_this_host(deployment, host if simulation is None else None):
             from .planning.read_nodes import probe_this_host  # only here: it would cost every start
 
             nodes = {"": probe_this_host(inherited_environment(), simulation.files if simulation else None)}

@@ -9,9 +9,11 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
+from ..priority import be_nice
 from .drive import LINE_WORDS
+from .memory import aligned
 
-__all__ = ["Crew", "aligned"]
+__all__ = ["Crew", "Words"]
 
 Words = NDArray[np.int64]
 
@@ -23,9 +25,10 @@ class Crew:
         drive: address of the function that `drive.write_drive` wrote.
         threads: at least 1.
         scratch_bytes: memory that each thread has for itself.
+        niceness: of the threads beside the caller's.
     """
 
-    def __init__(self, drive: int, threads: int, scratch_bytes: int) -> None:
+    def __init__(self, drive: int, threads: int, scratch_bytes: int, niceness: int = 0) -> None:
         words = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
         prototype = ctypes.CFUNCTYPE(None, *words, ctypes.c_void_p, ctypes.c_void_p)
         self._drive = prototype(drive)
@@ -33,6 +36,7 @@ class Crew:
         self._scratch = [aligned(scratch_bytes) for _ in range(threads)]
         self._counters = np.zeros(LINE_WORDS, dtype=np.int64)
         self._base = 0
+        self._niceness = niceness
         self._orders: list[queue.SimpleQueue[tuple[int, ...] | None]] = []
         for index in range(1, threads):
             orders: queue.SimpleQueue[tuple[int, ...] | None] = queue.SimpleQueue()
@@ -64,12 +68,7 @@ class Crew:
             orders.put(None)
 
     def _serve(self, orders: queue.SimpleQueue[tuple[int, ...] | None], index: int) -> None:
+        be_nice(self._niceness)
         while (order := orders.get()) is not None:
             self._drive(*order, self._scratch[index].ctypes.data, 0)
 
-
-def aligned(size: int, alignment: int = 64) -> NDArray[np.uint8]:
-    """Returns `size` bytes of memory that begin at a multiple of `alignment`."""
-    memory = np.empty(size + alignment, dtype=np.uint8)
-    start = -memory.ctypes.data % alignment
-    return memory[start : start + size]

@@ -19,10 +19,11 @@ from ..model.llama import rope_angles
 from ..model.shape import ModelShape
 from ..model.weights import Weights
 from .attention import scratch_floats
-from .crew import Crew, Words, aligned
+from .crew import Crew, Words
 from .formats import GROUP, PANEL
 from .library import Library
 from .linear import Epilogue
+from .memory import aligned
 from .packing import PackedWeights
 from .rows import Heads
 from .spans import SpanTables, span_tables
@@ -47,6 +48,7 @@ class NativeLlama:
         program: kernels of `library.open_library` for this model and the type of the KV memory.
         context_length: positions to prepare rope for.
         threads: that compute a step together.
+        niceness: of those beside the one that calls `forward`.
     """
 
     def __init__(
@@ -58,12 +60,13 @@ class NativeLlama:
         *,
         context_length: int,
         threads: int,
+        niceness: int = 0,
     ) -> None:
         self.shape = shape
         self.info = ExecutorInfo("native", "native", packed.name)
         self._weights, self._packed, self._program = weights, packed, program
         self._heads = heads_of(shape)
-        self._threads = threads
+        self._threads, self._niceness = threads, niceness
         cos, sin = rope_angles(shape, context_length)
         self._cos, self._sin = cos.contiguous(), sin.contiguous()  # [positions, head_dim / 2]
         self._epsilon = int(np.float32(shape.rms_eps).view(np.int32))
@@ -124,7 +127,7 @@ class NativeLlama:
             self._longest = max(2 * self._longest, longest, 512)
             widest = max(self.shape.hidden, self.shape.ffn, self.shape.q_rows)
             scratch = max(4 * scratch_floats(self._heads, self._longest), 4 * PANEL * widest)
-            self._crew = Crew(self._program.address("drive"), self._threads, scratch)
+            self._crew = Crew(self._program.address("drive"), self._threads, scratch, self._niceness)
         return self._crew
 
     def add_norm(self, tape: Tape, weight: Tensor, source: np.ndarray, target: np.ndarray, count: Count) -> None:

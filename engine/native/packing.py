@@ -22,6 +22,7 @@ from ..errors import ConfigError
 from ..model.shape import ModelShape, shape_from_json
 from .code import LANES
 from .formats import FORMATS, GROUP, INT4, INT8, PANEL, Format, pack, unpack
+from .memory import in_large_pages
 
 __all__ = ["PackedWeights", "load_packed", "why_not"]
 
@@ -89,7 +90,7 @@ def load_packed(directory: Path, quantization: str) -> PackedWeights:
     try:
         with safe_open(path, framework="np") as file:
             formats = {name: FORMATS[layout] for name, layout in json.loads(file.metadata()["formats"]).items()}
-            return PackedWeights({name: file.get_tensor(name) for name in formats}, formats)
+            return PackedWeights(in_large_pages({name: file.get_tensor(name) for name in formats}), formats)
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         problem = f"{path.name} is damaged ({error})"
         raise ConfigError("--model-path", str(directory), problem, f"delete {path.name} and start again") from None

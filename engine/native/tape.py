@@ -12,9 +12,10 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from .crew import Words, aligned
+from .crew import Words
 from .drive import OPERATION_WORDS
 from .library import Library
+from .memory import aligned
 
 __all__ = ["Count", "Tape", "floats", "table"]
 

@@ -13,9 +13,8 @@ from collections.abc import Callable, Sequence
 from .api import Endpoint, EndpointInfo, Link, TicketState, TransferSettings
 from .faults import Fault, FaultPlan
 from .plan import Segment
-from .ticket import WriteTicket
 from .write_pool import Write, WritePool
-from .write_queue import LATE, WriteQueue
+from .write_queue import LATE, QueuedLink
 
 __all__ = ["FaultyEndpoint"]
 
@@ -32,7 +31,7 @@ def _half(segments: Sequence[Segment]) -> tuple[Segment, ...]:
     return tuple(half)
 
 
-class _FaultyLink:
+class _FaultyLink(QueuedLink):
     def __init__(
         self,
         inner: Link,
@@ -45,23 +44,17 @@ class _FaultyLink:
         self._draw = draw
         self._settings = settings
         self._late: list[threading.Thread] = []
-        self._queue = WriteQueue(pool, name, self._write)
-
-    @property
-    def closed(self) -> bool:
-        """True from the moment on when `close` was called."""
-        return self._queue.closed
-
-    def write(self, segments: Sequence[Segment], not_after: float | None = None) -> WriteTicket:
-        """Starts writing; returns at once."""
-        return self._queue.put(segments, not_after)
+        super().__init__(pool, name)
 
     def close(self) -> None:
         """Ends the link; late writes that have not begun never will."""
-        self._queue.close(self._inner.close)
+        super().close()
         for thread in self._late:
             if thread is not threading.current_thread():
                 thread.join()
+
+    def _interrupt(self) -> None:
+        self._inner.close()
 
     def _write(self, write: Write) -> None:
         fault, delay = self._draw()

@@ -16,7 +16,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +27,8 @@ from .api import EndpointInfo, TransferSettings
 from .flight import DONE, NOT_STARTED, RUNNING, TIMED_OUT, Flight, Pace
 from .plan import Segment, outside
 from .registration import Registration
-from .ticket import WriteTicket
 from .write_pool import Write, WritePool
-from .write_queue import LATE, WriteQueue
+from .write_queue import LATE, QueuedLink
 
 __all__ = ["MooncakeEndpoint", "Registry", "apply_environment", "mooncake_environment"]
 
@@ -69,7 +68,9 @@ def apply_environment(values: Mapping[str, str], environ: MutableMapping[str, st
         environ.setdefault(name, value)
 
 
-class _MooncakeLink:
+class _MooncakeLink(QueuedLink):
+    """The write that runs when it is closed is given up, and not quiet: the engine goes on until it ends it."""
+
     def __init__(
         self,
         engine: Any,
@@ -87,20 +88,7 @@ class _MooncakeLink:
         self._met = False
         self._abandoned: list[int] = []
         self._pace = Pace()
-        self._queue = WriteQueue(pool, f"mooncake {info.session}", self._write)
-
-    @property
-    def closed(self) -> bool:
-        """True from the moment on when `close` was called."""
-        return self._queue.closed
-
-    def write(self, segments: Sequence[Segment], not_after: float | None = None) -> WriteTicket:
-        """Starts writing; returns at once."""
-        return self._queue.put(segments, not_after)
-
-    def close(self) -> None:
-        """Ends the link; the write that runs is given up, and not quiet: the engine goes on until it ends it."""
-        self._queue.close()
+        super().__init__(pool, f"mooncake {info.session}")
 
     def is_still(self, deadline: float) -> bool:
         """Waits until the engine has ended the writes that were given up; False when it has not at the deadline."""

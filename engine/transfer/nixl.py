@@ -28,9 +28,8 @@ from ..log import record
 from .api import EndpointInfo, TransferSettings
 from .nixl_wire import Command, Describe, Give, Leave, Meet, Post, Registered, Report, Settled, Started
 from .plan import Segment, outside
-from .ticket import WriteTicket
 from .write_pool import Write, WritePool
-from .write_queue import LATE, WriteQueue
+from .write_queue import LATE, QueuedLink
 
 __all__ = ["NixlEndpoint"]
 
@@ -174,7 +173,7 @@ class _AgentProcess:
             return b""
 
 
-class _NixlLink:
+class _NixlLink(QueuedLink):
     def __init__(
         self,
         agent: _AgentProcess,
@@ -191,21 +190,12 @@ class _NixlLink:
         self._info = info
         self._settings = settings
         agent.tell(Meet(self._number, base64.b64decode(info.secret, validate=True)))
-        self._queue = WriteQueue(pool, f"nixl {info.session}", self._write)
-
-    @property
-    def closed(self) -> bool:
-        """True from the moment on when `close` was called."""
-        return self._queue.closed
-
-    def write(self, segments: Sequence[Segment], not_after: float | None = None) -> WriteTicket:
-        """Starts writing; returns at once."""
-        return self._queue.put(segments, not_after)
+        super().__init__(pool, f"nixl {info.session}")
 
     def close(self) -> None:
         """Ends the link; a write that runs is given up."""
         first = not self.closed
-        self._queue.close()
+        super().close()
         if first:
             self._agent.tell(Leave(self._number))
 

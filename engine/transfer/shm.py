@@ -12,7 +12,6 @@ import ctypes
 import mmap
 import os
 import select
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +19,8 @@ from ..errors import TransferError
 from .api import EndpointInfo, TransferSettings
 from .memory import address_of, file_name, open_file_of
 from .plan import Segment, outside
-from .ticket import WriteTicket
 from .write_pool import Write, WritePool
-from .write_queue import LATE, WriteQueue
+from .write_queue import LATE, QueuedLink
 
 __all__ = ["ShmEndpoint"]
 
@@ -98,7 +96,7 @@ class _Attachment:
         os.close(self._process)
 
 
-class _ShmLink:
+class _ShmLink(QueuedLink):
     def __init__(self, source: tuple[int, int], info: EndpointInfo, own: _Place, pool: WritePool) -> None:
         self._source, self._source_length = source
         self._info = info
@@ -111,20 +109,11 @@ class _ShmLink:
                 quiesced=True,
             )
         self._attached: _Attachment | None = None
-        self._queue = WriteQueue(pool, f"shm {info.session}", self._write)
-
-    @property
-    def closed(self) -> bool:
-        """True from the moment on when `close` was called."""
-        return self._queue.closed
-
-    def write(self, segments: Sequence[Segment], not_after: float | None = None) -> WriteTicket:
-        """Starts writing; returns at once."""
-        return self._queue.put(segments, not_after)
+        super().__init__(pool, f"shm {info.session}")
 
     def close(self) -> None:
         """Ends the link; a write that runs ends within the piece it is at, and fails."""
-        self._queue.close()
+        super().close()
         if (attached := self._attached) is not None:
             self._attached = None
             attached.close()

@@ -25,9 +25,8 @@ from ..errors import TransferError
 from .address import reachable_host
 from .api import EndpointInfo, TransferSettings
 from .plan import Segment, outside
-from .ticket import WriteTicket
 from .write_pool import Write, WritePool
-from .write_queue import LATE, WriteQueue
+from .write_queue import LATE, QueuedLink
 
 __all__ = ["TcpEndpoint"]
 
@@ -116,26 +115,17 @@ def _batches(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
         yield batch
 
 
-class _TcpLink:
+class _TcpLink(QueuedLink):
     def __init__(self, source: memoryview, info: EndpointInfo, settings: TransferSettings, pool: WritePool) -> None:
         self._source = source
         self._info = info
         self._settings = settings
         self._connection: socket.socket | None = None
-        self._queue = WriteQueue(pool, f"tcp {info.session}", self._write)
-
-    @property
-    def closed(self) -> bool:
-        """True from the moment on when `close` was called."""
-        return self._queue.closed
-
-    def write(self, segments: Sequence[Segment], not_after: float | None = None) -> WriteTicket:
-        """Starts writing; returns at once."""
-        return self._queue.put(segments, not_after)
+        super().__init__(pool, f"tcp {info.session}")
 
     def close(self) -> None:
         """Ends the link; a write that runs fails."""
-        self._queue.close(self._interrupt)
+        super().close()
         self._disconnect()
 
     def _interrupt(self) -> None:

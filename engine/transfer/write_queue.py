@@ -1,10 +1,14 @@
-"""A link's writes: taken in order by the threads of a pool, their tickets settled whatever happens."""
+"""A link's writes: taken in order by the threads of a pool, their tickets settled whatever happens.
+
+`QueuedLink` is what all transports' links have in common; each of them adds how one write is made.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from ..log import record
@@ -13,7 +17,7 @@ from .plan import Segment
 from .ticket import WriteTicket
 from .write_pool import Write, WritePool
 
-__all__ = ["LATE", "WriteQueue"]
+__all__ = ["LATE", "QueuedLink", "WriteQueue"]
 
 LATE = "the time was over up to which the peer's pages may be written"
 _CLOSED = "the link was closed before the write began"
@@ -101,3 +105,35 @@ class WriteQueue:
             ticket.fail(problem, quiesced=quiesced)
         except Exception as error:  # in a callback
             record("write_broke", level=logging.ERROR, link=self._name, error=repr(error))
+
+
+class QueuedLink(ABC):
+    """A link whose writes wait in a queue; see `api.Link`.
+
+    Args:
+        pool: whose threads write.
+        name: for the log.
+    """
+
+    def __init__(self, pool: WritePool, name: str) -> None:
+        self._queue = WriteQueue(pool, name, self._write)
+
+    @property
+    def closed(self) -> bool:
+        """True from the moment on when `close` was called."""
+        return self._queue.closed
+
+    def write(self, segments: Sequence[Segment], not_after: float | None = None) -> WriteTicket:
+        """Starts writing; returns at once."""
+        return self._queue.put(segments, not_after)
+
+    def close(self) -> None:
+        """Ends the link."""
+        self._queue.close(self._interrupt)
+
+    def _interrupt(self) -> None:
+        """Hurries the write that runs when the link is closed; by itself it ends soon."""
+
+    @abstractmethod
+    def _write(self, write: Write) -> None:
+        """Makes one write and settles its ticket; on a thread of the pool."""

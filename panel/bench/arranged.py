@@ -18,7 +18,8 @@ LEAST_GAIN = 1.2
 
 # Of a worker or a router that is far too slow.
 _SLOW = Pace(0.01, 0.19)
-_SLOW_ROUTER = Pace(0.06, 1.44)
+# Its work for a request is small: a fiftieth of its speed makes that more than what the workers need.
+_SLOW_ROUTER = Pace(0.002, 0.098)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Arrangement:
     Attributes:
         arranged: what it is meant to be; the ablation decides what it is.
         slow: paces of roles that are slower than the others.
-        patience: how many times as long its stretches are, where a request's time varies much.
+        patience: how many times as long its stretches are, where a request's time varies much or few come.
     """
 
     name: str
@@ -94,12 +95,12 @@ ARRANGEMENTS: Sequence[Arrangement] = (
     Arrangement("long answers", Limit.DECODE, "pd", Load(16, 96)),
     Arrangement("slow decode worker", Limit.DECODE, "pd", Load(16, 48), {"decode": _SLOW}),
     Arrangement("one client with long answers", Limit.DECODE, "pd", Load(16, 96, clients=1), patience=2),
-    Arrangement("slow router", Limit.ROUTER, "pd", Load(16, 2), {"router": _SLOW_ROUTER}),
-    Arrangement("little load", Limit.NOTHING, "pd", Load(128, 8, of_capacity=0.25)),
+    Arrangement("slow router", Limit.ROUTER, "pd", Load(16, 2, clients=8), {"router": _SLOW_ROUTER}),
+    Arrangement("little load", Limit.NOTHING, "pd", Load(128, 8, of_capacity=0.25), patience=3),
     Arrangement("slow transfer", Limit.TRANSFER, "slow-transfer", Load(32, 4)),
     Arrangement("slow transfer for one client", Limit.TRANSFER, "slow-transfer", Load(32, 4, clients=1), patience=3),
     Arrangement("busy unified worker", Limit.UNIFIED, "unified", Load(512, 24)),
-    Arrangement("little load on a unified worker", Limit.NOTHING, "unified", Load(64, 8, of_capacity=0.25)),
+    Arrangement("little load on a unified worker", Limit.NOTHING, "unified", Load(64, 8, of_capacity=0.25), patience=3),
     Arrangement("few places at decode", Limit.DECODE, "few-slots", Load(16, 64), patience=2),
     Arrangement("few pages at decode", Limit.DECODE, "few-pages", Load(16, 64), patience=2),
 )

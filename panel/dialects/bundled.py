@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 
 from ...engine.errors import ConfigError
@@ -17,13 +18,17 @@ from ..launch import PlannedFile, Preparation, ProcessSpec, Readiness, Role
 from .dialect import Dialect, Draft, PortDefaults
 from .placement import Placed, PlacedRouter, Placement, flag, flags, url
 from .servers import server_processes
-from .sglang_arguments import size_arguments
+from .sglang_arguments import group_arguments, size_arguments
 from .sglang_limits import check_limits, limit_env
+from .sglang_worker import gpu_env
 from .smoke_request import generate_request
 
 __all__ = ["DIALECT", "RULES", "build", "router_process"]
 
 _READY_TIMEOUT_S = 600.0
+# Of a GPU's memory for weights and KV of all its workers; the rest is for activations, graphs and CUDA itself, for each.
+_GPU_SHARE_PERCENT = 86
+_PREFILL_NICENESS = 10
 _MODES = {Role.PREFILL: "prefill", Role.DECODE: "decode", Role.UNIFIED: "null"}
 _CLOCK = Rule(
     "bundled-several-machines",
@@ -92,21 +97,46 @@ def _worker(placement: Placement, placed: Placed, waits: tuple[str, ...]) -> Pro
         argv += flag("disaggregation-transfer-backend", deployment.transport)
     if placed.nics:
         argv += flag("disaggregation-ib-device", placed.nics)
+    argv += _shared_cores(placement, placed)
+    argv += [*group_arguments(placed), *_memory_share(placement, placed)]
     argv += [*size_arguments(placed.settings), *flags(placed.settings.flags)]
     return ProcessSpec(
         name=placed.name,
         role=placed.role,
         node=placed.node or placement.local_name,
         argv=tuple(argv),
-        env={**_env(placement), **_transfer_env(placement, placed)},
+        env={**_env(placement), **gpu_env(placement, placed), **_transfer_env(placement, placed)},
         cwd="",
         ports=ports,
         ready=Readiness(url(placed.address, placed.port, "/health"), _timeout(placement)),
         log=f"{placed.name}.log",
+        gpus=tuple(str(gpu) for gpu in placed.gpus),
         after=waits,
         metrics_url=url(placed.address, placed.port, "/metrics"),
         info_url=url(placed.address, placed.port, "/server_info"),
     )
+
+
+def _shared_cores(placement: Placement, placed: Placed) -> list[str]:
+    """Lets prefill beside decode compute with all cores that decode leaves: no answer's token waits for a prompt."""
+    beside = any(other.node == placed.node for other in placement.of_role(Role.DECODE))
+    if placed.role is not Role.PREFILL or not beside or placed.gpus or placement.cores < 2:
+        return []
+    own = placed.settings.flags
+    return [
+        *(flag("threads", placement.cores) if "threads" not in own else ()),
+        *(flag("niceness", _PREFILL_NICENESS) if "niceness" not in own else ()),
+    ]
+
+
+def _memory_share(placement: Placement, placed: Placed) -> tuple[str, ...]:
+    """Returns what a worker may take of a GPU that others of the plan compute on, too: equal parts."""
+    settings = placed.settings
+    if settings.mem_fraction is not None or "mem-fraction-static" in settings.flags:
+        return ()
+    own = set(placed.gpus)
+    sharers = sum(worker.node == placed.node and not own.isdisjoint(worker.gpus) for worker in placement.workers)
+    return flag("mem-fraction-static", math.floor(_GPU_SHARE_PERCENT / sharers) / 100) if sharers > 1 else ()
 
 
 def router_process(placement: Placement, placed: PlacedRouter) -> ProcessSpec:
@@ -212,4 +242,5 @@ DIALECT = Dialect(
     ports=PortDefaults(http={Role.PREFILL: 30000, Role.DECODE: 30000, Role.UNIFIED: 30000}),
     gpu_selection="none",
     build=build,
+    shares_gpus=True,
 )

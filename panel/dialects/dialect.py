@@ -70,6 +70,8 @@ class Dialect:
         ports: where its processes listen.
         gpu_selection: its default way to give a worker its GPUs.
         build: the pure function.
+        shares_gpus: without a way that the deployment chooses, a worker takes a GPU of a host that is known to have
+            some, several of them one GPU if need be, and computes on the CPU elsewhere.
         version: the engine's version that is meant when the deployment names none; empty is today's.
     """
 
@@ -84,3 +86,4 @@ class Dialect:
     gpu_selection: str
     build: Callable[[Placement], Draft]
     version: str = ""
+    shares_gpus: bool = False

@@ -17,6 +17,7 @@ class GpuPool:
     def __init__(self, total: int | None) -> None:
         self.total = total
         self._owners: dict[int, str] = {}
+        self._uses: dict[int, int] = {}
         self._low = 0
 
     @property
@@ -36,8 +37,14 @@ class GpuPool:
         """Gives out `gpus`."""
         for gpu in gpus:
             self._owners[gpu] = owner
+            self._uses[gpu] = self._uses.get(gpu, 0) + 1
         while self._low in self._owners:
             self._low += 1
+
+    def least_used(self) -> tuple[int, ...]:
+        """Returns the GPU that was given to the fewest, the first of them; none where it has none, or nobody knows."""
+        gpus = range(self.total or 0)
+        return (min(gpus, key=lambda gpu: self._uses.get(gpu, 0)),) if gpus else ()
 
     def neighbours(self, count: int) -> tuple[int, ...] | None:
         """Returns the first `count` free GPUs that lie side by side, None when there are none."""

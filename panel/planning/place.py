@@ -100,6 +100,7 @@ class _Placing:
             local_name=self._host.node,
             python=self._host.python,
             threads=self._host.cores // max(1, len(workers)) or (1 if self._host.cores else 0),
+            cores=self._host.cores,
             ids=ids,
             workers=workers,
             router=router,
@@ -205,7 +206,7 @@ class _Placing:
         return placed
 
     def _visible(self, seat: Seat, facts: NodeFacts) -> tuple[str, ...]:
-        if self._selection == "visible-devices":
+        if self._selection == "visible-devices" or (self._selection == "none" and seat.gpus):
             return tuple(str(gpu) for gpu in seat.gpus)
         if self._selection != "uuid":
             return ()

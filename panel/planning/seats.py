@@ -58,6 +58,7 @@ def seat_workers(
     _check_one_host(specs)
     chosen = [role for role in ROLES if specs[role].gpus is not None or specs[role].base_gpu_id is not None]
     selection = deployment.gpu_selection or dialect.gpu_selection
+    shares = dialect.shares_gpus and deployment.gpu_selection is None
     kept = kept or Kept()
     if kept.gpus:  # A machine is known by the name that the deployment gives it, before a plan's own word for it.
         for role in (role for role in ROLES if specs[role].count):
@@ -66,7 +67,7 @@ def seat_workers(
     for owner, gpus in kept.gpus.items():
         machines.of(kept.nodes[owner]).gpus.give(gpus, owner)
     seating = {
-        role: _RoleSeats(deployment, role, specs[role], selection, hosts.of_role(role), machines, kept).all()
+        role: _RoleSeats(deployment, role, specs[role], selection, shares, hosts.of_role(role), machines, kept).all()
         for role in (*chosen, *(role for role in ROLES if role not in chosen))
         if specs[role].count
     }
@@ -99,6 +100,7 @@ class _RoleSeats:
         role: Role,
         spec: RoleSpec,
         selection: str,
+        shares: bool,
         hosts: tuple[str, ...],
         machines: Machines,
         kept: Kept,
@@ -108,6 +110,7 @@ class _RoleSeats:
         self._role = role
         self._spec = spec
         self._selection = selection
+        self._shares = shares
         self._hosts = hosts
         self._machines = machines
         self._wanted = gpus_of_process(spec)
@@ -157,10 +160,14 @@ class _RoleSeats:
 
     def _gpus(self, machine: Machine, node: str, owner: str) -> tuple[int, ...] | None:
         """Returns the GPUs of a process on `node`, None when it has no room."""
-        if self._selection == "none":
-            return ()
         pool, spec = machine.gpus, self._spec
         gpus = self._kept.gpus.get(owner)
+        if self._shares:
+            if gpus is None:
+                pool.give(gpus := pool.least_used(), owner)
+            return gpus
+        if self._selection == "none":
+            return ()
         if gpus is not None:
             self._seated[node] = self._seated.get(node, 0) + 1
             return gpus

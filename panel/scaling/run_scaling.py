@@ -177,7 +177,7 @@ class RunScaling:
         before = parse_deployment_text(rundir.deployment.read_text(encoding="utf-8"), "the run's deployment")
         after = scaled(before, counts)
         nodes: Nodes = {}
-        if needs_this_host(after):
+        if needs_this_host(after, None if self._simulation else self._host_of(after)):
             from ..planning.read_nodes import probe_this_host  # only here: it takes half a second
 
             files = self._simulation.files if self._simulation else None

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from pair_world import EOS, HARD, LEASE, PAGE, PAGES, Half, World
-from pdpanel.engine.actions import SendGrant
+from pdpanel.engine.actions import SendAck, SendGrant
 from pdpanel.engine.lifecycle import DECODE, PREFILL, Event, LifeCycle, State
 from pdpanel.engine.request import Bootstrap, Finish, FinishKind, GenerateRequest, SamplingParams
 from pdpanel.engine.sequence import Sequence
@@ -94,7 +94,9 @@ class Pair(World, RuleBasedStateMachine):
     @rule(twice=st.booleans())
     def deliver_to_prefill(self, twice: bool = False) -> None:
         self.connect()
-        _, call = self.to_prefill.popleft()
+        action, call = self.to_prefill.popleft()
+        if isinstance(action, SendAck):  # which answers what was told after the loop's mail was posted
+            self.read_mailbox()
         for _ in range(1 + twice):
             call()
             self.run_actions()
@@ -168,6 +170,11 @@ class Pair(World, RuleBasedStateMachine):
             self.land(write, landed)
         self.settle(write, ok=outcome == "ok", quiet=outcome != "loud")
 
+    @precondition(lambda self: self.posted)
+    @rule()
+    def prefill_reads_its_mail(self) -> None:
+        self.read_mailbox()
+
     # What time and the schedulers do.
 
     @rule(seconds=st.sampled_from([0.4, 3.0, 20.0, 60.0]), asleep=st.sampled_from(["", "", "prefill", "decode"]))
@@ -185,6 +192,7 @@ class Pair(World, RuleBasedStateMachine):
                 self.settle(write, ok=True, quiet=True)
             self.now += step
             if asleep != "prefill":
+                self.read_mailbox()
                 self.prefill.tick(self.now)
             if asleep != "decode":
                 self.decode.tick(self.now)
@@ -193,6 +201,8 @@ class Pair(World, RuleBasedStateMachine):
     @rule(side=st.integers(0, 1), token=st.integers(0, EOS), slow=st.sampled_from([False, False, False, True]))
     def step(self, side: int, token: int, slow: bool = False) -> None:
         core = (self.prefill, self.decode)[side]
+        if core is self.prefill:
+            self.read_mailbox()
         waiting = tuple(core.schedule.waiting)
         step = core.next_step()
         self.run_actions()

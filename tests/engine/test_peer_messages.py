@@ -12,6 +12,7 @@ from pdpanel.engine.peer.messages import (
     PROTOCOL,
     Abort,
     Ack,
+    Arrived,
     Commit,
     Drained,
     Geometry,
@@ -47,7 +48,7 @@ GOLDEN: list[tuple[Message, str]] = [
         "a867656f6d6574727987a96d6f64656c5f736861a3616263a56474797065a862666c6f61743136a9706167655f73697a65"
         "10a66c61796572731ea86b765f686561647303a8686561645f64696d40a66c61796f7574aa706167655f6669727374"
         "a8656e64706f696e7485a46b696e64a3746370a773657373696f6eab3132372e302e302e313a32a462617365cd1000"
-        "a66c656e67746840a6736563726574a173a870726f746f636f6c02"
+        "a66c656e67746840a6736563726574a173a870726f746f636f6c03"
         "a770726f6365737384a4626f6f74a162a96e616d65737061636504a370696405a77374617274656406",
     ),
     (Refused("no"), "82a174a772656675736564a6726561736f6ea26e6f"),
@@ -61,6 +62,7 @@ GOLDEN: list[tuple[Message, str]] = [
         "86a174a6636f6d6d6974a4726f6f6d01ab66697273745f746f6b656e2aa5706167657303a56279746573ce0010e000"
         "a677726974657302",
     ),
+    (Arrived(1, 32), "83a174a761727269766564a4726f6f6d01a5706167657320"),
     (Ack(1, True), "83a174a361636ba4726f6f6d01a56b6e6f776ec3"),
     (Abort(1, "x"), "83a174a561626f7274a4726f6f6d01a6726561736f6ea178"),
     (Ping(7, 12, 3), "84a174a470696e67a565706f636807aa667265655f70616765730ca5717565756503"),
@@ -74,7 +76,7 @@ def test_the_bytes_of_each_message_are_fixed(message: Message, golden: str) -> N
     """A change here breaks running pairs of different versions: raise PROTOCOL with it."""
     assert encode_message(message).hex() == golden
     assert decode_message(bytes.fromhex(golden)) == message
-    assert PROTOCOL == 2
+    assert PROTOCOL == 3
 
 
 def test_every_kind_of_message_has_golden_bytes() -> None:

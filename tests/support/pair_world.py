@@ -20,7 +20,9 @@ from pdpanel.engine.actions import (
     WritePages,
 )
 from pdpanel.engine.decode_core import DecodeCore
+from pdpanel.engine.outgoing import Outgoing
 from pdpanel.engine.pages import Owner, PagePool, Runs
+from pdpanel.engine.peer.messages import Arrived, Commit
 from pdpanel.engine.prefill_core import PrefillCore
 from pdpanel.engine.schedule import Schedule
 from pdpanel.engine.sequence import Sequence
@@ -49,6 +51,7 @@ class Write:
 
     Attributes:
         memory: decode's memory at the time; a restarted process has another one.
+        place: of its first page among those that were asked for.
         began: None while it waits behind others.
         until: it may land until then.
     """
@@ -59,6 +62,8 @@ class Write:
     source: dict[int, tuple[int, ...]]
     memory: dict[int, Content]
     core: PrefillCore
+    sent: Outgoing
+    place: int
     began: float | None = None
     until: float = 0.0
 
@@ -91,8 +96,9 @@ class World:
         self.connected = False
         self.next_key = 1
         self.to_prefill: deque[tuple[Action, Call]] = deque()
-        self.to_decode: deque[tuple[Action, Call]] = deque()
+        self.to_decode: deque[tuple[Action | Arrived | Commit, Call]] = deque()
         self.epochs, self.known_epochs = [0, 0], [0, 0]
+        self.posted: deque[Call] = deque()  # what prefill's loop will read, as soon as it reads anything
         self.writes: list[Write] = []
         self.zombies: list[Write] = []
         self.halves = Half(), Half()
@@ -104,6 +110,8 @@ class World:
 
     def start_prefill(self) -> None:
         self.source: dict[int, tuple[int, ...]] = {}
+        self.sent: dict[int, Outgoing] = {}
+        self.posted.clear()
         self.prefill = PrefillCore(
             self.schedule(0), PagePool(PAGES), bootstrap_timeout_s=60, hard_timeout_s=HARD, radix_cache=self.radix
         )
@@ -130,12 +138,17 @@ class World:
                 case ImportPages(sequence=sequence, staging=staging):  # of the prefix cache
                     for index, page in enumerate(pages_of(staging)):
                         assert self.source[page] == content(sequence, index), "the prefix cache has other tokens"
-                case SendCommit(sequence=sequence, first_token=token):
-                    room = sequence.room
-                    self.tell_decode(action, lambda r=room, t=token: self.decode.committed("P", r, t, self.now))
+                case SendCommit(sequence=sequence, first_token=token, again=False):
+                    self.outgoing(sequence).commit(Commit(sequence.room, token, 0, 0, 0), sequence.target)
+                case SendCommit(sequence=sequence):
+                    message = self.sent[sequence.room].again()
+                    assert message is not None, "it is sent again only once it was sent"
+                    self.hear(self.sent[sequence.room], message)
                 case SendDrained(room=room):
+                    self.give_up(room)
                     self.tell_decode(action, lambda r=room: self.decode.drained("P", r, self.now))
                 case SendAbort(room=room, reason=reason):
+                    self.give_up(room)
                     self.tell_decode(action, lambda r=room, w=reason: self.decode.peer_aborted("P", r, w, self.now))
                 case _:
                     raise AssertionError(action)
@@ -144,8 +157,9 @@ class World:
             match action:
                 case Emit():
                     self.halves[1].hear(action)
-                case ImportPages(sequence=sequence, staging=staging):  # I5
-                    for index, page in enumerate(pages_of(staging)):
+                case ImportPages(sequence=sequence, slot_page=slot_page, staging=staging):  # I5
+                    assert sequence.slot is not None
+                    for index, page in enumerate(pages_of(staging), slot_page - sequence.slot.start):
                         assert self.memory[page] == (sequence.room, content(sequence, index)), "a page was not written"
                 case SendGrant(sequence=sequence):
                     assert not any(s.key < sequence.key for s in self.decode.awaiting), "I6: not in order"
@@ -160,10 +174,35 @@ class World:
                 case _:
                     raise AssertionError(action)
 
+    def outgoing(self, sequence: Sequence) -> Outgoing:
+        return self.sent.setdefault(sequence.room, Outgoing(sequence.room, "D", self.hear))
+
+    def give_up(self, room: int) -> None:
+        if (sent := self.sent.pop(room, None)) is not None:
+            sent.end()
+
+    def hear(self, sent: Outgoing, message: Arrived | Commit) -> None:
+        """What the transport's threads tell decode."""
+        if self.sent.get(sent.room) is not sent:
+            return  # a process that was killed
+        room = sent.room
+        match message:
+            case Arrived(pages=pages):
+                self.tell_decode(message, lambda: self.decode.arrived("P", room, pages))
+            case Commit(first_token=token, pages=pages):
+                assert not [write for write in self.writes if write.sent is sent], "a commit before its pages"
+                self.tell_decode(message, lambda: self.decode.committed("P", room, token, self.now))
+
+    def read_mailbox(self) -> None:
+        """Prefill's loop takes what the transport's threads told it."""
+        while self.posted:
+            self.posted.popleft()()
+            self.run_actions()
+
     def tell_prefill(self, action: Action, call: Call) -> None:
         self.to_prefill.append((action, call))  # without a connection it waits for one
 
-    def tell_decode(self, action: Action, call: Call) -> None:
+    def tell_decode(self, action: Action | Arrived | Commit, call: Call) -> None:
         if self.connected:  # decode alone connects
             self.to_decode.append((action, call))
 
@@ -173,7 +212,10 @@ class World:
 
     def write(self, sequence: Sequence, staging: Runs, target: Runs) -> None:
         assert self.now < sequence.lease_until
-        self.writes.append(Write(sequence, pages_of(staging), pages_of(target), self.source, self.memory, self.prefill))
+        sent, pages = self.outgoing(sequence), pages_of(staging)
+        place = sent.begin(len(pages))
+        memory = self.source, self.memory
+        self.writes.append(Write(sequence, pages, pages_of(target), *memory, self.prefill, sent, place))
 
     def connect(self) -> None:
         if self.connected:
@@ -206,10 +248,16 @@ class World:
                 self.memory[target] = (sequence.room, tokens)
 
     def settle(self, write: Write, *, ok: bool, quiet: bool) -> None:
+        """A write ends: decode hears of it, or gets the commit, before prefill's loop has time for it."""
         self.writes.remove(write)
         if ok:
             self.land(write)
         elif not quiet:
             self.zombies.append(write)
-        write.core.write_done(write.sequence, ok=ok, quiet=quiet, error="it broke", now=self.now)
-        self.run_actions()
+        core = write.core
+        self.posted.append(lambda: core.write_done(write.sequence, ok=ok, quiet=quiet, error="it broke", now=self.now))
+        if ok:
+            pages = len(write.staging)
+            write.sent.done(write.place, pages=pages, writes=1, size=pages, seconds=0.0)
+        else:
+            write.sent.failed()

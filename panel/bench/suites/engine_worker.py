@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ....engine.errors import PdpanelError
 from .engine_contender import Setup
 
 __all__ = ["PROGRAMS", "Program"]
@@ -71,6 +72,9 @@ def main() -> None:
         say({"value": program.about()})
     except ImportError as error:
         say({"error": f"{error.name or error} is not installed"})
+        return
+    except PdpanelError as error:
+        say({"error": str(error)})
         return
     for line in sys.stdin:
         command = json.loads(line)

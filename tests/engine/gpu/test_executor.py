@@ -62,7 +62,7 @@ def random_weights(shape: ModelShape, device: torch.device) -> Weights:
 
 
 class Replays:
-    """A recorder that does the work again when it is replayed, as a graph would, and says in which order it recorded."""
+    """A recorder that does the work again when it is replayed, as a graph would; counts what it recorded."""
 
     def __init__(self) -> None:
         self.recorded = 0

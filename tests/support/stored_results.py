@@ -1,0 +1,26 @@
+"""A file of results as `pdpanel bench SUITE -o` writes it: one figure misses its goal, one meets it, one has none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pdpanel.panel.bench.comparison import Comparison, Goal
+
+FIGURES = (
+    Comparison(
+        "batch=1,context=128", "decode", "tokens/s", [30, 40, 20], "peer, 2 threads", [10, 10], Goal(at_least=4)
+    ),
+    Comparison("text=64", "kl", "nats", [0.002], goal=Goal(at_most=0.005), note="a note"),
+    Comparison("open=8", "rss", "MB", [3.0]),
+)
+
+
+def write_results(path: Path, *, short: bool = False) -> Path:
+    lines = [
+        {"suite": "engine", "machine": {"cpu": "made up", "cores": 2}, "options": {"short": short, "rounds": 3}},
+        *(figure.line("engine") for figure in FIGURES),
+        {"suite": "engine", "figures": 3, "goals_met": 1, "goals_missed": 1},
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
