@@ -77,6 +77,9 @@ def open_gpu(
             torch.cuda.synchronize(device)
     if not config.disable_cuda_graph and config.disaggregation_mode is not Mode.PREFILL:
         _record(executor, kv, config)
+    if selection is not None:
+        level = logging.WARNING if staged else logging.INFO
+        record("staging", level=level, memory="host" if staged else "gpu", reason=staged)
     return GpuParts(config, executor, kv, staged)
 
 

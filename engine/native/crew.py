@@ -71,4 +71,3 @@ class Crew:
         be_nice(self._niceness)
         while (order := orders.get()) is not None:
             self._drive(*order, self._scratch[index].ctypes.data, 0)
-

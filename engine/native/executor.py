@@ -75,6 +75,12 @@ class NativeLlama:
         self._pass: _Pass | None = None
         self._head: _Head | None = None
 
+    def close(self) -> None:
+        """Ends the threads."""
+        if self._crew is not None:
+            self._crew.close()
+            self._crew = None
+
     @property
     def program(self) -> Library:
         """The kernels."""

@@ -24,7 +24,7 @@ from .code import LANES
 from .formats import FORMATS, GROUP, INT4, INT8, PANEL, Format, pack, unpack
 from .memory import in_large_pages
 
-__all__ = ["PackedWeights", "load_packed", "why_not"]
+__all__ = ["PackedWeights", "alternate", "load_packed", "why_not"]
 
 _VERSION = 1
 _CHUNK_PANELS = 64
@@ -105,7 +105,7 @@ def _pack_in_child(directory: Path, quantization: str) -> None:
         raise ConfigError("--quantization", quantization, problem, "free some memory and disk, or give none")
 
 
-def _alternate(gate_up: Floats) -> Floats:
+def alternate(gate_up: Floats) -> Floats:
     """Returns gate and up in turns of 16 outputs; both are filled up with zeros to whole turns."""
     ffn = len(gate_up) // 2
     turns = -(-ffn // LANES)
@@ -159,7 +159,7 @@ def _main(directory: Path, quantization: str) -> None:
             stored = "embedding" if name == "lm_head" and shape.tie_embeddings else name
             weight = file.get_tensor(stored).astype(np.float32, copy=False)
             if name.endswith("gate_up"):
-                weight = _alternate(weight)
+                weight = alternate(weight)
             layout = _layout(name, weight, quantization)
             packed[name] = np.concatenate([pack(chunk, layout) for chunk in _chunks(weight)])
             formats[name] = layout.name

@@ -18,7 +18,7 @@ from pathlib import Path
 from ..errors import TransferError
 from .api import EndpointInfo, TransferSettings
 from .memory import address_of, file_name, open_file_of
-from .plan import Segment, outside
+from .plan import outside
 from .write_pool import Write, WritePool
 from .write_queue import LATE, QueuedLink
 

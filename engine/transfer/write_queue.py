@@ -132,7 +132,8 @@ class QueuedLink(ABC):
         self._queue.close(self._interrupt)
 
     def _interrupt(self) -> None:
-        """Hurries the write that runs when the link is closed; by itself it ends soon."""
+        """Hurries the write that runs when the link is closed; here it ends soon by itself."""
+        return
 
     @abstractmethod
     def _write(self, write: Write) -> None:

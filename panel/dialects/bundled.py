@@ -26,7 +26,7 @@ from .smoke_request import generate_request
 __all__ = ["DIALECT", "RULES", "build", "router_process"]
 
 _READY_TIMEOUT_S = 600.0
-# Of a GPU's memory for weights and KV of all its workers; the rest is for activations, graphs and CUDA itself, for each.
+# Of a GPU's memory for weights and KV of all its workers; activations, graphs and CUDA itself need the rest, for each.
 _GPU_SHARE_PERCENT = 86
 _PREFILL_NICENESS = 10
 _MODES = {Role.PREFILL: "prefill", Role.DECODE: "decode", Role.UNIFIED: "null"}

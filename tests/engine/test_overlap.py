@@ -127,7 +127,8 @@ class Prefill:
     async def stop(self) -> None: ...
 
     def submit(self, room: int, prompt: int) -> None:
-        request = GenerateRequest(f"r{room}", tuple(range(prompt)), SamplingParams(temperature=0), Bootstrap("h", 1, room))
+        ids, greedy = tuple(range(prompt)), SamplingParams(temperature=0)
+        request = GenerateRequest(f"r{room}", ids, greedy, Bootstrap("h", 1, room))
         sequence = Request(room, request, PREFILL, 0, prompt + 9, frozenset(), list(range(prompt)), PREFILL.start)
         pages = -(-prompt // PAGE)
         self.loop.post(lambda now: self.core.submit(sequence, now))

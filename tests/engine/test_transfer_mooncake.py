@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from pdpanel.engine.transfer import mooncake
+from pdpanel.engine.transfer import flight, mooncake
 from pdpanel.engine.transfer.api import EndpointInfo, Segment, TicketState, TransferSettings
 from pdpanel.engine.transfer.mooncake import apply_environment, mooncake_environment
+from pdpanel.engine.transfer.ticket import WriteTicket
 from pdpanel.engine.transfer.write_pool import WritePool
 
 PEER = EndpointInfo("mooncake", "127.0.0.1:1", 4096, 64)
@@ -35,7 +36,7 @@ class ScriptedEngine:
         return self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
 
 
-def write(engine: ScriptedEngine, timeout_s: float = 5.0) -> tuple[mooncake.WriteTicket, mooncake._MooncakeLink]:
+def write(engine: ScriptedEngine, timeout_s: float = 5.0) -> tuple[WriteTicket, mooncake._MooncakeLink]:
     pool = WritePool("test", queues=1, threads=1)
     link = mooncake._MooncakeLink(engine, (4096, 64), PEER, TransferSettings(timeout_s=timeout_s), pool)
     ticket = link.write(WRITE)
@@ -70,7 +71,7 @@ def test_a_peer_that_answers_no_probe_is_not_written_to() -> None:
 
 
 def test_a_write_that_is_given_up_keeps_the_engine_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mooncake, "_GRACE_S", 0.0)
+    monkeypatch.setattr(flight, "_GRACE_S", 0.0)
     engine = ScriptedEngine(7, 0)
     ticket, link = write(engine, timeout_s=0.05)
     assert ticket.state is TicketState.FAILED and "timed out" in ticket.error and not ticket.quiesced

@@ -31,6 +31,22 @@ SIGNATURES = (
     ),
     Signature(
         Rule(
+            "log-bundled-staging",
+            "The KV of a GPU passes through the host's memory",
+            "Only Mooncake's builds for GPUs read and write a GPU's memory. With another build or transport the worker "
+            "copies KV pages through pinned memory of the host, which costs time to the first token, and says why in "
+            "its event `staging`.",
+            ("docs/gpu.md",),
+        ),
+        Speaker.PDPANEL,
+        Severity.WARNING,
+        ('"event": "staging"',),
+        r'"event": "staging", "memory": "host", "reason": "(?P<reason>' + _TEXT + r'[^"\\])"',
+        "{reason}",
+        "Install the Mooncake build for this host's GPUs (mooncake-transfer-engine or -cuda13) in place of the other.",
+    ),
+    Signature(
+        Rule(
             "log-bundled-misfit",
             "Two bundled workers do not fit each other",
             "At their first contact prefill and decode compare model, KV type, page size and shape, and refuse a "

@@ -236,6 +236,13 @@ LINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
         ('{"level": "info", "event": "transport", "requested": "mooncake", "used": "mooncake", "notice": ""}',),
     ),
+    "log-bundled-staging": (
+        (
+            '{"t": "x", "level": "warning", "event": "staging", "memory": "host", "reason": "The KV is staged through the '
+            "host's memory: this Mooncake build (mooncake-transfer-engine-non-cuda) cannot move GPU memory.\"}",
+        ),
+        ('{"t": "x", "level": "info", "event": "staging", "memory": "gpu", "reason": ""}',),
+    ),
     "log-bundled-misfit": (
         (
             '{"level": "info", "event": "peer_lost", "peer": "127.0.0.1:8998", "reason": "The prefill worker at '
