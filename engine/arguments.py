@@ -44,7 +44,6 @@ _NEUTRAL: dict[str, tuple[str, ...]] = {
 }
 _NEUTRAL_SWITCHES = (
     "--enable-metrics",
-    "--disable-overlap-schedule",
     "--skip-server-warmup",
 )
 
@@ -123,6 +122,7 @@ def _build_parser() -> FlagParser:
         help="auto (a GPU where torch finds one), cpu or cuda (NVIDIA's and AMD's) [auto]",
     )
     number("--base-gpu-id", "which of the visible GPUs", 0, 1023)
+    add("--disable-overlap-schedule", action="store_true", help="no decode step on a GPU is launched ahead [one is]")
     add("--disable-cuda-graph", action="store_true", help="decode launches kernel by kernel on a GPU [by graphs]")
     add(
         "--cuda-graph-max-bs",

@@ -80,6 +80,7 @@ class ServerConfig:
     device: str = "auto"
     base_gpu_id: int = 0
     disable_cuda_graph: bool = False
+    disable_overlap_schedule: bool = False
     cuda_graph_max_bs: int = 0
     context_length: int | None = None
     dtype: str = "auto"

@@ -31,7 +31,7 @@ def build_core(
         chunk_tokens=config.chunked_prefill_size,
         max_running=config.max_running_requests,
         reserve_tokens=0 if mode is Mode.PREFILL else config.num_reserved_decode_tokens,
-        pack_tokens=_PACK_TOKENS,
+        pack_tokens=None if config.device == "cuda" else _PACK_TOKENS,
         mixed=config.enable_mixed_chunk and mode is not Mode.PREFILL,  # prefill has nothing to mix with
     )
     if mode is Mode.PREFILL:

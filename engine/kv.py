@@ -64,10 +64,11 @@ class KVCache:
         self.staging = (
             torch.frombuffer(self._shared.map, dtype=dtype).view(places)
             if self._shared
-            else torch.empty(
-                places, dtype=dtype, device=staged_on, pin_memory=self._asynchronous and staged_on is None and size > 0
-            )
+            else torch.empty(places, dtype=dtype, device=staged_on)
         )  # [pages, layers, K|V, heads, tokens, dim]
+        if self._asynchronous and staged_on is None and size:
+            # Not by torch's pinned allocator, which rounds up to a power of two. Unpinned copies are slower, not wrong.
+            torch.cuda.cudart().cudaHostRegister(self.staging_address, size, 0)
 
     @property
     def page_bytes(self) -> int:

@@ -23,7 +23,7 @@ from .actions import Action, Emit, ExportPages, ImportPages, WritePages
 from .kv import KVCache
 from .log import record
 from .logprobs import prompt_rows, score, score_blocks, scored_temperature
-from .model.executor import Executor, TokenSpan
+from .model.executor import DecodeRow, Decoding, Executor, TokenSpan
 from .page_checks import PageChecks
 from .priority import be_nice
 from .request import Finish, FinishKind, Scores
@@ -121,6 +121,7 @@ class StepLoop:
         self.integrity_errors = 0
         self._unchecked = False
         self._model = model
+        self._decoder = model.decoder if isinstance(model, Decoding) else None
         self._kv = kv
         self._outlet = outlet
         self._observe = observe
@@ -200,6 +201,9 @@ class StepLoop:
     def _compute(self, step: Step) -> list[int]:
         for move in step.moves:
             self._kv.move(move.source, move.target, move.tokens)
+        if (decoded := self._decode(step)) is not None:
+            self.generated += len(decoded)
+            return decoded
         spans: list[TokenSpan] = []
         for span in step.spans:
             self._add_token_spans(span, spans)
@@ -213,6 +217,23 @@ class StepLoop:
         self._score_outputs(logits, drawing, tokens)
         self.generated += len(tokens)
         return tokens
+
+    def _decode(self, step: Step) -> list[int] | None:
+        """Returns the tokens of a step that the executor decodes by itself, None for any other step."""
+        if self._decoder is None or step.kind is not StepKind.DECODE:
+            return None
+        rows = [row for span in step.spans if (row := self._decode_row(span)) is not None]
+        return self._decoder.decode(rows, self._kv) if len(rows) == len(step.spans) else None
+
+    def _decode_row(self, span: Span) -> DecodeRow | None:
+        """Returns what a span of one token decodes; None when its logits are needed here."""
+        sequence, params = span.sequence, span.sequence.request.sampling
+        early = sequence.output_tokens < params.min_new_tokens
+        if span.stop - span.start > 1 or sequence.request.logprobs is not None or early or sequence.slot is None:
+            return None
+        goes_on = span.stop < sequence.slot.count * self._kv.page_size and span.stop + 1 < sequence.limit
+        place, token = self._kv.first_token(sequence.slot), sequence.tokens[span.start]
+        return DecodeRow(sequence.key, token, span.start, place, goes_on, params, sequence.seed)
 
     def _add_token_spans(self, span: Span, spans: list[TokenSpan]) -> None:
         sequence, start, stop = span.sequence, span.start, span.stop

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from ..kv import KVCache
-from ..model.executor import ExecutorInfo, TokenSpan
+from ..model.executor import DecodeRow, ExecutorInfo, TokenSpan
 from ..model.llama import Llama
 from ..model.packed import pack
 from ..model.shape import ModelShape
+from .ahead import AheadDecoder
 from .batch_attention import BatchAttention, Flash
 from .graphs import DecodeGraphs, Recorder
 from .paged_attention import PagedAttention, PagedRows
@@ -58,6 +59,7 @@ class CudaExecutor:
         self._reason = reason
         self._pages = torch.arange(-(-longest // page_size), dtype=torch.int32, device=device)
         self._graphs: DecodeGraphs | None = None
+        self._decoder: AheadDecoder | None = None
 
     @property
     def shape(self) -> ModelShape:
@@ -98,6 +100,16 @@ class CudaExecutor:
             spare_page=kv.spare_page,
         )
 
+    @property
+    def decoder(self) -> AheadDecoder | None:
+        """What decodes and draws in one; None before `decode_here`."""
+        return self._decoder
+
+    def decode_here(self, *, ahead: bool) -> None:
+        """Decodes and draws on the device from now on, where the paged kernels are there, perhaps one step ahead."""
+        if self._paged is not None:
+            self._decoder = AheadDecoder(self._launch, ahead=ahead)
+
     def explain(self, reason: str) -> None:
         """Sets why no faster path is taken."""
         self._reason = reason
@@ -128,6 +140,18 @@ class CudaExecutor:
     def logits(self, states: Tensor) -> Tensor:
         """Returns the logits, float32 [rows, vocab], of states [rows, hidden]."""
         return self._model.logits(states)
+
+    def _launch(self, rows: Sequence[DecodeRow], ids: Tensor | None, kv: KVCache) -> Tensor:
+        """Returns the logits of `rows`, whose tokens are `ids` where these are given; waits for nothing."""
+        assert len(rows) <= self._most_rows
+        with self._chosen():
+            inputs = [(row.token, row.position, row.slot // self._page_size) for row in rows]
+            if self._graphs is not None and len(rows) <= self._graphs.most:
+                return self.logits(self._graphs.run(inputs, ids))
+            uploaded = self._upload(*(list(column) for column in zip(*inputs, strict=True)))
+            if ids is not None:
+                uploaded[0].copy_(ids)
+            return self.logits(self._decode(uploaded, kv))
 
     def _chosen(self) -> AbstractContextManager[object]:
         """Makes the device the current one of the thread that calls, which is where Triton launches."""

@@ -99,14 +99,18 @@ class DecodeGraphs:
         """Rows of the largest size."""
         return self._sizes[-1]
 
-    def run(self, rows: Sequence[tuple[int, int, int]]) -> Tensor:
+    def run(self, rows: Sequence[tuple[int, int, int]], ids: Tensor | None = None) -> Tensor:
         """Returns the states of the rows, [rows, hidden]; the next run overwrites them.
 
         Args:
             rows: id, position and first page of each, 1 to `most` of them.
+            ids: [rows] int64 on the device, in place of those in `rows`.
         """
         size = self._sizes[bisect.bisect_left(self._sizes, len(rows))]
-        self._inputs_of(size).copy_(self._padded(rows, size), non_blocking=True)
+        inputs = self._inputs_of(size)
+        inputs.copy_(self._padded(rows, size), non_blocking=True)
+        if ids is not None:
+            inputs[0, : len(rows)].copy_(ids)
         self._replays[size]()
         return self._states[: len(rows)]
 

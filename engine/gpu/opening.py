@@ -34,8 +34,8 @@ from .staging import staged_notice, why_on_the_host
 __all__ = ["GpuParts", "open_cuda_executor", "open_gpu"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Of the host's free memory, what the staging pages of one worker may pin; a second worker takes half of the rest.
-_HOST_SHARE = 0.5
+# Of the host's free memory, what the staging pages of one worker may pin.
+_HOST_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class GpuParts:
     """What a worker has on a GPU.
 
     Attributes:
-        config: as given, with dtypes and `max_total_tokens` resolved.
+        config: as given, with device, dtypes and `max_total_tokens` resolved.
         staged: why the KV passes through the host's memory, for people; empty when it does not.
     """
 
@@ -67,7 +67,7 @@ def open_gpu(
         ConfigError: the GPU's memory does not suffice.
         TransferError: the transport takes no staging memory at all.
     """
-    config = _with_dtypes(config, device)
+    config = _resolved(config, device)
     executor = open_cuda_executor(config, shape, weights_dir, device)
     with _memory_errors(config, device):
         config, kv, staged = _open_kv(config, shape, device, selection)
@@ -75,6 +75,7 @@ def open_gpu(
             executor.forward([TokenSpan([0] * 8, 0, 0, logits=True)], kv)
             executor.forward([TokenSpan([0], 8, 0, logits=True)], kv)
             torch.cuda.synchronize(device)
+    executor.decode_here(ahead=not config.disable_overlap_schedule)
     if not config.disable_cuda_graph and config.disaggregation_mode is not Mode.PREFILL:
         _record(executor, kv, config)
     if selection is not None:
@@ -115,14 +116,14 @@ def open_cuda_executor(
     )
 
 
-def _with_dtypes(config: ServerConfig, device: torch.device) -> ServerConfig:
-    """Returns the configuration with its dtypes resolved: 16 bits, and the KV as the weights."""
+def _resolved(config: ServerConfig, device: torch.device) -> ServerConfig:
+    """Returns the configuration with device and dtypes resolved: 16 bits, and the KV as the weights."""
     dtype = config.dtype
     if dtype == "auto":
         with torch.cuda.device(device):
             dtype = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     kv_dtype = dtype if config.kv_cache_dtype == "auto" else config.kv_cache_dtype
-    return replace(config, dtype=dtype, kv_cache_dtype=kv_dtype)
+    return replace(config, device="cuda", dtype=dtype, kv_cache_dtype=kv_dtype)
 
 
 def _open_kv(

@@ -22,7 +22,7 @@ __all__ = ["PagedAttention", "PagedRows", "why_no_triton"]
 # occupies a GPU, and so few that joining them stays cheap. Neither depends on the batch (see decode_kernels).
 SHARES = 16
 SHORTEST = 256
-_NARROWEST = 16  # rows of a product that tl.dot takes
+_NARROWEST = 16  # a side of a product that tl.dot takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class PagedAttention:
         shape, count = self._shape, len(q)
         q = q.contiguous()
         out = torch.empty_like(q)
-        columns = _power_of_two(shape.head_dim)
+        columns = max(_NARROWEST, _power_of_two(shape.head_dim))
         group = shape.heads // shape.kv_heads
         # Half the tokens at a time where an element has four bytes: a block of K and one of V stay in fast memory.
         block = 64 if slots.element_size() <= 2 and columns <= 128 else 32

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from ..request import SamplingParams
 from .shape import ModelShape
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..kv import KVCache
 
-__all__ = ["Executor", "ExecutorInfo", "TokenSpan"]
+__all__ = ["DecodeRow", "Decoder", "Decoding", "Executor", "ExecutorInfo", "TokenSpan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,4 +86,48 @@ class Executor(Protocol):
 
     def logits(self, states: Tensor) -> Tensor:
         """Returns the logits, float32 [rows, vocab], of states [rows, hidden]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeRow:
+    """One token of one sequence, and how the next one is drawn.
+
+    Attributes:
+        key: of the sequence.
+        token: its id.
+        position: in the sequence; all earlier ones have valid KV.
+        slot: index of the sequence's first place in the slot memory.
+        goes_on: True when the slot has a place for the next token and another one may follow that.
+        seed: with the next position it keys the draw; see `sampler`.
+    """
+
+    key: int
+    token: int
+    position: int
+    slot: int
+    goes_on: bool
+    params: SamplingParams
+    seed: int
+
+    def following(self) -> DecodeRow:
+        """Returns the row behind this one, whose token is not known here yet."""
+        return replace(self, token=0, position=self.position + 1)
+
+
+class Decoder(Protocol):
+    """What computes whole decode steps, drawing included."""
+
+    def decode(self, rows: Sequence[DecodeRow], kv: KVCache) -> list[int] | None:
+        """Returns the token that follows each row; None when the caller has to compute the step and draw."""
+        ...
+
+
+@runtime_checkable
+class Decoding(Protocol):
+    """An executor that may have a decoder."""
+
+    @property
+    def decoder(self) -> Decoder | None:
+        """None where steps are computed and drawn apart."""
         ...

@@ -18,8 +18,12 @@ LEAST_GAIN = 1.2
 
 # Of a worker or a router that is far too slow.
 _SLOW = Pace(0.01, 0.19)
-# Its work for a request is small: a fiftieth of its speed makes that more than what the workers need.
+# The work of a router for a request is small: at a fiftieth of its speed it is more than that of workers at half of
+# theirs.
 _SLOW_ROUTER = Pace(0.002, 0.098)
+_HALF = Pace(0.02, 0.02)
+
+_BEHIND_A_ROUTER = {"router": _SLOW_ROUTER, "prefill": _HALF, "decode": _HALF}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ ARRANGEMENTS: Sequence[Arrangement] = (
     Arrangement("long answers", Limit.DECODE, "pd", Load(16, 96)),
     Arrangement("slow decode worker", Limit.DECODE, "pd", Load(16, 48), {"decode": _SLOW}),
     Arrangement("one client with long answers", Limit.DECODE, "pd", Load(16, 96, clients=1), patience=2),
-    Arrangement("slow router", Limit.ROUTER, "pd", Load(16, 2, clients=8), {"router": _SLOW_ROUTER}),
+    Arrangement("slow router", Limit.ROUTER, "pd", Load(16, 2, clients=8), _BEHIND_A_ROUTER),
     Arrangement("little load", Limit.NOTHING, "pd", Load(128, 8, of_capacity=0.25), patience=3),
     Arrangement("slow transfer", Limit.TRANSFER, "slow-transfer", Load(32, 4)),
     Arrangement("slow transfer for one client", Limit.TRANSFER, "slow-transfer", Load(32, 4, clients=1), patience=3),

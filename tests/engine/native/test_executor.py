@@ -1,4 +1,4 @@
-"""The native kernels against torch on the same weights; and that the bits of a token are its own, whoever is beside it."""
+"""The native kernels against torch on the same weights; a token's bits are its own, whatever is beside it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ from pdpanel.panel.bench.records import read_results
 from pdpanel.panel.bench.suite import SUITES
 from stored_results import write_results
 
-
 DOCS = Path(__file__).parents[3] / "docs"
 
 
