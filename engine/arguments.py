@@ -217,7 +217,7 @@ def parse_server_arguments(argv: Sequence[str]) -> ServerConfig:
             f"not a multiple of --page-size {config.page_size}",
             f"use {max(1, config.chunked_prefill_size // config.page_size) * config.page_size}",
         )
-    if config.enable_mixed_chunk and config.chunked_prefill_size <= config.max_running_requests:
+    if config.enable_mixed_chunk and config.chunked_prefill_size < config.max_running_requests + 2:
         raise ConfigError(
             "--chunked-prefill-size",
             config.chunked_prefill_size,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,7 +69,8 @@ class KVCache:
         )  # [pages, layers, K|V, heads, tokens, dim]
         if self._asynchronous and staged_on is None and size:
             # Not by torch's pinned allocator, which rounds up to a power of two. Unpinned copies are slower, not wrong.
-            torch.cuda.cudart().cudaHostRegister(self.staging_address, size, 0)
+            runtime: Any = torch.cuda.cudart()
+            runtime.cudaHostRegister(self.staging_address, size, 0)
 
     @property
     def page_bytes(self) -> int:

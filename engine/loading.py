@@ -13,6 +13,8 @@ import torch
 from .config import Environment, Mode, ServerConfig
 from .errors import ConfigError
 from .execution import DTYPES, open_cpu_executor
+from .gpu.opening import open_gpu
+from .gpu.placement import device_of
 from .http.port import ModelCard
 from .kv import KVCache
 from .log import Stopwatch, record
@@ -98,13 +100,28 @@ class Loaded:
     selection: Selection | None
 
 
+def _open_transport(config: ServerConfig, environment: Environment, settings: TransferSettings) -> Selection:
+    selection = open_endpoint(
+        config.disaggregation_transfer_backend,
+        host=config.host,
+        device=config.disaggregation_ib_device,
+        settings=settings,
+        environ=environment.process,
+        mooncake=environment.mooncake,
+        port=config.port,
+        faults=environment.faulty_transport,
+    )
+    record("transport", requested=selection.requested, used=selection.used, notice=selection.notice)
+    return selection
+
+
 def load(config: ServerConfig, environment: Environment, watch: Stopwatch) -> Loaded:
     """Fetches what is missing, loads it and warms it up.
 
     Raises:
         PdpanelError: the model, the memory or the transport cannot be had.
     """
-    mode = config.disaggregation_mode
+    mode, device, given = config.disaggregation_mode, device_of(config), config
     model = resolve_model(config.model_path, environment, _ProgressLog())
     watch.lap("resolve model")
     kv_dtype = _AUTO_KV_DTYPE if config.kv_cache_dtype == "auto" else config.kv_cache_dtype
@@ -115,6 +132,17 @@ def load(config: ServerConfig, environment: Environment, watch: Stopwatch) -> Lo
         record("context", tokens=card.context_length, sliding_window=model.shape.sliding_window, notice=notice)
     tokenizer = Tokenizer.load(model.tokenizer_json, _read_template(config, model))
     watch.lap("tokenizer")
+    settings = TransferSettings(queues=environment.queue_size, threads=environment.thread_pool_size)
+    if device.type != "cpu":
+        selection = _open_transport(given, environment, settings) if mode is not Mode.UNIFIED else None
+        watch.lap("transport")
+        parts = open_gpu(given, model.shape, model.directory, device, selection)
+        record("executor", **asdict(parts.executor.info))
+        watch.lap("weights")
+        if selection is not None:
+            selection = replace(selection, staged=parts.staged)
+        card = _card(parts.config, model)
+        return Loaded(parts.config, model, card, tokenizer, parts.executor, parts.kv, settings, selection)
     executor = open_cpu_executor(config, model.shape, model.directory, card.context_length, environment.cache_dir)
     record("executor", **asdict(executor.info))
     pages = config.max_total_tokens // config.page_size
@@ -127,21 +155,10 @@ def load(config: ServerConfig, environment: Environment, watch: Stopwatch) -> Lo
         shared=config.disaggregation_transfer_backend in SHARED_MEMORY,
     )
     watch.lap("weights")
-    settings = TransferSettings(queues=environment.queue_size, threads=environment.thread_pool_size)
     selection = None
     if mode is not Mode.UNIFIED:
-        selection = open_endpoint(
-            config.disaggregation_transfer_backend,
-            host=config.host,
-            device=config.disaggregation_ib_device,
-            settings=settings,
-            environ=environment.process,
-            mooncake=environment.mooncake,
-            port=config.port,
-            faults=environment.faulty_transport,
-        )
+        selection = _open_transport(config, environment, settings)
         selection.endpoint.register(kv.staging_address, kv.staging_bytes, kv.staging_file)
-        record("transport", requested=selection.requested, used=selection.used, notice=selection.notice)
         watch.lap("transport")
     _warm_up(executor, kv)
     watch.lap("warm-up")

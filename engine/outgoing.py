@@ -20,7 +20,7 @@ from .peer.messages import Arrived, Commit
 __all__ = ["Outgoing"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Outgoing:
     """One room's writes. Thread-safe.
 

@@ -74,7 +74,7 @@ class Schedule:
     Args:
         slots: the pool of slot pages; a slot is always one contiguous run.
         chunk_tokens: prompt tokens per step at most; of a mixed one, all tokens.
-        max_running: sequences that hold a slot at most; fewer than `chunk_tokens` when mixed.
+        max_running: sequences that hold a slot at most; a mixed step has room for a prompt beside them.
         reserve_tokens: places kept for the output of a sequence when it is admitted.
         pack_tokens: tokens up to which prompts share a step, None for `chunk_tokens`. Where so many keep the hardware
             busy, more of them end no earlier together than one after another, and the oldest ends later.
@@ -95,7 +95,7 @@ class Schedule:
         pack_tokens: int | None = None,
         mixed: bool = False,
     ) -> None:
-        assert not mixed or max_running < chunk_tokens, "prompts would stand still beside so many"
+        assert not mixed or max_running < chunk_tokens - 1, "prompts would stand still beside so many"
         self.slots = slots
         self.page_size = page_size
         self.chunk_tokens = chunk_tokens
@@ -213,9 +213,9 @@ class Schedule:
         prompts: list[Span] = []
         budget = self.chunk_tokens - len(decoding)
         for sequence in self.prefilling:
-            if not budget:
+            span = _piece(sequence, budget)
+            if span is None:
                 break
-            span = _chunk(sequence, sequence.computed + budget)
             budget -= span.stop - span.start
             prompts.append(span)
         if not decoding and not prompts:
@@ -239,14 +239,25 @@ class Schedule:
                 if self.slots.extend(sequence.slot, extra, owner):
                     sequence.slot = Run(sequence.slot.start, pages)
                     return
+                old = sequence.slot
                 if (runs := self.slots.alloc(pages, owner, contiguous=True)) is not None:
-                    old, sequence.slot = sequence.slot, runs[0]
                     # The old place stays owned until the copy was made: the move runs before anything is written.
-                    moves.append(Move(old.start, sequence.slot.start, sequence.computed))
                     self.slots.release((old,), owner)
+                elif self._width_around(old) >= pages:
+                    self.slots.release((old,), owner)
+                    runs = self.slots.alloc(pages, owner, contiguous=True)
+                if runs is not None:
+                    sequence.slot = runs[0]
+                    moves.append(Move(old.start, sequence.slot.start, sequence.computed))
                     return
             if self._preempt_youngest(moves) is sequence:
                 return
+
+    def _width_around(self, slot: Run) -> int:
+        """Returns the pages of a slot and of the free runs on both sides of it, within which it may slide."""
+        return slot.count + sum(
+            run.count for run in self.slots.free_runs if slot.start == run.stop or slot.stop == run.start
+        )
 
     def _preempt_youngest(self, moves: list[Move]) -> Sequence:
         sequence = max((*self.prefilling, *self.decoding), key=lambda s: s.key)
@@ -283,3 +294,18 @@ def _chunk(sequence: Sequence, until: int) -> Span:
     apart = start >= sequence.prompt_tokens
     stop = min(until, len(sequence.tokens) if apart else sequence.prompt_tokens)
     return Span(sequence, start, stop, sample=stop == len(sequence.tokens), apart=apart)
+
+
+def _piece(sequence: Sequence, budget: int) -> Span | None:
+    """Returns the next span of a prompt of `budget` tokens at most; None when these are too few.
+
+    A prompt is not cut so that a single token is left over: attention of one token rounds unlike that of several.
+    """
+    if not budget:
+        return None
+    span = _chunk(sequence, sequence.computed + budget)
+    left = sequence.prompt_tokens - span.stop
+    if span.apart or not left:
+        return span
+    stop = span.stop - (left == 1)
+    return _chunk(sequence, stop) if stop - span.start > 1 else None

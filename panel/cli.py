@@ -32,6 +32,7 @@ from . import (
     cli_verdict,
 )
 from .cli_audited import AuditedGroup
+from .cli_lean import lean
 from .config import PanelConfig, read_config
 
 if TYPE_CHECKING:
@@ -375,7 +376,7 @@ cli_scale.register(app)
 def main() -> NoReturn:
     """Runs the command line and exits with its code; the entry point of `pdpanel`."""
     try:
-        app()
+        lean(app, sys.argv[1:])()
     except PdpanelError as error:
         print(f"pdpanel: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError | RequestError) else 1)

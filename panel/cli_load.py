@@ -5,7 +5,6 @@ A thin shell around `panel.load`: `panel.cli` calls `register`. Ctrl-C ends the 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 import sys
@@ -101,6 +100,8 @@ def load(
             timeout_s=timeout,
         )
     )
+    import asyncio  # only here: it would cost every command
+
     line = _Line(quiet=as_json or not sys.stderr.isatty())
     result = asyncio.run(_measure(spec, api_key, line))
     line.clear()
@@ -110,6 +111,8 @@ def load(
 
 
 async def _measure(spec: LoadSpec, api_key: str, line: _Line) -> LoadResult:
+    import asyncio
+
     from .load.client import allow_connections, open_session
     from .load.driver import measure
     from .load.server import learn

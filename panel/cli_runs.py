@@ -20,6 +20,8 @@ from ..engine.errors import ConfigError, PdpanelError
 from .deployment import Deployment, dump_deployment, parse_deployment_text
 from .doctor_text import finding_json
 from .launch import Role
+from .news import News
+from .rundir import RunDir
 from .runner.journal import clean_line, strip_controls, tail_lines
 from .runner.lifecycle import FINAL, ProcessState, RunState
 from .runs import Runs
@@ -27,7 +29,7 @@ from .views import ProcessView, RunView
 
 __all__ = ["adopt", "down", "logs", "one_active", "restart", "resume", "show_plan", "status", "up"]
 
-_POLL_S = 0.05
+_NEWS_S = 0.5
 _FOLLOW_S = 0.2
 _NOTICE_EVERY_S = 1.0
 _SHOWN_LOG_LINES = 10
@@ -86,11 +88,11 @@ def _until_ready(runs: Runs, start: Callable[[], RunView], served_name: str | No
     began = time.monotonic()
     view = start()
     typer.echo(f"run {view.id}: {_served(view)}")
-    shown = _Shown()
+    shown, news = _Shown(), News(RunDir(runs.log_path(view.id, "runner").parent).state)
     try:
         while view.state in {RunState.STARTING, RunState.UNSUPERVISED}:
             shown.show(view)
-            time.sleep(_POLL_S)
+            news.wait(_NEWS_S)
             view = runs.get(view.id) if view.state is RunState.STARTING else runs.adopt(view.id)
     except KeyboardInterrupt:
         typer.echo("interrupted: stopping the run", err=True)

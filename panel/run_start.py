@@ -27,7 +27,7 @@ from .runner.spawn import spawn_runner
 from .runner.state import RunRecord, encode_record, initial_record, resumed_record
 from .unsupervised import end_unsupervised, without_runner
 
-__all__ = ["adopt_run", "await_runner", "create_run", "held_lock", "resume_run", "take_over_run"]
+__all__ = ["adopt_run", "await_runner", "create_run", "held_lock", "resume_run", "stop_without_runner", "take_over_run"]
 
 _START_TIMEOUT_S = 20.0
 _POLL_S = 0.01
@@ -97,6 +97,18 @@ def take_over_run(store: RunStore, rundir: RunDir) -> RunRecord | None:
             return ended
         runner = spawn_runner(rundir, lock)
     return await_runner(rundir, runner)
+
+
+def stop_without_runner(store: RunStore, rundir: RunDir, tell: Callable[[str], None]) -> RunRecord | None:
+    """Ends what is left of a run; None if there is a runner after all, or will be in a moment."""
+    with held_lock(rundir) as lock:
+        if lock is None:
+            return None
+        record = store.record(rundir)
+        ended = end_unsupervised(record, rundir, tell)
+        if ended != record:
+            rundir.write(rundir.state, encode_record(ended))
+    return ended
 
 
 def resume_run(store: RunStore, rundir: RunDir, check: Callable[[LaunchPlan], None]) -> RunRecord:

@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING, Literal
 
 from ..engine.errors import ConflictError, NotFoundError, PdpanelError, PeerError
 from . import ports
-from .attach.request import AttachRequest
 from .config import PanelConfig, inherited_environment
 from .deployment import Deployment, dump_deployment
 from .dialects.registry import dialect_of
 from .file_lock import locked
-from .history.run_history import RunHistory
 from .host_facts import HostFacts, this_host
 from .launch import LaunchPlan, decode_plan
 from .plan import RunIds, plan
@@ -29,7 +27,7 @@ from .planning.host_needs import needs_this_host
 from .planning.node_facts import Nodes
 from .planning.probed_ports import probed_ports
 from .run_logs import log_of
-from .run_start import adopt_run, create_run, held_lock, resume_run, take_over_run
+from .run_start import adopt_run, create_run, resume_run, stop_without_runner, take_over_run
 from .run_store import RunStore
 from .rundir import RunDir, new_run_id
 from .runner import protocol
@@ -37,17 +35,19 @@ from .runner.client import ask
 from .runner.lifecycle import FINAL
 from .runner.sample_range import SampleRange
 from .runner.samples import SampleBatch, read_range, read_samples
-from .runner.state import RunRecord, encode_record, read_record
+from .runner.state import read_record
 from .scaling.replan import Planner
 from .simulate.seats import refuse_other_engines, seated
 from .simulate.simulation import Simulation, simulation_of
 from .start.consent import Consents
 from .start.preflight import check_startable, local_addresses
 from .state_dir import claim_state_dir, on_full_disk
-from .unsupervised import end_unsupervised, without_runner
+from .unsupervised import without_runner
 from .views import KnownViews, ProcessView, RunView, to_view
 
 if TYPE_CHECKING:
+    from .attach.request import AttachRequest
+    from .history.run_history import RunHistory
     from .scaling.run_scaling import RunScaling
 
 __all__ = ["Planner", "ProcessView", "RunView", "Runs"]
@@ -96,6 +96,8 @@ class Runs:
     @property
     def history(self) -> RunHistory:
         """The runs that have ended, and what they left on disk."""
+        from .history.run_history import RunHistory  # only here: it would cost every start
+
         return RunHistory(self._config)
 
     @property
@@ -258,7 +260,7 @@ class Runs:
                 reply = ask(rundir, protocol.Stop(), _STOP_SILENCE_S, tell)
                 break
             except PeerError:
-                ended = self._stop_without_runner(rundir, tell)
+                ended = stop_without_runner(self._store, rundir, tell)
                 if ended is not None:
                     return to_view(ended, rundir.logs)
                 # A runner that is just coming or going holds the lock, but has no socket.
@@ -377,17 +379,6 @@ class Runs:
             raise ConflictError("run", run_id, "has ended", f"start it again with `pdpanel up --resume {run_id}`")
         reply = ask(rundir, request, _STOP_SILENCE_S)
         return self.get(run_id) if reply.run is None else to_view(reply.run, rundir.logs)
-
-    def _stop_without_runner(self, rundir: RunDir, tell: Callable[[str], None]) -> RunRecord | None:
-        """Ends what is left of a run; None if there is a runner after all, or will be in a moment."""
-        with held_lock(rundir) as lock:
-            if lock is None:
-                return None
-            record = self._store.record(rundir)
-            ended = end_unsupervised(record, rundir, tell)
-            if ended != record:
-                rundir.write(rundir.state, encode_record(ended))
-        return ended
 
     @contextmanager
     def _one_start(self) -> Iterator[None]:

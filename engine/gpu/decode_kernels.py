@@ -8,10 +8,27 @@ in Triton's interpreter (TRITON_INTERPRET=1).
 # Triton compiles these functions from their source: annotations other than constexpr would only mislead.
 # pyright: basic
 
-import triton
-import triton.language as tl
+import triton  # pyright: ignore[reportMissingImports]
+import triton.language as tl  # pyright: ignore[reportMissingImports]
 
-__all__ = ["attend_share", "join_shares"]
+__all__ = ["attend_share", "is_interpreted", "join_shares"]
+
+
+def is_interpreted() -> bool:
+    """Returns whether the kernels run in Triton's interpreter."""
+    return triton.knobs.runtime.interpret
+
+
+@triton.jit
+def _product(a, b, WIDEN: tl.constexpr):
+    """The product of two blocks, summed in float32.
+
+    WIDEN multiplies in float32 what was rounded before, with the same result: the interpreter takes the bits of
+    bfloat16 for whole numbers.
+    """
+    if WIDEN:
+        a, b = a.to(tl.float32), b.to(tl.float32)
+    return tl.dot(a, b, input_precision="ieee")
 
 
 @triton.jit
@@ -35,6 +52,7 @@ def attend_share(
     BLOCK: tl.constexpr,
     SHARES: tl.constexpr,
     SHORTEST: tl.constexpr,
+    WIDEN: tl.constexpr,
 ):
     """Attention of one row and KV head over one share of the sequence."""
     row = tl.program_id(0).to(tl.int64)
@@ -64,7 +82,7 @@ def attend_share(
         places = head * head_step + (pages * PAGE + tokens % PAGE) * DIM
         shown = known[None, :] & (columns[:, None] < DIM)
         keys = tl.load(k + places[None, :] + columns[:, None], mask=shown, other=0.0)  # [COLUMNS, BLOCK]
-        scores = tl.dot(queries, keys, input_precision="ieee") * scale
+        scores = _product(queries, keys, WIDEN) * scale
         scores = tl.where(known[None, :], scores, float("-inf"))
         higher = tl.maximum(top, tl.max(scores, 1))
         fade = tl.exp2(top - higher)
@@ -72,7 +90,7 @@ def attend_share(
         mass = mass * fade + tl.sum(weights, 1)
         shown = known[:, None] & (columns[None, :] < DIM)
         values = tl.load(v + places[:, None] + columns[None, :], mask=shown, other=0.0)  # [BLOCK, COLUMNS]
-        total = total * fade[:, None] + tl.dot(weights.to(values.dtype), values, input_precision="ieee")
+        total = total * fade[:, None] + _product(weights.to(values.dtype), values, WIDEN)
         top = higher
 
     out = (first + members) * SHARES + share

@@ -110,6 +110,11 @@ class CudaExecutor:
         if self._paged is not None:
             self._decoder = AheadDecoder(self._launch, ahead=ahead)
 
+    def without_kernels(self, reason: str) -> None:
+        """Computes single tokens with torch's attention from now on."""
+        self._paged = self._graphs = self._decoder = None
+        self.explain(reason)
+
     def explain(self, reason: str) -> None:
         """Sets why no faster path is taken."""
         self._reason = reason

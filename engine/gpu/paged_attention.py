@@ -83,7 +83,9 @@ class PagedAttention:
             "SHARES": SHARES,
             "SHORTEST": SHORTEST,
         }
-        self._kernels.attend_share[(count, shape.kv_heads, SHARES)](
+        # No sequence is longer than the table is wide: further shares would be empty.
+        shares = min(SHARES, -(-rows.table.shape[1] * self._page_size // SHORTEST))
+        self._kernels.attend_share[(count, shape.kv_heads, shares)](
             q,
             slots[0],
             slots[1],
@@ -97,6 +99,7 @@ class PagedAttention:
             GROUP=group,
             ROWS=max(_NARROWEST, _power_of_two(group)),
             PAGE=self._page_size,
+            WIDEN=self._kernels.is_interpreted(),
             **common,
         )
         self._kernels.join_shares[(count, shape.heads)](self._sums, self._masses, rows.lengths, out, **common)

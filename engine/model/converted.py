@@ -37,7 +37,7 @@ __all__ = [
     "source_files",
 ]
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever a converted directory of before cannot be used any more."""
 
 _SMALL_FILES = (

@@ -66,7 +66,6 @@ class Llama:
         self.info = ExecutorInfo("torch", "sdpa", str(weights.embedding.dtype).removeprefix("torch."))
         self._head_norms = tuple(_head_norm(layer, shape) for layer in weights.layers)
 
-
     def forward(self, spans: Sequence[TokenSpan], kv: KVCache, tap: Callable[[Tensor], None] | None = None) -> Tensor:
         """Computes the spans, writes their KV and returns the wanted logits.
 

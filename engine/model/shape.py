@@ -112,7 +112,7 @@ def shape_from_json(data: Mapping[str, Any]) -> ModelShape:
     Raises:
         KeyError, TypeError: `data` was not written by this version.
     """
-    values = {item.name: data[item.name] for item in fields(ModelShape) if item.name in data}
+    values = {item.name: data[item.name] for item in fields(ModelShape)}
     scaling = values["rope_scaling"]
     values["rope_scaling"] = None if scaling is None else RopeScaling(**scaling)
     values["eos_ids"] = tuple(values["eos_ids"])

@@ -133,7 +133,7 @@ class NativeLlama:
             self._longest = max(2 * self._longest, longest, 512)
             widest = max(self.shape.hidden, self.shape.ffn, self.shape.q_rows)
             scratch = max(4 * scratch_floats(self._heads, self._longest), 4 * PANEL * widest)
-            self._crew = Crew(self._program.address("drive"), self._threads, scratch, self._niceness)
+            self._crew = Crew(self._program, self._threads, scratch, self._niceness)
         return self._crew
 
     def add_norm(self, tape: Tape, weight: Tensor, source: np.ndarray, target: np.ndarray, count: Count) -> None:

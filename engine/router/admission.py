@@ -6,8 +6,6 @@ Knows nothing of HTTP or workers; the relay holds a place for each request.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from ..errors import CapacityError
 
@@ -31,9 +29,8 @@ class Admission:
         self.waiting = 0
         self.open = 0
 
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Holds a place while the block runs.
+    async def enter(self) -> None:
+        """Takes a place, which `leave` gives back.
 
         Raises:
             CapacityError: the queue is full, or no place became free in time.
@@ -41,12 +38,12 @@ class Admission:
         if self._places is not None:
             await self._take(self._places)
         self.open += 1
-        try:
-            yield
-        finally:
-            self.open -= 1
-            if self._places is not None:
-                self._places.release()
+
+    def leave(self) -> None:
+        """Gives a place back."""
+        self.open -= 1
+        if self._places is not None:
+            self._places.release()
 
     async def _take(self, places: asyncio.Semaphore) -> None:
         if not places.locked():

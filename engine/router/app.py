@@ -6,7 +6,6 @@ No decision about a request is made here; the relay and `info` do that.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 import logging
 import random
@@ -16,31 +15,27 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from ..errors import PdpanelError
-from ..http.guard import AllowedHosts, check_request
+from ..http.guard import AllowedHosts
 from .admission import Admission
 from .body import ROUTES
 from .config import RouterConfig
 from .failure import answer_for, error_answer
+from .gate import Gate
 from .health import HealthWatch
 from .info import Info
 from .lifeline import Lifelines
 from .members import Members
 from .metrics import METRICS_CONTENT_TYPE, RouterMetrics
-from .relay import Relay, respond
+from .relay import Relay
 from .tries import Tries
 from .upstream import Upstream
+from .web_client import WebClient, Written, respond
 from .workers import WorkerTable
 
 __all__ = ["Router"]
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-# As on the workers: probes and scrapers carry no key.
-_OPEN = frozenset({"/health", "/liveness", "/readiness", "/health_generate", "/metrics"})
-_ADMIN = frozenset({"/flush_cache", "/abort_request"})
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _DRAIN_PAUSE_S = 0.02
-# Clients post this one without a body, and then with any content type or none.
-_BODILESS = frozenset({"/flush_cache"})
 _log = logging.getLogger(__name__)
 
 
@@ -60,7 +55,8 @@ class Router:
 
     def __init__(self, config: RouterConfig, rng: random.Random, *, port: int) -> None:
         self._config = config
-        self._allowed = AllowedHosts.of(config.host, port, config.allowed_hosts)
+        allowed = AllowedHosts.of(config.host, port, config.allowed_hosts)
+        self.gate = Gate(allowed, config.api_key, config.admin_api_key)
         self.table = WorkerTable(
             config.workers, config.health, rng, breaker=config.breaker, cache=config.cache, clock=time.monotonic
         )
@@ -70,7 +66,7 @@ class Router:
         self._upstream = Upstream(config.api_key, config.admin_api_key)
         self._health = HealthWatch(self.table, config.health, self._upstream, lifelines)
         tries = Tries(config, self.table, self._health, self._upstream, lifelines, self.metrics, rng)
-        self._relay = Relay(config, tries, self.admission, self.metrics, rng)
+        self.relay = Relay(config, tries, self.admission, self.metrics, rng)
         self._members = Members(config, self.table, self._health, lifelines)
         self._info = Info(self.table, self._upstream, self.admission)
         self.app = self._make_app()
@@ -84,13 +80,13 @@ class Router:
     async def drain(self) -> None:
         """Refuses new requests and waits until the open ones have ended; cancel it when that takes too long."""
         self._info.draining = True
-        self._relay.drain()
-        while self._relay.open_requests:  # noqa: ASYNC110 (requests come and go in other tasks)
+        self.relay.drain()
+        while self.relay.open_requests:  # noqa: ASYNC110 (requests come and go in other tasks)
             await asyncio.sleep(_DRAIN_PAUSE_S)
 
     async def stop(self) -> None:
         """Ends open requests, telling their clients, and closes all connections to workers."""
-        await self._relay.stop()
+        await self.relay.stop()
         await self._members.stop()
         await self._health.stop()
         await self._upstream.close()
@@ -105,7 +101,7 @@ class Router:
         app = web.Application(middlewares=[self._check], client_max_size=self._config.max_payload_bytes)
         info, get, post = self._info, app.router.add_get, app.router.add_post
         for route in ROUTES:
-            post(route, self._relay.serve)
+            post(route, self._serve)
         get("/health", self._alive)
         get("/liveness", self._alive)
         get("/readiness", info.readiness)
@@ -128,21 +124,11 @@ class Router:
     @web.middleware
     async def _check(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Refuses what a web page of somebody else, or a client without the key, sends; errors get OpenAI's shape."""
-        content_type = _joined(request, "Content-Type")
-        if (request.path in _BODILESS or request.method == "DELETE") and not request.can_read_body:
-            content_type = "application/json"
-        refusal = check_request(
-            _joined(request, "Host"),
-            _joined(request, "Origin"),
-            request.headers.get("Sec-Fetch-Site"),
-            request.method,
-            content_type,
-            self._allowed,
+        refusal = self.gate.refusal(
+            request.method, request.path, lambda name: _joined(request, name), has_body=request.can_read_body
         )
         if refusal is not None:
-            return respond(error_answer(refusal.status, refusal.message))
-        if request.path not in _OPEN and not self._may(request):
-            return respond(error_answer(401, "Authorization: missing or not the key; send it as a bearer token."))
+            return respond(refusal)
         try:
             return await handler(request)
         except web.HTTPException as error:
@@ -162,14 +148,10 @@ class Router:
             _log.exception("%s failed", request.path)
             return respond(error_answer(500, "The router failed on this request; its log says why."))
 
-    def _may(self, request: web.Request) -> bool:
-        key = self._config.api_key
-        if request.path in _ADMIN or (request.path.startswith("/workers") and request.method not in _READING):
-            key = self._config.admin_api_key or key
-        if not key:
-            return True
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), key.encode())
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        client = WebClient(request, self._config.max_payload_bytes)
+        answer, request_id = await self.relay.serve(client)
+        return Written(client) if answer is None else respond(answer, request_id)
 
     async def _alive(self, _: web.Request) -> web.Response:
         return web.Response(text="OK")
@@ -192,5 +174,5 @@ class Router:
                 error_answer(400, "body: no request is named; send rid or abort_all: true in a JSON object.")
             )
         rows, _ = await self._info.to_all(request, "/abort_request", raw)
-        found = self._relay.abort(str(body.get("rid", "")), everything=body.get("abort_all") is True)
+        found = self.relay.abort(str(body.get("rid", "")), everything=body.get("abort_all") is True)
         return web.json_response({"router": found, "workers": rows})

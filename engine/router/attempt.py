@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Coroutine
-from typing import Any
-
-from aiohttp import ClientResponse
+from collections.abc import Callable
 
 from .body import Room
 from .failure import Answer, WorkerError, unreachable
-from .job import Background, Job, cancel
+from .half import Half
+from .job import Background, Job
 from .lifeline import Lifelines
 from .logprobs import joined_answer
 from .upstream import Upstream
@@ -27,10 +25,6 @@ __all__ = ["ATTEMPT_HEADER", "DEADLINE_HEADER", "Attempt"]
 ATTEMPT_HEADER = "x-pdpanel-attempt"
 DEADLINE_HEADER = "x-pdpanel-deadline-ms"
 _DECODE_VERDICT_S = 1.0
-
-
-def _is_event_stream(response: ClientResponse) -> bool:
-    return response.content_type == "text/event-stream"
 
 
 class Attempt:
@@ -58,13 +52,14 @@ class Attempt:
         self._lifelines = lifelines
         self._background = background
         self._job = job
-        self.began = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self.began = self._loop.time()
         self.workers = workers
         self._replayed = replayed
         self.id = f"{secrets.token_hex(8)}-{number}"
         self.room: Room | None = job.body.draw_rooms() if len(workers) == 2 else None
+        self._changed: asyncio.Future[None] | None = None
         self._headers = {
-            "Content-Type": "application/json",
             "x-request-id": job.request_id,
             DEADLINE_HEADER: str(max(1, int(left_s * 1000))),
             **upstream.authorization(job.authorization),
@@ -78,39 +73,33 @@ class Attempt:
         Raises:
             WorkerError: a half failed. What was sent to the client until then, its stream knows.
         """
-        first, last = self.workers[0], self.workers[-1]
+        body = self._sent()
+        prefill = self._half(self.workers[0], decides=False) if self.room is not None else None
+        decode = self._half(self.workers[-1], decides=True)
         # Prefill's half is sent first: the client waits for its token.
-        prefill = self._start(first, self._first(first)) if self.room is not None else None
-        decode = self._start(last, self._last(last))
-        tasks = [decode] if prefill is None else [prefill, decode]
+        if prefill is not None:
+            prefill.start(self._request(prefill, body))
+        decode.start(self._request(decode, body), prefill)
         try:
-            if prefill is None:
-                answer = await self._end(decode, last)
-            else:
-                answer = await self._with_logprobs(prefill, await self._both(prefill, decode))
-        except WorkerError as failure:
-            await cancel(*tasks)
-            # A worker that is lost hears nothing; closing its connection has told it all it can be told.
-            told = tuple(worker for worker in self.workers if not (failure.lost and worker is failure.worker))
-            await self._upstream.abort(told, self._job.rid, self._job.authorization)
-            raise
-        except BaseException:
-            await cancel(*tasks)
+            answer = await self._outcome(prefill, decode)
+        except BaseException as failure:
+            for half in (prefill, decode):
+                if half is not None:
+                    half.close()
+            if isinstance(failure, WorkerError):
+                # A worker that is lost hears nothing; closing its connection has told it all it can be told.
+                told = tuple(worker for worker in self.workers if not (failure.lost and worker is failure.worker))
+                await self._upstream.abort(told, self._job.rid, self._job.authorization)
             raise
         if prefill is not None:
             self._background.adopt(prefill)
         return answer
 
-    def _start(self, worker: Worker, half: Coroutine[Any, Any, Answer | None]) -> asyncio.Task[Answer | None]:
-        worker.active += 1
-        worker.requests += 1
-        task = asyncio.create_task(half, name=f"{worker.role.value} of {self.id}")
+    def _half(self, worker: Worker, *, decides: bool) -> Half:
+        return Half(self._upstream.pool, self._lifelines, worker, self._job.stream, self._wake, decides=decides)
 
-        def ended(_: object) -> None:
-            worker.active -= 1
-
-        task.add_done_callback(ended)
-        return task
+    def _request(self, half: Half, body: bytes) -> bytes:
+        return self._upstream.request(half.worker, self._job.route, body, self._headers)
 
     def _sent(self) -> bytes:
         fields: dict[str, object] = {}
@@ -122,82 +111,59 @@ class Attempt:
             fields["replayed_ids"] = self._replayed
         return self._job.body.with_fields(fields)
 
-    async def _first(self, worker: Worker) -> Answer | None:
-        """Prefill's half: its events until its answer ends, which is when its KV has arrived."""
-        stream = self._job.stream
-        with self._lifelines.holding(worker):
-            async with self._upstream.posted(worker, self._job.route, self._sent(), self._headers) as response:
-                if stream is None or not _is_event_stream(response):
-                    return await self._upstream.read(worker, response)
-                async for events in self._upstream.events(worker, response):
-                    await stream.relay_prefill(events)
-                return None
+    def _wake(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
 
-    async def _last(self, worker: Worker) -> Answer | None:
-        """Decode's half, or a unified worker's: the answer, or all events."""
-        stream = self._job.stream
-        with self._lifelines.holding(worker):
-            async with self._upstream.posted(worker, self._job.route, self._sent(), self._headers) as response:
-                if stream is None or not _is_event_stream(response):
-                    answer = await self._upstream.read(worker, response)
-                    if stream is not None and stream.started:
-                        raise unreachable(worker, "no event stream, though one had begun", began=True)
-                    return answer
-                async for events in self._upstream.events(worker, response):
-                    stream.decode_streams.set()
-                    await stream.relay_decode(events)
-                if not stream.decode_streams.is_set():
-                    raise unreachable(worker, "its stream was empty", began=True)
-                return None
+    async def _until(self, claim: Callable[[], bool], limit_s: float | None = None) -> None:
+        """Returns when `claim` holds, which is asked when a half has changed; or when the limit is over."""
+        timer = self._loop.call_later(limit_s, self._wake) if limit_s is not None else None
+        ends = self._loop.time() + limit_s if limit_s is not None else float("inf")
+        try:
+            while not claim() and (limit_s is None or self._loop.time() < ends):
+                self._changed = self._loop.create_future()
+                await self._changed
+        finally:
+            self._changed = None
+            if timer is not None:
+                timer.cancel()
 
-    async def _both(self, prefill: asyncio.Task[Answer | None], decode: asyncio.Task[Answer | None]) -> Answer | None:
-        await asyncio.wait({prefill, decode}, return_when=asyncio.FIRST_COMPLETED)
-        failure = self._failure(prefill, self.workers[0]) if prefill.done() else None
-        if failure is None or await self._outlives(failure, decode):
-            return await self._end(decode, self.workers[-1])
-        raise failure
+    async def _outcome(self, prefill: Half | None, decode: Half) -> Answer | None:
+        """Returns the answer once decode's half has ended well."""
+        if prefill is not None:
+            await self._until(lambda: decode.is_over or prefill.failure is not None)
+            if (failure := prefill.failure) is not None and not await self._outlives(failure, decode):
+                raise failure
+        await self._until(lambda: decode.is_over)
+        if decode.failure is not None:
+            raise decode.failure
+        if prefill is not None and decode.answer is not None and self._job.body.has_logprobs:
+            return await self._with_logprobs(prefill, decode.answer)
+        return decode.answer
 
-    def _failure(self, half: asyncio.Task[Answer | None], worker: Worker) -> BaseException | None:
-        """Returns why a half that is over failed."""
-        # Its lifeline was cut in the moment of its end.
-        return unreachable(worker, "it was given up", began=True) if half.cancelled() else half.exception()
-
-    async def _end(self, half: asyncio.Task[Answer | None], worker: Worker) -> Answer | None:
-        """Returns what `half` does, once it does."""
-        await asyncio.wait({half})
-        if (failure := self._failure(half, worker)) is not None:
-            raise failure
-        return half.result()
-
-    async def _with_logprobs(self, prefill: asyncio.Task[Answer | None], answer: Answer | None) -> Answer | None:
+    async def _with_logprobs(self, prefill: Half, answer: Answer) -> Answer:
         """Returns a whole answer with the logprobs that prefill knows."""
-        if answer is None or not self._job.body.has_logprobs:
-            return answer
-        await asyncio.wait({prefill}, timeout=_DECODE_VERDICT_S)
-        if not prefill.done() or self._failure(prefill, self.workers[0]) is not None:
+        await self._until(lambda: prefill.is_over, _DECODE_VERDICT_S)
+        if not prefill.is_over or prefill.failure is not None:
             raise unreachable(self.workers[0], "its answer has the prompt's logprobs", began=False)
-        known = prefill.result()
+        known = prefill.answer
         body = answer.body if known is None else joined_answer(known.body, answer.body)
         return Answer(answer.status, body, answer.content_type, answer.retry_after)
 
-    async def _outlives(self, failure: BaseException, decode: asyncio.Task[Answer | None]) -> bool:
+    async def _outlives(self, failure: Exception, decode: Half) -> bool:
         """Whether decode decides although prefill failed.
 
         It does once it streams or has answered. When prefill was lost after its first token had been relayed, it may
         have died with its work done: decode's peer channel knows, and says so soon.
         """
-        stream = self._job.stream
-        if decode.done():
-            refusal = self._failure(decode, self.workers[-1])
+        if decode.is_over:
+            refusal = decode.failure
             firm = isinstance(refusal, WorkerError) and not refusal.retryable
             return refusal is None or (firm and isinstance(failure, WorkerError) and failure.retryable)
-        if stream is None:
+        stream = self._job.stream
+        if stream is None or not decode.is_sent:
             return False
         if stream.started and isinstance(failure, WorkerError) and failure.lost:
-            streams = asyncio.create_task(stream.decode_streams.wait())
-            try:
-                await asyncio.wait({streams, decode}, timeout=_DECODE_VERDICT_S, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                await cancel(streams)
-            return decode.done() or stream.decode_streams.is_set()
-        return stream.decode_streams.is_set()
+            await self._until(lambda: decode.is_over or decode.has_events, _DECODE_VERDICT_S)
+            return decode.is_over or decode.has_events
+        return decode.has_events

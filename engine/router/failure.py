@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from ..errors import AbortedError, CapacityError, PdpanelError
+from ..errors import AbortedError, CapacityError, PdpanelError, RequestError
 from .events import DONE, Event
 from .workers import Worker
 
@@ -17,6 +17,7 @@ __all__ = [
     "Answer",
     "ClientGoneError",
     "StoppedError",
+    "TooLargeError",
     "WorkerError",
     "answer_for",
     "error_answer",
@@ -58,6 +59,15 @@ class StoppedError(AbortedError):
     def __init__(self, message: str, http_status: int) -> None:
         self.http_status = http_status
         super().__init__(message)
+
+
+class TooLargeError(RequestError):
+    """Raised when a body has more than `most_bytes`."""
+
+    http_status = 413
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__("body", f"over {most_bytes} bytes", "too long for --max-payload-size", "send a shorter one")
 
 
 class WorkerError(PdpanelError):

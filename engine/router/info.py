@@ -17,8 +17,8 @@ from .admission import Admission
 from .body import REPLAYED_FIELD
 from .config import Role
 from .failure import Answer, WorkerError, answer_for
-from .relay import respond
 from .upstream import Upstream
+from .web_client import respond
 from .workers import Health, NoWorkerError, Worker, WorkerTable
 
 __all__ = ["Info"]

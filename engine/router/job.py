@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .body import Body
+from .half import Half
 from .life_cycle import Life
 from .stream import ClientStream
 
@@ -45,23 +46,24 @@ class Background:
     """Ends of prefill that nobody waits for."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._left: dict[Half, asyncio.TimerHandle] = {}
 
-    def adopt(self, half: asyncio.Task[Any]) -> None:
+    def adopt(self, half: Half) -> None:
         """Lets `half` end by itself, within a limit; how it ends no longer matters."""
-        task = asyncio.create_task(self._await_end(half))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if half.is_over:
+            return
+        self._left[half] = asyncio.get_running_loop().call_later(_PREFILL_END_S, half.close)
 
-    async def _await_end(self, half: asyncio.Task[Any]) -> None:
-        try:
-            await asyncio.wait({half}, timeout=_PREFILL_END_S)
-        finally:
-            await cancel(half)
+        def end() -> None:
+            if half.is_over and (timer := self._left.pop(half, None)) is not None:
+                timer.cancel()
 
-    async def stop(self) -> None:
-        """Cancels what is left."""
-        await cancel(*self._tasks)
+        half.on_change = end
+
+    def stop(self) -> None:
+        """Closes what is left."""
+        for half in list(self._left):
+            half.close()
 
 
 async def cancel(*tasks: asyncio.Task[Any]) -> None:

@@ -17,6 +17,9 @@ from .workers import WorkerTable
 __all__ = ["METRICS_CONTENT_TYPE", "RouterMetrics"]
 
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SERVED_BUCKETS = (
+    0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 400.0
+)  # fmt: skip
 _ADDED_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
 
 
@@ -74,11 +77,26 @@ class RouterMetrics:
             ("outcome",),
             registry=self._registry,
         )
-        self._added = Histogram(
+        added = Histogram(
             "pdpanel_router_added_seconds",
             "Time that the router itself adds: before it asks the workers, and to relay the first event.",
             ("stage",),
             buckets=_ADDED_BUCKETS,
+            registry=self._registry,
+        )
+        # Looked up once, not for each request.
+        self._added = {stage: added.labels(stage) for stage in ("dispatch", "first_event")}
+        self._ended: dict[tuple[str, str], Counter] = {}
+        self._ttft = Histogram(
+            "pdpanel_router_ttft_seconds",
+            "From a request's arrival until its first event was sent, for those that stream.",
+            buckets=_SERVED_BUCKETS,
+            registry=self._registry,
+        )
+        self._duration = Histogram(
+            "pdpanel_router_request_duration_seconds",
+            "From a request's arrival until its answer was sent, for those that ended well.",
+            buckets=_SERVED_BUCKETS,
             registry=self._registry,
         )
 
@@ -89,7 +107,18 @@ class RouterMetrics:
 
     def ended(self, route: str, outcome: str) -> None:
         """Counts one request."""
-        self._requests.labels(route, outcome).inc()
+        key = route, outcome
+        if key not in self._ended:
+            self._ended[key] = self._requests.labels(route, outcome)
+        self._ended[key].inc()
+
+    def began(self, seconds: float) -> None:
+        """Notes when a stream's first event was sent, after its request came."""
+        self._ttft.observe(seconds)
+
+    def served(self, seconds: float) -> None:
+        """Notes when an answer had been sent, after its request came."""
+        self._duration.observe(seconds)
 
     def retried(self, roles: Iterable[str]) -> None:
         """Counts one more try, because of a worker of these roles."""
@@ -102,7 +131,7 @@ class RouterMetrics:
 
     def added(self, stage: str, seconds: float) -> None:
         """Notes time spent in the router at one `stage` (dispatch or first_event)."""
-        self._added.labels(stage).observe(seconds)
+        self._added[stage].observe(seconds)
 
     def text(self) -> bytes:
         """Returns everything in Prometheus' text format."""

@@ -71,9 +71,9 @@ class Tries:
         """Lets nobody wait for a worker any more."""
         self._vacancies.end()
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Ends what still runs behind requests that are over."""
-        await self._background.stop()
+        self._background.stop()
 
     async def serve(self, job: Job, received: float) -> Answer | None:
         """Returns a whole answer, or None when it was streamed.

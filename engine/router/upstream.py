@@ -1,20 +1,21 @@
-"""The router's connections to workers: one pooled HTTP client whose errors name the worker.
+"""What the router says to workers: requests that are relayed as bytes, small questions of its own, and aborts.
 
-The pool has no limit, since 100 connections (aiohttp's default) would block 64 pairs; streams have no time limit of
-their own, the relay has one for the whole request.
+Questions and aborts go through aiohttp's client, what is relayed through `pool`. Neither has a limit of connections,
+since 100 (aiohttp's default) would block 64 pairs; streams have no time limit of their own, the relay has one for the
+whole request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
-from .events import Event, EventCutter
-from .failure import Answer, WorkerError, event_failure, unreachable
+from ..errors import LocalProtocolError
+from .failure import Answer, unreachable
+from .pool import Pool
 from .workers import Worker
 
 __all__ = ["Upstream"]
@@ -39,12 +40,16 @@ class Upstream:
     Args:
         api_key: shown to workers instead of the client's own key; empty passes that on.
         admin_api_key: shown for abort and flush; empty falls back to `api_key`.
+
+    Attributes:
+        pool: connections for requests that are relayed.
     """
 
     def __init__(self, api_key: str = "", admin_api_key: str = "") -> None:
         self._api_key = api_key
         self._admin_api_key = admin_api_key or api_key
         self._session: ClientSession | None = None
+        self.pool = Pool()
 
     async def open(self) -> None:
         """Makes the client ready; connects to nobody yet."""
@@ -58,6 +63,7 @@ class Upstream:
 
     async def close(self) -> None:
         """Closes all connections."""
+        self.pool.close()
         if self._session is not None:
             await self._session.close()
 
@@ -73,28 +79,21 @@ class Upstream:
         value = f"Bearer {key}" if key else clients_own
         return {"Authorization": value} if value else {}
 
-    @asynccontextmanager
-    async def posted(
-        self, worker: Worker, path: str, body: bytes, headers: Mapping[str, str]
-    ) -> AsyncIterator[ClientResponse]:
-        """Posts `body` and holds the answer; leaving the block early closes the connection at once.
+    def request(self, worker: Worker, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+        """Returns a POST of JSON as bytes.
 
         Raises:
-            WorkerError: the worker could not be reached, or its status is not 200.
+            LocalProtocolError: a header cannot be sent.
         """
-        try:
-            response = await self.session.post(worker.url + path, data=body, headers=headers, allow_redirects=False)
-        except _BROKEN as error:
-            raise unreachable(worker, _reason(error), began=False) from error
-        worker.heard_at = asyncio.get_running_loop().time()
-        try:
-            if response.status != 200:
-                answer = await self.read(worker, response)
-                message = f"The {worker.role.value} worker at {worker.url} answered with status {answer.status}."
-                raise WorkerError(worker, message, answer)
-            yield response
-        finally:
-            response.close()
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        if lines.count("\n") != len(headers) or lines.count("\r") != len(headers) or "\0" in lines:
+            raise LocalProtocolError("A header for a worker has a line break or a null byte in it.")
+        host = worker.url.partition("://")[2]
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nContent-Type: application/json\r\n"
+            f"{lines}Content-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode("utf-8", "surrogateescape") + body
 
     async def read(self, worker: Worker, response: ClientResponse) -> Answer:
         """Returns the whole answer.
@@ -108,36 +107,6 @@ class Upstream:
             raise unreachable(worker, _reason(error), began=True) from error
         kind = response.headers.get("Content-Type", "application/json")
         return Answer(response.status, body, kind, response.headers.get("Retry-After", ""))
-
-    async def events(self, worker: Worker, response: ClientResponse) -> AsyncIterator[list[Event]]:
-        """Yields the events of each chunk, without `[DONE]`.
-
-        Raises:
-            WorkerError: the connection broke, an event was cut off, or the worker sent an error event.
-        """
-        cutter, content, now = EventCutter(), response.content, asyncio.get_running_loop().time
-        while True:
-            try:
-                chunk = await content.readany()
-            except _BROKEN as error:
-                raise unreachable(worker, _reason(error), began=True) from error
-            worker.heard_at = now()
-            if not chunk:
-                if cutter.pending:
-                    raise unreachable(worker, "its last event is incomplete", began=True)
-                return
-            good: list[Event] = []
-            failure: WorkerError | None = None
-            for event in cutter.feed(chunk):
-                if event.is_error:
-                    failure = event_failure(worker, event)
-                    break
-                if not event.is_done:
-                    good.append(event)
-            if good:
-                yield good
-            if failure is not None:
-                raise failure
 
     async def abort(self, workers: tuple[Worker, ...], rid: str, clients_own: str) -> None:
         """Asks `workers` to give up request `rid`; waits a second at most and ignores what they say."""

@@ -1,29 +1,40 @@
 """One write as Mooncake's engine carries it: a window of jobs under way at a time, asked about with pauses that fit.
 
 Many small segments cost a round trip each where one begins only when the one before it has ended; in a window they
-travel together, as in Mooncake's own batches. Knows an engine's two calls, no links and no tickets.
+travel together, as in Mooncake's own batches. A large one is cut, since Mooncake sends a job over one connection of the
+four that it has to a peer. Knows an engine's two calls, no links and no tickets.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from .api import TransferSettings
+from .plan import Segment
 
-__all__ = ["DONE", "NOT_STARTED", "RUNNING", "TIMED_OUT", "Flight", "JobEngine", "Pace"]
+__all__ = ["DONE", "NOT_STARTED", "RUNNING", "TIMED_OUT", "Flight", "JobEngine", "Pace", "pieces"]
 
 RUNNING, DONE, TIMED_OUT = 0, 1, -2
 NOT_STARTED = -1000  # ours
 # A submit that fails returns 0 or -1 by version; asking for the status of such a job ends the process.
 _NO_JOBS = (0, -1, (1 << 64) - 1)
-# Mooncake queues 1,024 transfers to a peer. The bytes stay far below the 1 GiB that the hard timeout counts with.
-_WINDOW_JOBS, _WINDOW_BYTES = 64, 256 << 20
+# Mooncake queues 1,024 transfers to a peer. All jobs together stay far below the 1 GiB that the hard timeout counts
+# with. Jobs of 1 to 4 MiB are fastest within one host, 1.7 times as fast as one of 12 MiB.
+_WINDOW_JOBS, _JOB_BYTES = 64, 1 << 20
 _GRACE_S = 1.0
 _PAUSE_SHARE, _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1 / 32, 20e-6, 2e-3
 _TELLING_BYTES = 256 << 10  # fewer say something of latency, nothing of speed
+
+
+def pieces(segments: Iterable[Segment]) -> Iterator[Segment]:
+    """Yields the segments in order, cut so that each is a job; those without bytes are left out."""
+    for segment in segments:
+        for done in range(0, segment.length, _JOB_BYTES):
+            yield Segment(segment.source + done, segment.target + done, min(_JOB_BYTES, segment.length - done))
 
 
 class JobEngine(Protocol):
@@ -88,9 +99,10 @@ class Flight:
         """The numbers of the jobs under way."""
         return [job.number for job in self._jobs]
 
-    def has_room(self, length: int) -> bool:
-        """Returns whether `length` more bytes may be begun; always when nothing is under way."""
-        return not self._jobs or (len(self._jobs) < _WINDOW_JOBS and self.size + length <= _WINDOW_BYTES)
+    @property
+    def has_room(self) -> bool:
+        """Whether another job may be begun."""
+        return len(self._jobs) < _WINDOW_JOBS
 
     def begin(self, source: int, target: int, length: int) -> bool:
         """Begins a job between two addresses; False when the engine does not take it."""

@@ -24,7 +24,7 @@ from ..errors import TransferError
 from ..mooncake_config import P2P
 from .address import reachable_host
 from .api import EndpointInfo, TransferSettings
-from .flight import DONE, NOT_STARTED, RUNNING, TIMED_OUT, Flight, Pace
+from .flight import DONE, NOT_STARTED, RUNNING, TIMED_OUT, Flight, Pace, pieces
 from .plan import Segment, outside
 from .registration import Registration
 from .write_pool import Write, WritePool
@@ -121,7 +121,7 @@ class _MooncakeLink(QueuedLink):
     def _carry(self, write: Write) -> tuple[str, bool]:
         """Writes all segments; returns what went wrong, empty for nothing, and whether nothing is under way."""
         flight = Flight(self._engine, self._info.session, self._settings)
-        waiting = deque(segment for segment in write.segments if segment.length)
+        waiting = deque(pieces(write.segments))
         began, late = time.monotonic(), False
         while True:
             status = self._begin(write, waiting, flight)
@@ -146,8 +146,8 @@ class _MooncakeLink(QueuedLink):
                 time.sleep(self._pace.pause_s(flight.size, now - flight.since))
 
     def _begin(self, write: Write, waiting: deque[Segment], flight: Flight) -> int:
-        """Begins as many segments as may be under way; returns DONE, or NOT_STARTED when the engine takes one not."""
-        while waiting and flight.has_room(waiting[0].length) and not write.late and not self.closed:
+        """Begins as many pieces as may be under way; returns DONE, or NOT_STARTED when the engine takes one not."""
+        while waiting and flight.has_room and not write.late and not self.closed:
             segment = waiting.popleft()
             if not flight.begin(self._source + segment.source, self._info.base + segment.target, segment.length):
                 return NOT_STARTED

@@ -6,7 +6,8 @@ memory and answered with one status byte. Batches, since each call waits for Pyt
 The listener is bound to the endpoint's host alone.
 
 The limits on standing still are the kernel's (SO_SNDTIMEO, SO_RCVTIMEO): on the receiving side they hold within a
-payload, while a connection without one may be idle for ever. Socket buffers are left to the kernel, which grows them.
+payload, while a connection without one may be idle for ever. Between hosts the kernel grows the socket buffers; within
+one they are small, so that bytes are taken while they are still in the processor's cache.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ _ACCEPTED, _OUT_OF_RANGE = b"\x00", b"\x01"
 # What a refused writer may still send, so that it reads the refusal instead of a reset.
 _DISCARDED_BYTES = 64 << 20
 _ACCEPT_PAUSE_S = 0.1
+# The kernel doubles it. Twice as much, or half, is a third slower.
+_LOCAL_BUFFER_BYTES = 256 << 10
 
 
 def _memory(address: int, length: int) -> memoryview:
@@ -52,6 +55,9 @@ def _tune(connection: socket.socket, timeout_s: float) -> None:
     connection.settimeout(None)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if connection.getsockname()[0] == connection.getpeername()[0]:
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            connection.setsockopt(socket.SOL_SOCKET, option, _LOCAL_BUFFER_BYTES)
     limit = struct.pack("@ll", int(timeout_s), int(timeout_s % 1 * 1e6))
     for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
         connection.setsockopt(socket.SOL_SOCKET, option, limit)

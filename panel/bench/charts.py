@@ -15,15 +15,15 @@ __all__ = ["Bar", "Group", "Panel", "Reach", "bars_svg", "lines_svg", "number", 
 
 _WIDTH, _MARGIN, _LABELS, _ROW, _GAP, _HEADER = 880, 20, 300, 18, 12, 62
 _CHARS = 50
-_SHADES = ("ground", "text", "soft", "line", "good", "bad", "s0", "s1", "s2", "s3", "s4", "s5")
-_LIGHT = dict(
+_SHADES: Sequence[str] = ("ground", "text", "soft", "line", "good", "bad", "s0", "s1", "s2", "s3", "s4", "s5")
+_LIGHT: dict[str, str] = dict(
     zip(
         _SHADES,
         "#ffffff #131a24 #4c5768 #dfe3e9 #0b6b3a #a61b1b #1d4ed8 #b45309 #0f766e #7c3aed #be185d #4c5768".split(),
         strict=True,
     )
 )
-_DARK = dict(
+_DARK: dict[str, str] = dict(
     zip(
         _SHADES,
         "#0b0f17 #e8edf4 #a9b4c4 #263041 #6ee7a8 #fca5a5 #93c5fd #fbbf24 #5eead4 #c4b5fd #f9a8d4 #a9b4c4".split(),

@@ -122,7 +122,7 @@ def _panel(prompt: str, loads: Sequence[str], names: Sequence[str], records: Ite
 
 def _value(case: str, key: str) -> str:
     """Returns what a case says of a key, such as 50 for `load`; empty where it says nothing."""
-    return dict(part.partition("=")[::2] for part in case.split(",")).get(key, "")
+    return next((part.removeprefix(f"{key}=") for part in case.split(",") if part.startswith(f"{key}=")), "")
 
 
 def _after(text: str, start: str) -> str:

@@ -29,11 +29,11 @@ TOKENS = range(16, 272)
 
 _TINY: dict[str, Any] = {
     "num_hidden_layers": 3,
-    "hidden_size": 64,
+    "hidden_size": 128,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "head_dim": 16,
-    "intermediate_size": 96,
+    "head_dim": 32,
+    "intermediate_size": 192,
     "vocab_size": 512,
     "max_position_embeddings": 2048,
     "rms_norm_eps": 1e-5,
@@ -60,7 +60,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
     "llama-tiny": {"architectures": ["LlamaForCausalLM"], "model_type": "llama", **_TINY},
     "qwen2-tiny": {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", **_TINY, "tie_word_embeddings": True},
-    "qwen3-tiny": {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", **_TINY, "head_dim": 32},
+    "qwen3-tiny": {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", **_TINY, "head_dim": 64},
     "mistral-tiny": {
         "architectures": ["MistralForCausalLM"],
         "model_type": "mistral",

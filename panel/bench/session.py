@@ -151,14 +151,20 @@ def running(runs: Runs, wanted: Deployment, tell: Tell) -> Iterator[BenchRun]:
     Raises:
         PdpanelError: it does not come up.
     """
-    view = runs.start(wanted)
-    tell(f"started {view.id}")
+    before = {view.id for view in runs.list()}
+    run_id = ""
     try:
-        run = BenchRun(runs, view.id, view.router_url)
+        view = runs.start(wanted)
+        run_id = view.id
+        tell(f"started {run_id}")
+        run = BenchRun(runs, run_id, view.router_url)
         run.wait_ready(tell)
         yield run
     finally:
-        try:
-            runs.stop(view.id)
-        except PdpanelError as error:
-            tell(f"{view.id} could not be stopped: {error}")
+        # Ctrl-C may come while it starts, before anybody knows its id.
+        found = (view.id for view in runs.list() if view.id not in before and view.name == wanted.name)
+        for each in [run_id] if run_id else found:
+            try:
+                runs.stop(each)
+            except PdpanelError as error:
+                tell(f"{each} could not be stopped: {error}")

@@ -13,16 +13,15 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ...engine.errors import PdpanelError
 from ..attach.key_file import read_key
 from ..config import inherited_environment, read_config
-from ..history.ended_run import write_summary
 from ..launch import LaunchPlan, decode_plan
 from ..rundir import RunDir
-from ..simulate.simulation import simulation_of
 from ..webhook.notify import watching
 from .journal import Journal
 from .lifecycle import FINAL
@@ -33,11 +32,13 @@ from .samples import SampleStore
 from .series import gpu_memory_series
 from .server import serve
 from .sources import Sources, sources_of
-from .state import decode_record
+from .state import RunRecord, decode_record
 from .supervision import Supervision
 from .supervisor import Supervisor
 from .upkeep import Upkeep
-from .watcher import Watcher
+
+if TYPE_CHECKING:
+    from ..simulate.simulation import Simulation
 
 __all__ = ["main"]
 
@@ -51,15 +52,11 @@ async def _run(rundir: RunDir, journal: Journal) -> None:
     if record.boot_id != boot_id():
         journal.say("problem", text=f"{rundir.run_id} was ended by a restart of this host.")
         return
-    supervisor: Supervision = (
-        Watcher(rundir, plan, record, journal)
-        if plan.attached
-        else Supervisor(rundir, plan, record, inherited_environment(), journal)
-    )
+    supervisor = _supervision(rundir, plan, record, journal)
     logs = LogCap(rundir.logs, read_config().log_bytes, (rundir.runner_log,))
     upkeep = Upkeep(logs, journal, supervisor.save_if_due)
     supervisor.storage = lambda: (*upkeep.findings, *sampler.findings().values())
-    simulation = simulation_of(rundir.path.parent.parent) if plan.simulated else None
+    simulation = _simulation(rundir) if plan.simulated else None
     environ = inherited_environment()
     loop = asyncio.get_running_loop()
 
@@ -113,7 +110,23 @@ async def _run(rundir: RunDir, journal: Journal) -> None:
     finally:
         store.close()
     if supervisor.record.state in FINAL:
+        from ..history.ended_run import write_summary  # only here: every start would wait for it
+
         write_summary(rundir, supervisor.record)
+
+
+def _supervision(rundir: RunDir, plan: LaunchPlan, record: RunRecord, journal: Journal) -> Supervision:
+    if not plan.attached:
+        return Supervisor(rundir, plan, record, inherited_environment(), journal)
+    from .watcher import Watcher  # only here: every start would wait for it
+
+    return Watcher(rundir, plan, record, journal)
+
+
+def _simulation(rundir: RunDir) -> Simulation | None:
+    from ..simulate.simulation import simulation_of  # only here: every start would wait for it
+
+    return simulation_of(rundir.path.parent.parent)
 
 
 def _lock(rundir: RunDir, handed: str) -> int | None:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 import aiohttp
 import pytest
 from aiohttp import web
-from door_panel import TOKEN, DoorPanel, door_panel, free_port
+from door_panel import TOKEN, DoorPanel, door_panel
+from pd_http import free_port
 from playwright.sync_api import Browser, expect
 
 PREFIX = "/user/ann/proxy/panel"

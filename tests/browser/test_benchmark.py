@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from pd_http import free_port
 from playwright.sync_api import Locator, Page, expect
 from pretended_server import PretendedServer
-
-from .conftest import free_port
 
 SCREENSHOTS = Path(__file__).parents[2] / "artifacts" / "screenshots"
 ENDED_MS = 30_000

@@ -18,9 +18,9 @@ from typing import Any
 
 import psutil
 import pytest
+from pd_http import free_port
 from playwright.sync_api import Browser, Page, expect
 
-from .conftest import free_port
 from .operator_walk import Walk
 
 ROOT = Path(__file__).parents[2]

@@ -21,13 +21,14 @@ from typing import Any, TypeVar
 
 import psutil
 import pytest
+from pd_http import free_port
 from pdpanel.panel.config import PanelConfig
 from pdpanel.panel.ports import is_free
 from pdpanel.panel.runs import Runs
 from playwright.sync_api import Browser, Page, expect
 from pretended_server import PretendedServer
 
-from .conftest import PanelProcess, free_port
+from .conftest import PanelProcess
 from .operator_walk import Walk
 
 T = TypeVar("T")

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from pd_http import free_port
 from playwright.sync_api import Browser, Page, expect
 
-from .conftest import Watched, free_port
+from .conftest import Watched
 
 WAIT_MS = 90_000
 TABS = ("deploy", "tryit", "observe", "bench", "logs", "hardware", "plan", "export")

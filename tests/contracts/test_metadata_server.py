@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from metadata_servers import LOCAL, Started, free_port
+from metadata_servers import LOCAL, Started
+from pd_http import free_port
 from pdpanel.engine.errors import TransferError
 from pdpanel.engine.mooncake_config import MooncakeConfig
 from pdpanel.engine.transfer.api import EndpointInfo, Segment, TicketState, TransferSettings

@@ -41,7 +41,7 @@ def test_the_pool_of_a_cpu_worker_has_8192_tokens_by_default() -> None:
         ("--page-size 0", "--page-size", "0"),
         ("--chunked-prefill-size 100", "--chunked-prefill-size", "100"),
         ("--max-total-tokens 16 --page-size 32 --chunked-prefill-size 32", "--max-total-tokens", "16"),
-        ("--enable-mixed-chunk --chunked-prefill-size 32", "--chunked-prefill-size", "32"),
+        ("--enable-mixed-chunk --page-size 1 --chunked-prefill-size 33", "--chunked-prefill-size", "33"),
         ("--disaggregation-boot 1", "--disaggregation-boot", "1"),
     ],
 )
@@ -60,7 +60,7 @@ def test_the_prefix_cache_can_be_switched_off() -> None:
 
 def test_steps_can_mix_prompts_and_decoding() -> None:
     assert not parse_server_arguments(["--model-path", "m"]).enable_mixed_chunk
-    mixed = ["--enable-mixed-chunk", "--chunked-prefill-size", "48", "--max-running-requests", "32"]
+    mixed = ["--enable-mixed-chunk", "--page-size", "2", "--chunked-prefill-size", "34", "--max-running-requests", "32"]
     assert parse_server_arguments(["--model-path", "m", *mixed]).enable_mixed_chunk
 
 

@@ -19,7 +19,7 @@ from pdpanel.engine.lifecycle import State
 from pdpanel.engine.metrics import EngineMetrics
 from pdpanel.engine.pages import PagePool, Run
 from pdpanel.engine.peer.identity import own_process
-from pdpanel.engine.peer.messages import Ack, Commit, Grant
+from pdpanel.engine.peer.messages import Ack, Arrived, Commit, Grant
 from pdpanel.engine.prefill_core import PrefillCore
 from pdpanel.engine.request import Bootstrap, GenerateRequest, SamplingParams
 from pdpanel.engine.schedule import Schedule
@@ -213,7 +213,8 @@ def test_a_strangers_acknowledgement_takes_nothing_from_what_is_told_of_a_room()
         exchange.peer_said("10.0.0.9:1", Ack(one.room, True))
         exchange.send(SendCommit(one, 5, again=True))
         await asyncio.sleep(0)
-        first, second = wire.sent
+        arrived, first, second = wire.sent
+        assert arrived[1] == Arrived(one.room, 2)
         assert first == second and first[1].pages == 2
         await exchange.stop()
 

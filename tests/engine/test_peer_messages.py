@@ -181,7 +181,7 @@ def test_every_field_of_the_geometry_is_checked() -> None:
 @pytest.mark.parametrize(
     ("theirs", "said"),
     [
-        (prefill(protocol=3), "protocol 3"),
+        (prefill(protocol=4), "protocol 4"),
         (HELLO, "both are decode workers"),
         (msgspec.structs.replace(prefill(), endpoint=EndpointInfo("mooncake", "h:1", 0, 64)), "transport is mooncake"),
     ],

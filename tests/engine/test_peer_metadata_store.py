@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from metadata_servers import LOCAL, free_port
+from metadata_servers import LOCAL
+from pd_http import free_port
 from pdpanel.engine.peer.metadata_store import MOST_VALUE_BYTES, MetadataStore
 
 KEYS = [

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from pdpanel.engine.actions import Emit, ExportPages, ImportPages, SendCommit, WritePages
+from pdpanel.engine.actions import Action, Emit, ExportPages, ImportPages, SendCommit, WritePages
 from pdpanel.engine.lifecycle import PREFILL, State
 from pdpanel.engine.pages import PagePool, Run
 from pdpanel.engine.prefill_core import PrefillCore
@@ -210,6 +210,9 @@ class Shell:
 
     def export(self, action: ExportPages | WritePages) -> None:
         self.done.append(f"write {sum(run.count for run in action.staging)}")
+
+    def send(self, action: Action) -> None:
+        assert isinstance(action, SendCommit), action  # it waits for the writes
 
     def fatal(self, reason: str) -> None:
         self.done.append(reason)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from pdpanel.engine.transfer.api import EndpointInfo, Segment, TicketState, TransferSettings
-from pdpanel.engine.transfer.flight import DONE, RUNNING, Flight, Pace
+from pdpanel.engine.transfer.flight import DONE, RUNNING, Pace
 from pdpanel.engine.transfer.mooncake import _MooncakeLink
 from pdpanel.engine.transfer.ticket import WriteTicket
 from pdpanel.engine.transfer.write_pool import Write, WritePool
@@ -80,10 +80,14 @@ def test_a_write_is_done_when_its_last_job_is() -> None:
     link.close()
 
 
-def test_a_window_has_few_bytes_but_always_one_segment() -> None:
-    flight = Flight(Engine(), "s", SETTINGS)
-    assert flight.has_room(1 << 40)
-    assert flight.begin(0, 0, 200 << 20) and not flight.has_room(100 << 20) and flight.has_room(50 << 20)
+def test_a_large_segment_goes_in_pieces() -> None:
+    engine = Engine(at_once=True)
+    ticket, link = begin(engine, [Segment(7, 9, 3 << 20), Segment(0, 0, 0), Segment(4 << 20, 5 << 20, (1 << 20) + 1)])
+    assert ticket.wait(20) and ticket.state is TicketState.DONE
+    big, small = 1 << 20, 5 << 20
+    first = [(5007 + done * big, 1009 + done * big, big) for done in range(3)]
+    assert engine.jobs == [*first, (5000 + 4 * big, 1000 + small, big), (5000 + 5 * big, 1000 + small + big, 1)]
+    link.close()
 
 
 def test_when_a_job_fails_the_others_are_left_to_the_engine() -> None:

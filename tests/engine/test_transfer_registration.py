@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from metadata_servers import LOCAL, free_port, wait_for
+from metadata_servers import LOCAL, wait_for
+from pd_http import free_port
 from pdpanel.engine.transfer.registration import MetadataClient, Registration
 
 NAME = "127.0.0.1-1f:30000"

@@ -19,11 +19,10 @@ PROMPTS = [
 
 
 def tokens(url: str, prompt: str, **sampling: Any) -> list[int]:
-    body = {
-        "text": prompt,
-        "sampling_params": {"max_new_tokens": 64, "ignore_eos": True, "temperature": 0.0, **sampling},
-    }
-    return post(url + "/generate", body)["output_ids"]
+    wanted = {"max_new_tokens": 64, "ignore_eos": True, "temperature": 0.0, **sampling}
+    status, answer = post(url + "/generate", {"text": prompt, "sampling_params": wanted})
+    assert status == 200, answer
+    return answer["output_ids"]
 
 
 def answers(cluster: Any) -> list[list[int]]:

@@ -17,8 +17,8 @@ import psutil
 import pytest
 from cluster import Cluster
 from junk import connect, is_cut, junk, send_all
-from metadata_servers import free_port, wait_for
-from pd_http import post
+from metadata_servers import wait_for
+from pd_http import free_port, post
 from pdpanel.engine.peer.messages import PROTOCOL, Geometry, Hello, Refused, decode_message, encode_message
 from pdpanel.engine.transfer.api import EndpointInfo
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from cluster import Cluster
-from metadata_servers import LOCAL, RealHttp, Started, free_port, wait_for
-from pd_http import get, post
+from metadata_servers import LOCAL, RealHttp, Started, wait_for
+from pd_http import free_port, get, post
 from pdpanel.panel.metadata.server_commands import etcd_command
 
 ARGUMENTS = ["--max-total-tokens", "512", "--log-level", "warning"]

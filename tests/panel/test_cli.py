@@ -78,7 +78,7 @@ def test_the_other_commands_import_nothing_heavy() -> None:
 
 
 def test_up_shows_what_happens_and_how_to_use_it(fake: FakeRuns, capsys: pytest.CaptureFixture[str]) -> None:
-    fake.delay_s = {"decode-0": 0.3}
+    fake.delay_s = {"decode-0": 1.5}  # longer than the pause between two looks, on a busy machine too
     assert cli_runs.up(fake.runs, fake.deployment(served_model_name="it's")) == 0
     out = capsys.readouterr().out
     view = fake.runs.list()[0]
@@ -138,6 +138,7 @@ def test_status_logs_and_down_of_a_run(fake: FakeRuns) -> None:
                     }
                     for process in view.processes
                 ],
+                "removed": [],
             }
         ]
     }

@@ -58,6 +58,7 @@ def test_workers_come_and_go_and_the_others_never_notice(fake: FakeRuns) -> None
 
 
 def test_the_log_of_a_removed_worker_stays_and_goes_on_when_it_comes_back(fake: FakeRuns) -> None:
+    fake.behaviour["decode-1"] = "quiet"
     view = fake.wait(fake.start(decode={"count": 2}).id, "ready")
     with pytest.raises(NotFoundError, match=r"name one of .*decode-1"):
         fake.runs.log_path(view.id, "decode-2")

@@ -82,7 +82,7 @@ ACTIONS = {
 # Not actions of a person: parts of others, or what only one of the two needs.
 PARTS = {
     *("latest", "adopt_all", "check", "consents", "loads_dir", "plan", "range", "samples", "deployment_text"),
-    *("simulation", "take_over"),
+    *("cache_dir", "simulation", "take_over"),
     *("recorded", "scale", "scaling"),
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pd_http import free_port
 
 TOKEN = "door-test-token"
 
@@ -83,12 +84,6 @@ class DoorPanel:
         """Returns True when somebody stopped the run."""
         (run,) = [run for run in self.ask("GET", "/api/runs")["runs"] if run["id"] == run_id]
         return run["state"] in ("stopping", "stopped")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

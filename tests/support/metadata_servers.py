@@ -48,13 +48,6 @@ sys.stdin.readline()
 """
 
 
-def free_port() -> int:
-    """Returns a port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOCAL, 0))
-        return probe.getsockname()[1]
-
-
 def wait_until_ready(check: ReadyCheck, process: subprocess.Popen[bytes]) -> None:
     """Returns when the server of `process` is what `check` wants."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -118,6 +118,7 @@ class World:
 
     def start_decode(self) -> None:
         self.memory: dict[int, Content] = {}
+        self.granted: dict[int, list[int]] = {}
         self.decode = DecodeCore(
             self.schedule(6), PagePool(PAGES), staging_share=0.5, waiting_timeout_s=LEASE, fence_s=HARD
         )
@@ -158,11 +159,13 @@ class World:
                 case Emit():
                     self.halves[1].hear(action)
                 case ImportPages(sequence=sequence, slot_page=slot_page, staging=staging):  # I5
-                    assert sequence.slot is not None
-                    for index, page in enumerate(pages_of(staging), slot_page - sequence.slot.start):
+                    first = self.granted[sequence.room].index(staging[0].start)
+                    assert sequence.slot is None or slot_page == sequence.slot.start + first, "not into its place"
+                    for index, page in enumerate(pages_of(staging), first):
                         assert self.memory[page] == (sequence.room, content(sequence, index)), "a page was not written"
                 case SendGrant(sequence=sequence):
                     assert not any(s.key < sequence.key for s in self.decode.awaiting), "I6: not in order"
+                    self.granted[sequence.room] = pages_of(sequence.staging)
                     grant = (sequence.room, sequence.staging, sequence.deadline)
                     self.tell_prefill(action, lambda g=grant: self.prefill.grant("D", *g, self.now))
                 case SendAck(room=room, known=known):

@@ -23,7 +23,7 @@ from ...runs import Runs
 from ..comparison import Comparison, Goal
 from ..suite import SuiteOptions
 from .engine_cases import DecodeCase, EngineCases, PrefillCase, at_least, cases_of, thread_counts
-from .engine_contender import Contender, Setup
+from .engine_contender import Contender, Setup, close_all
 from .engine_race import Rates, Variant, best_of, compared, race
 
 __all__ = ["measure"]
@@ -102,14 +102,16 @@ class _Suite:
             else:
                 names[name] = program
         field: dict[Variant, Contender] = {}
+        started: list[Contender] = []
+        stack.callback(close_all, started)
         for name, program in names.items():
             for threads in self._threads:
-                contender = self._contender(program, threads)
-                stack.callback(contender.close)
-                field[Variant(name, threads)] = contender
+                field[Variant(name, threads)] = self._contender(program, threads)
+                started.append(field[Variant(name, threads)])
         for variant, contender in list(field.items()):
             try:
-                self._tell(f"{variant}: {_words(contender.wait_ready())}")
+                about = contender.wait_ready()
+                self._tell(f"{variant} is ready{': ' if (words := _words(about)) else ''}{words}")
             except PeerError as error:
                 if variant.name == _OURS:
                     raise
@@ -210,8 +212,7 @@ class _Suite:
         with ExitStack() as stack:
             threads = max(self._threads)
             ours, memory = self._contender("profile", threads), self._contender("memory", threads)
-            stack.callback(ours.close)
-            stack.callback(memory.close)
+            stack.callback(close_all, (ours, memory))
             about = ours.wait_ready()
             memory.wait_ready()
             step_s = about["step_bytes"] / max(memory.ask("read") for _ in range(3))
@@ -228,8 +229,9 @@ class _Suite:
 
 def _words(about: dict[str, Any]) -> str:
     """Returns the path that a contender computes on."""
-    names = ("executor", "weights", "attention", "kv_dtype", "system")
-    return ", ".join(str(about[name]) for name in names if about.get(name))
+    words = {"executor": "{}", "weights": "weights {}", "attention": "attention {}", "kv_dtype": "KV {}"}
+    parts = [said.format(about[name]) for name, said in words.items() if about.get(name)]
+    return ", ".join([*parts, *(f"built for {name}" for name in [about.get("built_for")] if name)])
 
 
 def _is_installed(package: str) -> bool:

@@ -11,13 +11,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ....engine.errors import PeerError
 
-__all__ = ["Contender", "Setup"]
+__all__ = ["Contender", "Setup", "close_all"]
 
 _LIMIT_S = 600.0
 _STOP_S = 5.0
@@ -84,15 +84,19 @@ class Contender:
         self._tell({"do": what, **arguments})
         return self._answer()
 
-    def close(self) -> None:
-        """Ends the process."""
-        process = self._process
-        assert process.stdin is not None
-        assert process.stdout is not None
+    def hang_up(self) -> None:
+        """Lets the process end, without waiting for it."""
+        assert self._process.stdin is not None
         try:
-            process.stdin.close()
+            self._process.stdin.close()
         except OSError:
             pass
+
+    def close(self) -> None:
+        """Ends the process."""
+        self.hang_up()
+        process = self._process
+        assert process.stdout is not None
         try:
             process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
@@ -126,6 +130,15 @@ class Contender:
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         why = f": {lines[-1]}" if lines else ""
         return PeerError(f"{self.setup.program} ended with exit code {code}{why}")
+
+
+def close_all(contenders: Iterable[Contender]) -> None:
+    """Ends processes, all at once."""
+    contenders = list(contenders)
+    for contender in contenders:
+        contender.hang_up()
+    for contender in contenders:
+        contender.close()
 
 
 class _at_most:

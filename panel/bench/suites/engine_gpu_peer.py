@@ -30,9 +30,13 @@ def why_no_peer() -> str:
 
 
 class ContinuousBatching:
-    """A Qwen3 model of this shape under transformers' continuous batching."""
+    """A Qwen3 model of this shape under transformers' continuous batching.
 
-    def __init__(self, shape: ModelShape, device: torch.device) -> None:
+    Args:
+        blocks: of 256 tokens in its KV cache; None takes what it finds of the device's memory.
+    """
+
+    def __init__(self, shape: ModelShape, device: torch.device, blocks: int | None = None) -> None:
         library: Any = importlib.import_module(_NAME)
         config = library.Qwen3Config(
             vocab_size=shape.vocab,
@@ -51,6 +55,7 @@ class ContinuousBatching:
         self._generation: Any = library.GenerationConfig(
             do_sample=True, temperature=TEMPERATURE, eos_token_id=-1, pad_token_id=0
         )
+        self._batching: Any = library.ContinuousBatchingConfig(num_blocks=blocks)
         with torch.device(device):
             self._model: Any = library.Qwen3ForCausalLM(config)
         self._model = self._model.to(torch.bfloat16).eval()
@@ -61,7 +66,9 @@ class ContinuousBatching:
         Raises:
             RuntimeError: it broke.
         """
-        with self._model.continuous_batching_context_manager(generation_config=self._generation) as manager:
+        with self._model.continuous_batching_context_manager(
+            generation_config=self._generation, continuous_batching_config=self._batching
+        ) as manager:
             began = time.perf_counter()
             for prompt, output in zip(workload.prompts, workload.outputs, strict=True):
                 manager.add_request(list(prompt), max_new_tokens=output, eos_token_id=-1)

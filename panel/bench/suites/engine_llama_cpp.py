@@ -8,6 +8,7 @@ by value only the first fields are set, which have not moved; the rest stays as 
 from __future__ import annotations
 
 import ctypes
+import re
 import time
 from collections.abc import Sequence
 from ctypes import POINTER, c_bool, c_char_p, c_int8, c_int32, c_uint32, c_void_p
@@ -57,21 +58,21 @@ class _Batch(ctypes.Structure):
 
 
 class _Rows:
-    """Sequences in a context of their own, with a filled KV cache that steps start from again and again."""
+    """Sequences in a context of their own, with a filled KV cache that steps start from again and again.
 
-    def __init__(self, library: Any, model: int, vocab: int, batch: int, tokens: int, threads: tuple[int, int]) -> None:
-        self._lib = library
-        self._vocab = vocab
-        self._rows = batch
-        params = library.llama_context_default_params()
+    Args:
+        params: of the context, the sizes excepted.
+        tokens: of each sequence at most.
+    """
+
+    def __init__(self, library: Any, model: int, params: _Params, vocab: int, batch: int, tokens: int) -> None:
+        self._lib, self._vocab = library, vocab
         params.n_ctx, params.n_batch, params.n_seq_max = batch * tokens, max(batch * tokens, _BATCH_TOKENS), batch
         self.context = library.llama_init_from_model(model, params)
         if not self.context:
             raise RuntimeError(f"llama.cpp has no memory for {batch} sequences of {tokens} tokens")
         assert library.llama_n_ctx(self.context) >= batch * tokens, "the fields of llama_context_params have moved"
-        self._threads = threads
         self._batch = library.llama_batch_init(params.n_batch, 0, 1)
-        self.use(threads[0])
 
     def use(self, threads: int) -> None:
         """Sets the number of threads of what follows."""
@@ -120,15 +121,16 @@ class _LlamaCpp:
     Args:
         library: with llama.cpp's C functions.
         forget: how this version forgets.
+        off: places of booleans in the context's parameters that are turned off.
     """
 
-    def __init__(self, setup: Setup, library: Any, forget: _Forget) -> None:
+    def __init__(self, setup: Setup, library: Any, forget: _Forget, off: Sequence[int] = ()) -> None:
         found = model_of(setup)
         path = Path(found.source)
         if path.suffix.lower() != ".gguf":
             raise ConfigError("--model", setup.model, "is no GGUF file, which llama.cpp needs", "name one")
         _declare(library)
-        self._lib, self._forget = library, forget
+        self._lib, self._forget, self._off = library, forget, off
         self._setup, self._vocab = setup, found.shape.vocab
         library.llama_backend_init()
         self._model = library.llama_model_load_from_file(bytes(path), library.llama_model_default_params())
@@ -138,15 +140,17 @@ class _LlamaCpp:
         self._contexts: dict[tuple[int, int], tuple[_Rows, list[int]]] = {}
 
     def _rows(self, batch: int, tokens: int) -> _Rows:
-        return _Rows(self._lib, self._model, self._vocab, batch, tokens, (self._setup.threads, self._setup.cores))
+        params = self._lib.llama_context_default_params()
+        for place in self._off:
+            c_bool.from_buffer(params, place).value = False
+        rows = _Rows(self._lib, self._model, params, self._vocab, batch, tokens)
+        rows.use(self._setup.threads)
+        return rows
 
     def about(self) -> dict[str, Any]:
-        """Returns what the library was built with, in its own words."""
-        return {
-            "weights": "as in the file",
-            "kv_dtype": "float16",
-            "system": self._lib.llama_print_system_info().decode(),
-        }
+        """Returns the formats, and what the library was built for, in its own words."""
+        said = re.findall(r"(\w+) = 1\b", self._lib.llama_print_system_info().decode())
+        return {"weights": "as in the file", "kv_dtype": "float16", "built_for": " ".join(said)}
 
     def prefill(self, prompt: int) -> float:
         """See `engine_worker.Program`."""
@@ -177,15 +181,20 @@ class _LlamaCpp:
 
 
 class IkLlama(_LlamaCpp):
-    """ik-llama-cpp-python: ik_llama.cpp."""
+    """ik-llama-cpp-python: ik_llama.cpp. Without AVX-VNNI its flash attention is off, as the package itself has it."""
 
     def __init__(self, setup: Setup) -> None:
+        import ik_llama_cpp._ctypes_api as api
         import ik_llama_cpp._lib_loader as loader
+        import ik_llama_cpp.llama as package
 
         library = loader.load_shared_library()
-        super().__init__(
-            setup, library, lambda context, row, first: library.llama_kv_cache_seq_rm(context, row, first, -1)
-        )
+        off = () if package._cpu_has_avx_vnni() else (api.llama_context_params.flash_attn.offset,)
+
+        def forget(context: int, row: int, first: int) -> None:
+            library.llama_kv_cache_seq_rm(context, row, first, -1)
+
+        super().__init__(setup, library, forget, off)
 
 
 class XLlama(_LlamaCpp):

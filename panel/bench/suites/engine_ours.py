@@ -14,12 +14,11 @@ from typing import Any
 import torch
 
 from ....engine.config import ServerConfig, read_environment
+from ....engine.execution import DTYPES, open_cpu_executor
 from ....engine.kv import KVCache
 from ....engine.model.executor import Executor, TokenSpan
 from ....engine.model.llama import Llama
-from ....engine.model.shape import ModelShape
 from ....engine.model.store import ResolvedModel, resolve_model
-from ....engine.model.weights import load_weights
 from .engine_cases import prompt_of
 from .engine_contender import Setup
 
@@ -28,6 +27,8 @@ __all__ = ["Ours", "Sequences", "default_executor", "exact_executor", "model_of"
 _WARM_STEPS = 2
 _PAGE = 16
 _CHUNK = ServerConfig("").chunked_prefill_size
+# What a worker on a CPU takes for `--kv-cache-dtype auto`.
+_KV = "bfloat16"
 
 
 def model_of(setup: Setup) -> ResolvedModel:
@@ -35,28 +36,28 @@ def model_of(setup: Setup) -> ResolvedModel:
     return resolve_model(setup.model, replace(read_environment(), cache_dir=Path(setup.cache_dir)))
 
 
-def exact_executor(model: ResolvedModel, tokens: int) -> tuple[Executor, KVCache]:
+def exact_executor(setup: Setup, model: ResolvedModel, tokens: int) -> tuple[Executor, KVCache]:
     """Returns float32 throughout, with KV memory for so many tokens."""
-    executor = Llama(model.shape, load_weights(model.directory, model.shape), tokens)
-    return executor, _kv(model.shape, tokens, torch.float32)
+    config = ServerConfig(setup.model, quantization="none", kv_cache_dtype="float32", threads=setup.threads)
+    return _opened(config, setup, model, tokens)
 
 
-def default_executor(model: ResolvedModel, tokens: int, threads: int) -> tuple[Executor, KVCache]:
+def default_executor(setup: Setup, model: ResolvedModel, tokens: int) -> tuple[Executor, KVCache]:
     """Returns what a worker computes on that is given no flags, with KV memory for so many tokens."""
-    executor = Llama(model.shape, load_weights(model.directory, model.shape), tokens)
-    return executor, _kv(model.shape, tokens, torch.bfloat16)
+    return _opened(ServerConfig(setup.model, kv_cache_dtype=_KV, threads=setup.threads), setup, model, tokens)
 
 
-def _kv(shape: ModelShape, tokens: int, dtype: torch.dtype) -> KVCache:
-    return KVCache(shape, pages=-(-tokens // _PAGE), page_size=_PAGE, dtype=dtype, staging=False)
+def _opened(config: ServerConfig, setup: Setup, model: ResolvedModel, tokens: int) -> tuple[Executor, KVCache]:
+    executor = open_cpu_executor(config, model.shape, model.directory, tokens, Path(setup.cache_dir))
+    dtype = DTYPES[config.kv_cache_dtype]
+    return executor, KVCache(model.shape, pages=-(-tokens // _PAGE), page_size=_PAGE, dtype=dtype, staging=False)
 
 
 def step_bytes(executor: Executor) -> int:
     """Returns the bytes of weights that a step of one token reads: everything but the rows of the embedding."""
-    found = getattr(executor, "step_bytes", None)
-    if found is not None:
-        return int(found)
-    weights = executor.weights  # type: ignore[attr-defined]
+    if not isinstance(executor, Llama):
+        return executor.weight_bytes  # type: ignore[attr-defined]
+    weights = executor.weights
     tensors = [weights.norm, weights.lm_head]
     for layer in weights.layers:
         tensors += [value for name in layer.__slots__ if isinstance(value := getattr(layer, name), torch.Tensor)]
@@ -67,16 +68,15 @@ class Sequences:
     """The rows of a case in KV memory, each with the same context, ready for steps from there again and again.
 
     Args:
-        first: place of the first row.
         room: places of each row.
     """
 
-    def __init__(self, executor: Executor, kv: KVCache, prompt: list[int], batch: int, first: int, room: int) -> None:
+    def __init__(self, executor: Executor, kv: KVCache, prompt: list[int], batch: int, room: int) -> None:
         self._executor, self._kv = executor, kv
-        self._context, self._places = len(prompt), [first + row * room for row in range(batch)]
-        self._token = prefill(executor, kv, prompt, first)
+        self._context, self._places = len(prompt), [row * room for row in range(batch)]
+        self._token = prefill(executor, kv, prompt, 0)
         for place in self._places[1:]:
-            kv.slots[:, :, :, place : place + len(prompt)] = kv.slots[:, :, :, first : first + len(prompt)]
+            kv.slots[:, :, :, place : place + len(prompt)] = kv.slots[:, :, :, : len(prompt)]
 
     def step(self, tokens: list[int], number: int) -> list[int]:
         """Computes step `number` after the context; returns the next token of each row."""
@@ -115,9 +115,8 @@ class Ours:
         torch.set_grad_enabled(False)
         self._setup = setup
         self._model = model_of(setup)
-        self._room = -(-(setup.longest + 64) // _PAGE) * _PAGE
-        self._executor, self._kv = default_executor(self._model, self._room, setup.threads)
-        self._batches: dict[tuple[int, int], tuple[KVCache, Sequences]] = {}
+        self._executor, self._kv = default_executor(setup, self._model, setup.longest + 64)
+        self._batches: dict[tuple[int, int], Sequences] = {}
 
     def about(self) -> dict[str, Any]:
         """Returns the path that it computes on, and the bytes of weights that a step reads."""
@@ -142,10 +141,9 @@ class Ours:
         """See `engine_worker.Program`."""
         key = (batch, context)
         if key not in self._batches:
-            room = -(-(context + steps + _WARM_STEPS) // _PAGE) * _PAGE
-            kv = _kv(self._model.shape, batch * room, self._kv.dtype)
-            ids = prompt_of(context, self._model.shape.vocab, self._setup.seed)
-            torch.set_num_threads(self._setup.cores)
-            self._batches[key] = kv, Sequences(self._executor, kv, ids, batch, 0, room)
-            torch.set_num_threads(self._setup.threads)
-        return self._batches[key][1].run(steps)
+            room = -(-(context + steps + _WARM_STEPS) // _PAGE)
+            shape, dtype = self._model.shape, self._kv.dtype
+            kv = KVCache(shape, pages=batch * room, page_size=_PAGE, dtype=dtype, staging=False)
+            ids = prompt_of(context, shape.vocab, self._setup.seed)
+            self._batches[key] = Sequences(self._executor, kv, ids, batch, room * _PAGE)
+        return self._batches[key].run(steps)

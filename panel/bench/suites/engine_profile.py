@@ -1,7 +1,7 @@
 """Where each millisecond of one decode step and of one prompt chunk goes.
 
-`parts_of` is the place to teach an executor's own timings: one with a method `profile_step(spans, kv)` answers seconds
-by part; of any other torch's profiler says which operations took the time of the thread that called it.
+`parts_of` is the place to teach an executor's own timings. The native one tells the shares of its kinds of operation in
+the layers; of any other torch's profiler says which operations took the time of the thread that called it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -40,7 +41,7 @@ class Profile:
         torch.set_grad_enabled(False)
         self._setup = setup
         self._model = model_of(setup)
-        self._executor, self._kv = default_executor(self._model, setup.longest + 64, setup.threads)
+        self._executor, self._kv = default_executor(setup, self._model, setup.longest + 64)
 
     def about(self) -> dict[str, Any]:
         """Returns the path that it computes on."""
@@ -66,26 +67,38 @@ class Profile:
 
 
 def _profiled(executor: Executor, kv: KVCache, spans: Sequence[TokenSpan]) -> dict[str, float]:
-    executor.forward(spans, kv)
-    wholes: list[float] = []
-    for _ in range(_REPEATS):
+    whole = _milliseconds(executor, kv, spans)
+    parts = parts_of(executor, kv, spans)
+    # A profiler slows what it watches down: the shares are its, the sum is that of unwatched passes.
+    stretch = min(1.0, whole / sum(parts.values()))
+    shown = {part: taken * stretch for part, taken in parts.items()}
+    return {**shown, "between operations": max(0.0, whole - sum(shown.values())), "whole": whole}
+
+
+def _milliseconds(executor: Executor, kv: KVCache, spans: Sequence[TokenSpan]) -> float:
+    """Returns what a forward pass takes, the median of several after one that does not count."""
+    taken: list[float] = []
+    for _ in range(_REPEATS + 1):
         began = time.perf_counter()
         executor.forward(spans, kv)
-        wholes.append(1e3 * (time.perf_counter() - began))
-    whole = statistics.median(wholes)
-    parts = parts_of(executor, kv, spans)
-    # A profiler slows what it watches down; the shares are its, the sum is that of unwatched steps.
-    stretch = min(1.0, whole / sum(parts.values())) if parts else 1.0
-    shown = {part: taken * stretch for part, taken in parts.items()}
-    rest = whole - sum(shown.values())
-    return {**shown, "between operations": rest, "whole": whole} if rest > 0 else {**shown, "whole": whole}
+        taken.append(1e3 * (time.perf_counter() - began))
+    return statistics.median(taken[1:])
 
 
 def parts_of(executor: Executor, kv: KVCache, spans: Sequence[TokenSpan]) -> dict[str, float]:
     """Returns the milliseconds of one forward pass by part, those with nothing left out."""
-    own = getattr(executor, "profile_step", None)
-    if own is not None:
-        return {part: 1e3 * seconds for part, seconds in own(spans, kv).items() if seconds}
+    own = getattr(executor, "profile", None)
+    if own is None:
+        return _watched(executor, kv, spans)
+    # It tells of the layers; the logits are what a pass takes longer that wants them.
+    layers = _milliseconds(executor, kv, [replace(span, logits=False) for span in spans])
+    shares = [own(spans, kv) for _ in range(_REPEATS)]
+    parts = {part: layers * statistics.median(share[part] for share in shares) for part in shares[0]}
+    logits = max(0.0, _milliseconds(executor, kv, spans) - layers)
+    return {part: taken for part, taken in {**parts, "logits": logits}.items() if taken}
+
+
+def _watched(executor: Executor, kv: KVCache, spans: Sequence[TokenSpan]) -> dict[str, float]:
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         for _ in range(_REPEATS):
             executor.forward(spans, kv)

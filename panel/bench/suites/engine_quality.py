@@ -7,7 +7,7 @@ the two may read other weights. Exact is float32 weights, activations and KV.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,7 +39,7 @@ class Quality:
         torch.set_grad_enabled(False)
         self._setup = setup
         self._model = model_of(setup)
-        text = files(__package__).joinpath("engine_text.txt").read_text(encoding="utf-8")
+        text = Path(__file__).with_name("engine_text.txt").read_text(encoding="utf-8")
         self._ids = Tokenizer.load(self._model.tokenizer_json, None).encode(text)
 
     def about(self) -> dict[str, Any]:
@@ -49,8 +49,8 @@ class Quality:
     def compare(self, tokens: int) -> dict[str, dict[str, float]]:
         """Returns top-1 agreement and KL on the first `tokens` tokens, by the path that computed them."""
         ids = self._ids[:tokens]
-        exact = torch.cat(list(_chunks(*exact_executor(self._model, len(ids) + 16), ids)))
-        executor, kv = default_executor(self._model, len(ids) + 16, self._setup.threads)
+        exact = torch.cat(list(_chunks(*exact_executor(self._setup, self._model, len(ids) + 16), ids)))
+        executor, kv = default_executor(self._setup, self._model, len(ids) + 16)
         found = {"decode": list(_steps(executor, kv, ids)), "prefill": list(_chunks(executor, kv, ids))}
         answer = {}
         for path, parts in found.items():

@@ -160,7 +160,10 @@ class Continuous:
         self._model = load_model(found)
         self._open = ExitStack()
         wanted = GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0, max_new_tokens=8)
-        how = ContinuousBatchingConfig(allow_block_sharing=False, **_memory(setup))
+        # KV memory for the largest batch or the longest prompt, in blocks of the default size.
+        how = ContinuousBatchingConfig(
+            allow_block_sharing=False, num_blocks=64, max_batch_tokens=max(512, setup.longest)
+        )
         self._manager = self._open.enter_context(
             self._model.continuous_batching_context_manager(
                 generation_config=copy.deepcopy(wanted), continuous_batching_config=how, warmup=False
@@ -198,8 +201,3 @@ class Continuous:
         began, ended = max(row[_WARM_STEPS] for row in times), min(row[-1] for row in times)
         inside = [at for at in times[0] if began <= at <= ended]
         return (inside[-1] - inside[0]) / (len(inside) - 1)
-
-
-def _memory(setup: Setup) -> dict[str, int]:
-    """Returns the size of the KV memory: the largest batch, or the longest prompt, in blocks of the default size."""
-    return {"num_blocks": 64, "max_batch_tokens": max(512, setup.longest)}

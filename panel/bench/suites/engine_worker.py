@@ -79,6 +79,8 @@ def main() -> None:
     for line in sys.stdin:
         command = json.loads(line)
         say({"value": getattr(program, command.pop("do"))(**command)})
+    # Nothing is left to write, and threads of libraries are not waited for.
+    os._exit(0)
 
 
 if __name__ == "__main__":

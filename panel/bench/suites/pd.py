@@ -26,7 +26,7 @@ __all__ = ["measure"]
 
 Tell = Callable[[str], None]
 # Loads that are no share of the saturation, for seeds.
-_AT_MOST, _ALONE, _GAP = 100, 0, 1
+_AT_MOST, _ALONE, _GAP, _WARM_UP = 100, 0, 1, 2
 
 
 def measure(options: SuiteOptions, runs: Runs, tell: Tell) -> Iterator[Comparison]:
@@ -40,7 +40,8 @@ def measure(options: SuiteOptions, runs: Runs, tell: Tell) -> Iterator[Compariso
         return
     with tempfile.TemporaryDirectory(prefix="pdpanel-pd-") as folder:
         model = str(write_small_model(Path(folder) / "model")) if options.short else options.model
-        with targets(runs, deployments_of(plan, model), tell) as up:
+        wanted = deployments_of(plan, model)
+        with targets(runs, wanted if plan.cases else {OURS: wanted[OURS]}, tell) as up:
             experiment = _Experiment(plan, options.seed, up, tell)
             for prompt in plan.prompts:
                 yield from experiment.prompt(prompt)
@@ -58,12 +59,19 @@ class _Experiment:
     def _asked(self, prompt: int, load: int, round_: int = 0) -> Asked:
         return Asked(prompt, self._plan.output, seed_of(self._seed, Case(prompt, load), round_))
 
+    def _warm_up(self, target: Target, prompt: int) -> None:
+        """Sends a request to each worker of the target, since the router takes turns."""
+        asked = Asked(prompt, self._plan.few, seed_of(self._seed, Case(prompt, _WARM_UP), 0))
+        alone(target, asked, self._plan.unified)
+
     def prompt(self, prompt: int) -> Iterator[Comparison]:
         """Yields the figures of one prompt length."""
         plan = self._plan
         self._tell(f"prompt {prompt}: one request at a time")
-        alone_s = [alone(target, self._asked(prompt, _ALONE), 2) for target in self._up.values()]
-        usual = alone_s[[*self._up].index(PREFILL_FIRST)][-1]  # the first of them warmed the worker up
+        for target in self._up.values():
+            self._warm_up(target, prompt)
+        asked = Asked(prompt, plan.few, seed_of(self._seed, Case(prompt, _ALONE), 0))
+        (usual,) = alone(self._up[PREFILL_FIRST], asked, 1)
         assert usual.first_s is not None
         slo_ms = (
             1000 * plan.slo.ttft * (usual.first_s - usual.sent_s),
@@ -90,11 +98,12 @@ class _Experiment:
     def _case(self, case: Case, rate: float, slo_ms: tuple[float, float]) -> Iterator[Comparison]:
         plan = self._plan
         requests = plan.requests_of(rate)
-        found: dict[str, list[LoadResult]] = {name: [] for name in self._up}
+        names = list(self._up)
+        found: dict[str, list[LoadResult]] = {name: [] for name in names}
         for round_ in range(plan.rounds_of(case)):
             self._tell(f"{case.name}: round {round_ + 1}, {requests} requests, {rate:.3g}/s")
             asked = self._asked(case.prompt, case.load, round_)
-            for name in self._up if round_ % 2 == 0 else reversed(self._up):
+            for name in names if round_ % 2 == 0 else reversed(names):
                 found[name].append(at_rate(self._up[name], asked, rate, requests, slo_ms))
         note = f"{requests} requests a round, {rate:.3g}/s"
         good = f"{note}; good: first token within {slo_ms[0]:.0f} ms, mean gap at most {slo_ms[1]:.0f} ms"
@@ -110,8 +119,8 @@ class _Experiment:
         """Yields what the KV's way costs a request that is alone."""
         plan = self._plan
         self._tell(f"prompt {plan.gap_prompt}: the gap that the KV causes")
-        asked = self._asked(plan.gap_prompt, _GAP)
-        alone(self._up[OURS], self._asked(plan.gap_prompt, _ALONE), 1)
+        self._warm_up(self._up[OURS], plan.gap_prompt)
+        asked = Asked(plan.gap_prompt, plan.few, seed_of(self._seed, Case(plan.gap_prompt, _GAP), 0))
         yield from gap_figures(plan.gap_prompt, alone(self._up[OURS], asked, plan.gap_requests))
 
 

@@ -89,7 +89,7 @@ def targets(
                 tell(f"started {view.id}")
                 started[name] = BenchRun(runs, view.id, view.router_url)
         for run in started.values():
-            run.wait_ready(tell)
+            run.wait_ready()
         yield {name: Target(name, run, _vocabulary(run.url)) for name, run in started.items()}
 
 

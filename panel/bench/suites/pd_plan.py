@@ -70,6 +70,7 @@ class PdPlan:
 
     Attributes:
         output: tokens of each answer; at saturation as many on average.
+        few: tokens of the answer to a request that is alone.
         cases: those that are wanted.
         rounds: of the cases at half load.
         clients: of the closed loop that finds the saturation; its figure is taken over `turns` answers for each of
@@ -82,6 +83,7 @@ class PdPlan:
     """
 
     output: int
+    few: int
     cases: Sequence[Case]
     rounds: int
     clients: int
@@ -117,6 +119,7 @@ def plan_of(options: SuiteOptions) -> PdPlan:
     if options.short:
         return PdPlan(
             output=8,
+            few=4,
             cases=[case for case in (Case(48, HALF),) if options.wants(case.name)],
             rounds=1,
             clients=2,
@@ -134,6 +137,7 @@ def plan_of(options: SuiteOptions) -> PdPlan:
     gap = _PROMPTS[-1]
     return PdPlan(
         output=128,
+        few=24,
         cases=[case for case in (every if options.only else usual) if options.wants(case.name)],
         rounds=options.rounds,
         clients=8,

@@ -39,11 +39,16 @@ _RSS_GOAL_MB = 200.0
 class _Size:
     """How much is measured."""
 
-    streams: Sequence[int]
-    seconds: float
-    warm_s: float
-    open_streams: int
-    rounds: int
+    streams: Sequence[int] = _STREAMS
+    paces_ms: Sequence[float] = _PACES_MS
+    seconds: float = 2.0
+    warm_s: float = 0.5
+    open_streams: int = _OPEN_STREAMS
+    open_pace_ms: float = _OPEN_PACE_MS
+    rounds: int = 1
+
+
+_SHORT = _Size(streams=(2,), paces_ms=(10.0,), seconds=0.5, warm_s=0.1, open_streams=8, open_pace_ms=10.0)
 
 
 def measure(options: SuiteOptions, runs: Runs, tell: _Tell) -> Iterator[Comparison]:
@@ -52,29 +57,25 @@ def measure(options: SuiteOptions, runs: Runs, tell: _Tell) -> Iterator[Comparis
     Raises:
         PeerError: a router does not come up, or loses streams.
     """
-    size = _Size(_STREAMS, 2.0, 0.5, _OPEN_STREAMS, options.rounds)
-    if options.short:
-        size = _Size((2,), 0.3, 0.1, 8, 1)
+    size = _SHORT if options.short else _Size(rounds=options.rounds)
     names = [OURS]
     for name, (package, _) in PEERS.items():
         if is_installed(name):
             names.append(name)
         else:
             tell(f"{name} is not installed and is left out: pip install {package}")
-    for pace_ms in _PACES_MS:
-        cases = {
-            streams: case
-            for streams in size.streams
-            if options.wants(case := f"streams={streams},pace={pace_ms:g}ms,tokens={_TOKENS}")
-        }
-        if cases:
-            with fleet(names, pace_ms) as made:
-                for streams, case in cases.items():
-                    yield from throughput(case, _rounds(made, streams, size, tell, case), paced=pace_ms > 0)
-    case = f"open={size.open_streams}"
-    if options.wants(case):
-        with fleet(names, _OPEN_PACE_MS) as made:
-            yield from _memory(case, made, size.open_streams)
+    opened = f"open={size.open_streams}"
+    for pace_ms in sorted({*size.paces_ms, size.open_pace_ms}):
+        loads = [(f"streams={streams},pace={pace_ms:g}ms,tokens={_TOKENS}", streams) for streams in size.streams]
+        wanted = [load for load in loads if options.wants(load[0]) and pace_ms in size.paces_ms]
+        is_memory_wanted = options.wants(opened) and pace_ms == size.open_pace_ms
+        if not wanted and not is_memory_wanted:
+            continue
+        with fleet(names, pace_ms) as made:
+            for case, streams in wanted:
+                yield from throughput(case, _rounds(made, streams, size, tell, case), paced=pace_ms > 0)
+            if is_memory_wanted:
+                yield from _memory(opened, made, size.open_streams)
 
 
 def _rounds(made: Fleet, streams: int, size: _Size, tell: _Tell, case: str) -> dict[str, list[LoadResult]]:
@@ -91,7 +92,7 @@ def _rounds(made: Fleet, streams: int, size: _Size, tell: _Tell, case: str) -> d
 
 
 def throughput(case: str, found: dict[str, list[LoadResult]], *, paced: bool) -> Iterator[Comparison]:
-    """Yields the figures of one load.
+    """Yields the figures of one load, of each router and of `direct`, the stand-in itself.
 
     The time to the first token is told of paced answers alone: whole ones at once make it a queue's length.
     """

@@ -110,7 +110,10 @@ async def run(load: Load) -> dict[str, object]:
     parts = urlsplit(load.url)
 
     async def connect() -> asyncio.BaseTransport:
-        return (await loop.create_connection(lambda: _Stream(seen, sent, load.tokens), parts.hostname, parts.port))[0]
+        made = await loop.create_connection(
+            lambda: _Stream(seen, sent, load.tokens), parts.hostname or "", parts.port or 80
+        )
+        return made[0]
 
     transports: list[asyncio.BaseTransport] = []
     while len(transports) < load.streams:  # A few at a time: a listener has room for so many that wait.

@@ -170,17 +170,22 @@ def fleet(names: Sequence[str], pace_ms: float) -> Iterator[Fleet]:
         prefill, decode, bootstrap = (free_port(_HOST) for _ in range(3))
         ports = ["--prefill-port", str(prefill), "--decode-port", str(decode), "--bootstrap-port", str(bootstrap)]
         command = [sys.executable, "-m", f"{_SUITES}.router_worker", *ports, "--pace-ms", str(pace_ms)]
-        stack.enter_context(_started(command, folder / "workers.log", f"http://{_HOST}:{decode}/health"))
+        stack.enter_context(_started(command, folder / "workers.log")).wait(f"http://{_HOST}:{decode}/health")
         workers = ["--prefill", f"http://{_HOST}:{prefill}", str(bootstrap), "--decode", f"http://{_HOST}:{decode}"]
-        routers: dict[str, RouterProcess] = {}
+        started: dict[str, tuple[str, _Process]] = {}
         for name in names:
             port = free_port(_HOST)
             command = [*_router(name), "--pd-disaggregation", *workers, "--host", _HOST, "--port", str(port)]
             command += ["--policy", "round_robin", "--prometheus-host", _HOST, "--prometheus-port"]
             command += [str(free_port(_HOST))]
-            url = f"http://{_HOST}:{port}"
-            process = stack.enter_context(_started(command, folder / f"{name}.log", f"{url}/readiness"))
-            routers[name] = RouterProcess(url, process)
+            started[name] = (
+                f"http://{_HOST}:{port}",
+                stack.enter_context(_started(command, folder / f"{name}.log")),
+            )
+        routers: dict[str, RouterProcess] = {}
+        for name, (url, process) in started.items():
+            process.wait(f"{url}/readiness")
+            routers[name] = RouterProcess(url, psutil.Process(process.pid))
         yield Fleet(routers, RouterProcess(f"http://{_HOST}:{decode}", None))
 
 
@@ -195,22 +200,43 @@ def _router(name: str) -> list[str]:
     return [*_WITH_FILES, sys.executable, "-m", PEERS[name][1], "--log-level", "warn"]
 
 
+class _Process:
+    """A process that is to answer.
+
+    Attributes:
+        pid: of the process.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], command: Sequence[str], log: Path) -> None:
+        self._process = process
+        self._command = command
+        self._log = log
+        self.pid = process.pid
+
+    def wait(self, url: str) -> None:
+        """Waits until `url` answers 200.
+
+        Raises:
+            PeerError: it does not in time, or the process ended.
+        """
+        deadline = time.monotonic() + _READY_S
+        while not _answers(url):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                said = self._log.read_text("utf-8", "replace").strip()[-300:]
+                raise PeerError(f"{' '.join(self._command[-12:])} is not ready at {url}: {said}")
+            time.sleep(_POLL_S)
+
+
 @contextmanager
-def _started(command: Sequence[str], log: Path, ready_url: str) -> Iterator[psutil.Process]:
-    """Starts a process and waits until `ready_url` answers 200; kills it at the end."""
+def _started(command: Sequence[str], log: Path) -> Iterator[_Process]:
+    """Starts a process; kills it at the end."""
     with log.open("wb") as output:
         environment = os.environ | {"HF_HUB_OFFLINE": "1"}
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
         )
     try:
-        deadline = time.monotonic() + _READY_S
-        while not _answers(ready_url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                said = log.read_text("utf-8", "replace").strip()[-300:]
-                raise PeerError(f"{' '.join(command[-12:])} is not ready at {ready_url}: {said}")
-            time.sleep(_POLL_S)
-        yield psutil.Process(process.pid)
+        yield _Process(process, command, log)
     finally:
         process.kill()
         process.wait()

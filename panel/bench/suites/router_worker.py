@@ -97,7 +97,8 @@ class StandIns:
             transport.write(_END)
         elif (waiting := self._decodes.pop(room[1], None)) is not None:
             transport.write(_END)
-            self._begin(waiting)
+            if not waiting.transport.is_closing():
+                self._begin(waiting)
         else:
             self._prefills[room[1]] = transport
 
@@ -108,7 +109,8 @@ class StandIns:
         if room is None:
             self._begin(stream)
         elif (waiting := self._prefills.pop(room[1], None)) is not None:
-            waiting.write(_END)
+            if not waiting.is_closing():
+                waiting.write(_END)
             self._begin(stream)
         else:
             self._decodes[room[1]] = stream
@@ -139,9 +141,12 @@ class StandIns:
             due = max(due + (self._pace_s or 3600.0), loop.time())
             await asyncio.sleep(due - loop.time())
             for stream in list(self._streams):
+                if stream.transport.is_closing():
+                    self._streams.discard(stream)
+                    continue
                 stream.transport.write(stream.events[stream.at])
                 stream.at += 1
-                if stream.at == len(stream.events) or stream.transport.is_closing():
+                if stream.at == len(stream.events):
                     self._streams.discard(stream)
 
 

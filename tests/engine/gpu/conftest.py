@@ -22,7 +22,7 @@ def kernel_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     os.environ["TRITON_INTERPRET"] = "1"  # a test before this one may have put the environment back
-    import triton
+    import triton  # pyright: ignore[reportMissingImports]
 
     if not triton.knobs.runtime.interpret:
         pytest.skip("needs a GPU, or triton to be imported after TRITON_INTERPRET=1 was set")

@@ -48,7 +48,7 @@ def row(key: int, token: int, position: int, *, slot: int | None = None, goes_on
 def test_the_next_step_is_there_when_it_is_asked_for() -> None:
     launches = Launches()
     decoder = AheadDecoder(launches)
-    first = decoder.decode([row(1, 5, 10), row(2, 6, 20)], KV)
+    first = decoder.decode([row(1, 5, 10), row(2, 6, 20)], KV) or []
     assert first == [after(5, 10), after(6, 20)]
     assert launches.sizes == [2, 2]  # the step that was asked for and the one ahead
     second = decoder.decode([row(1, first[0], 11), row(2, first[1], 21)], KV)
@@ -114,7 +114,7 @@ def test_any_course_of_events_gives_the_tokens_and_the_kv_of_step_by_step(data: 
         asked = data.draw(st.permutations(sorted(sequences)))
         rows = [sequences[key] for key in asked]
         found = decoder.decode(rows, KV)
-        assert found == [after(one.token, one.position) for one in rows]
+        assert found is not None and found == [after(one.token, one.position) for one in rows]
         for one, token in zip(rows, found, strict=True):
             assert launches.kv[one.slot, one.position] == one.token
             goes_on = data.draw(st.booleans())

@@ -94,7 +94,7 @@ def test_more_shares_than_there_can_be_make_each_longer(kernel_device) -> None:
     Case(kernel_device, [16 * 256 + 5]).check()
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(
     lengths=st.lists(st.integers(1, 400), min_size=1, max_size=4),
     kv_heads=st.sampled_from([1, 2]),

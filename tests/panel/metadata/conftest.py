@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from metadata_servers import RealEtcd, RealHttp, Rough, Started, free_port
+from metadata_servers import RealEtcd, RealHttp, Rough, Started
+from pd_http import free_port
 from pdpanel.panel.metadata.server_commands import etcd_command, http_server_command
 
 

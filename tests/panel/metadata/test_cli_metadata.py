@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from metadata_servers import RealEtcd, RealHttp, Rough, free_port
+from metadata_servers import RealEtcd, RealHttp, Rough
+from pd_http import free_port
 from pdpanel.engine.errors import ConfigError
 from pdpanel.panel.cli_metadata import metadata
 

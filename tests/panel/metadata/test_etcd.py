@@ -9,18 +9,8 @@ from dataclasses import replace
 
 import pytest
 from etcd3gw.exceptions import Etcd3Exception
-from metadata_servers import (
-    REGISTERED,
-    RealEtcd,
-    Rough,
-    Started,
-    answering,
-    dripping,
-    end,
-    free_port,
-    http_answer,
-    wait_for,
-)
+from metadata_servers import REGISTERED, RealEtcd, Rough, Started, answering, dripping, end, http_answer, wait_for
+from pd_http import free_port
 from pdpanel.panel.metadata import etcd as etcd_module
 from pdpanel.panel.metadata.address import Endpoint, parse_metadata_server
 from pdpanel.panel.metadata.etcd import check_etcd, list_etcd, remove_from_etcd

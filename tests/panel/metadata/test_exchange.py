@@ -3,7 +3,8 @@ from __future__ import annotations
 import socket
 
 import pytest
-from metadata_servers import Rough, answering, dripping, free_port, http_answer
+from metadata_servers import Rough, answering, dripping, http_answer
+from pd_http import free_port
 from pdpanel.panel.metadata.address import Endpoint
 from pdpanel.panel.metadata.exchange import (
     Answer,

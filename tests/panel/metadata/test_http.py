@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 
 import pytest
-from metadata_servers import RealHttp, Rough, Started, answering, dripping, free_port, http_answer
+from metadata_servers import RealHttp, Rough, Started, answering, dripping, http_answer
+from pd_http import free_port
 from pdpanel.panel.metadata import http as http_module
 from pdpanel.panel.metadata.address import Endpoint, MetadataServer, Scheme, parse_metadata_server
 from pdpanel.panel.metadata.http import check_http, read_http, remove_from_http

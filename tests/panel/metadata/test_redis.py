@@ -6,7 +6,8 @@ import socket
 from collections.abc import Callable
 
 import pytest
-from metadata_servers import Rough, free_port
+from metadata_servers import Rough
+from pd_http import free_port
 from pdpanel.panel.metadata import redis
 from pdpanel.panel.metadata.address import Endpoint
 from pdpanel.panel.metadata.redis import check_redis

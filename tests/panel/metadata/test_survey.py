@@ -6,7 +6,8 @@ import signal
 import socket
 
 import pytest
-from metadata_servers import RealEtcd, RealHttp, Rough, Started, free_port
+from metadata_servers import RealEtcd, RealHttp, Rough, Started
+from pd_http import free_port
 from pdpanel.engine.errors import ConfigError
 from pdpanel.panel.metadata.address import parse_metadata_server
 from pdpanel.panel.metadata.findings import judge_report

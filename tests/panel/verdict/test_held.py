@@ -38,5 +38,5 @@ def test_what_a_row_says_is_never_changed(told: list[dict[str, float]], gauges: 
     rows = [(float(t), values) for t, values in enumerate(told)]
     for (t, before), (same, after) in zip(rows, held(rows, gauges), strict=True):
         assert t == same
-        assert after | before == after
+        assert {**after, **before} == after
         assert after.keys() - before.keys() <= gauges

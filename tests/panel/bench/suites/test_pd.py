@@ -27,7 +27,7 @@ def test_one_pair_is_held_against_both_kinds_of_unified_workers(
     for peer in (PREFILL_FIRST, MIXED):
         case = {one.metric: one for one in found if one.case == "prompt=48,load=50" and one.peer == peer}
         assert {*case} == METRICS
-        assert all(one.value > 0 and one.peer_value is not None for one in case.values())
+        assert all(one.value > 0 and one.peer_value for name, one in case.items() if name != "goodput")
         assert case["itl_p50"].value <= case["itl_p99"].value <= case["itl_max"].value
         assert case["itl_mean"].goal and case["itl_p99"].goal and case["ttft_mean"].goal
         assert "first token within" in case["goodput"].note and "requests a round" in case["itl_mean"].note
@@ -44,7 +44,7 @@ def test_the_deployments_differ_in_roles_and_steps_alone() -> None:
         OURS: (1, 1, 0), PREFILL_FIRST: (0, 0, 2), MIXED: (0, 0, 2),
     }  # fmt: skip
     mixed = dict(found[MIXED].workers.flags)
-    assert mixed.pop("enable-mixed-chunk") is True and int(mixed.pop("chunked-prefill-size")) > 32
+    assert mixed.pop("enable-mixed-chunk") is True and int(str(mixed.pop("chunked-prefill-size"))) > 32
     assert mixed == found[OURS].workers.flags == found[PREFILL_FIRST].workers.flags
 
 

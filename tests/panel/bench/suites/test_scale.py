@@ -44,6 +44,7 @@ def test_a_run_is_measured_idle_and_under_clients(tmp_path: Path, monkeypatch: p
     assert {"ttft_p50", "itl_p50"} <= {one.metric for one in found}
 
 
+@pytest.mark.slow
 def test_workers_are_held_against_one_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = _found(tmp_path, monkeypatch, "workers")
     assert [one.case for one in found] == ["workers=1p1d"]
