@@ -31,7 +31,7 @@ _ISA = (
     *("amx_tile", "amx_int8", "amx_bf16"),
     *("asimd", "asimddp", "i8mm", "bf16", "sve", "sve2"),
 )
-_CPUINFO = Path("/proc/cpuinfo")
+_CPUINFO, _NVIDIA = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
 
 
 def model_name(cpuinfo: str) -> str:
@@ -53,6 +53,17 @@ def _field(cpuinfo: str, name: str) -> str:
     return ""
 
 
+def _gpus(folder: Path) -> list[str]:
+    """Returns the names of NVIDIA's GPUs, as their driver tells them."""
+    found: list[str] = []
+    for path in sorted(folder.glob("*/information")):
+        try:
+            found.append(_field(path.read_text(encoding="utf-8", errors="replace"), "Model") or "a GPU")
+        except OSError:
+            continue
+    return found
+
+
 def describe_machine() -> dict[str, object]:
     """Returns the machine as plain JSON values; `busy` is the load average of the last minute over the cores."""
     try:
@@ -65,6 +76,7 @@ def describe_machine() -> dict[str, object]:
         "cpu": model_name(cpuinfo),
         "cores": cores,
         "isa": isa_of(cpuinfo),
+        "gpus": _gpus(_NVIDIA),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "busy": round(os.getloadavg()[0] / cores, 2),
         "system": f"{platform.system()} {platform.release()}",
@@ -77,12 +89,14 @@ def describe_machine() -> dict[str, object]:
 
 def machine_text(machine: Mapping[str, object]) -> str:
     """Returns it in one sentence for people."""
-    isa, peers = machine["isa"], machine["peers"]
+    isa, peers, gpus = machine["isa"], machine["peers"], machine.get("gpus", [])
     assert isinstance(isa, list)
     assert isinstance(peers, dict)
+    assert isinstance(gpus, list)
     versions = ", ".join(f"{name} {found}" for name, found in peers.items())
     return (
         f"{machine['cpu']}, {machine['cores']} cores ({', '.join(map(str, isa))}), {machine['memory_gib']} GiB, "
+        f"{''.join(f'{gpu}, ' for gpu in gpus)}"
         f"load {machine['busy']} a core at the start, {machine['system']}, Python {machine['python']}, "
         f"torch {machine['torch']}, pdpanel {machine['pdpanel']}" + (f", {versions}" if versions else "")
     )

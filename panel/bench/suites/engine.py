@@ -44,7 +44,7 @@ Tell = Callable[[str], None]
 
 
 def measure(options: SuiteOptions, runs: Runs, tell: Tell) -> Iterator[Comparison]:
-    """Yields the figures case by case, then quality and profile.
+    """Yields the figures case by case, then quality and profile, then what a GPU of this host does.
 
     Raises:
         PdpanelError: the model cannot be had, or our own engine does not come up.
@@ -63,6 +63,9 @@ def measure(options: SuiteOptions, runs: Runs, tell: Tell) -> Iterator[Compariso
                 yield from suite.prefill(field, case)
     yield from suite.quality()
     yield from suite.profile()
+    from .engine_gpu import measure_gpu  # only now: it imports torch, which would count among the contenders
+
+    yield from measure_gpu(options, tell)
 
 
 def _fetched(options: SuiteOptions, runs: Runs, tell: Tell) -> ResolvedModel:
