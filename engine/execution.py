@@ -13,6 +13,7 @@ import torch
 from .config import ServerConfig
 from .model.executor import Executor
 from .model.llama import Llama
+from .model.progress import OnProgress, no_progress
 from .model.shape import ModelShape
 from .model.weights import load_weights
 
@@ -26,7 +27,12 @@ _AUTO_DTYPE = "float32"
 
 
 def open_cpu_executor(
-    config: ServerConfig, shape: ModelShape, directory: Path, context_length: int, cache_dir: Path
+    config: ServerConfig,
+    shape: ModelShape,
+    directory: Path,
+    context_length: int,
+    cache_dir: Path,
+    on_progress: OnProgress = no_progress,
 ) -> Executor:
     """Returns what computes the model on this CPU.
 
@@ -38,6 +44,7 @@ def open_cpu_executor(
         directory: the converted model.
         context_length: positions to prepare rope for.
         cache_dir: where compiled kernels are kept.
+        on_progress: told of weights that are packed first.
 
     Raises:
         ConfigError: the weights are damaged.
@@ -50,7 +57,7 @@ def open_cpu_executor(
         from .native.machine import open_machine
         from .native.packing import load_packed
 
-        packed = load_packed(directory, config.quantization)
+        packed = load_packed(directory, config.quantization, on_progress)
         library = open_library(open_machine(), heads_of(shape), config.kv_cache_dtype, cache_dir)
         threads = config.threads or torch.get_num_threads()
         return NativeLlama(

@@ -13,7 +13,6 @@ import torch
 from .config import Environment, Mode, ServerConfig
 from .errors import ConfigError
 from .execution import DTYPES, open_cpu_executor
-from .gpu.opening import open_gpu
 from .gpu.placement import device_of
 from .http.port import ModelCard
 from .kv import KVCache
@@ -134,6 +133,8 @@ def load(config: ServerConfig, environment: Environment, watch: Stopwatch) -> Lo
     watch.lap("tokenizer")
     settings = TransferSettings(queues=environment.queue_size, threads=environment.thread_pool_size)
     if device.type != "cpu":
+        from .gpu.opening import open_gpu  # only here: it would cost every start on a CPU
+
         selection = _open_transport(given, environment, settings) if mode is not Mode.UNIFIED else None
         watch.lap("transport")
         parts = open_gpu(given, model.shape, model.directory, device, selection)
@@ -143,7 +144,9 @@ def load(config: ServerConfig, environment: Environment, watch: Stopwatch) -> Lo
             selection = replace(selection, staged=parts.staged)
         card = _card(parts.config, model)
         return Loaded(parts.config, model, card, tokenizer, parts.executor, parts.kv, settings, selection)
-    executor = open_cpu_executor(config, model.shape, model.directory, card.context_length, environment.cache_dir)
+    executor = open_cpu_executor(
+        config, model.shape, model.directory, card.context_length, environment.cache_dir, _ProgressLog()
+    )
     record("executor", **asdict(executor.info))
     pages = config.max_total_tokens // config.page_size
     kv = KVCache(

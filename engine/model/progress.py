@@ -17,7 +17,7 @@ class Progress:
     """One step of a preparation.
 
     Attributes:
-        stage: what is done now: `download`, `unpack`, `wait`, `hash`, `read` or `convert`.
+        stage: what is done now: `download`, `unpack`, `wait`, `hash`, `read`, `convert` or `pack`.
         done: bytes so far.
         total: bytes in all; 0 when unknown.
     """

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from ..errors import ConfigError
+from ..model.progress import OnProgress, Progress, no_progress
+from ..model.report import run_reporting
 from ..model.shape import ModelShape, shape_from_json
 from .code import LANES
 from .formats import FORMATS, GROUP, INT4, INT8, PANEL, Format, pack, unpack
@@ -72,11 +77,12 @@ def why_not(shape: ModelShape) -> str:
     return ""
 
 
-def load_packed(directory: Path, quantization: str) -> PackedWeights:
+def load_packed(directory: Path, quantization: str, on_progress: OnProgress = no_progress) -> PackedWeights:
     """Returns the packed weights of a converted directory, packing them first when they are not there.
 
     Args:
         quantization: `auto` (int4 where the weights lie on such a grid already, else int8), `int4` or `int8`.
+        on_progress: told of the packing, stage `pack`, in bytes of the weights as they were.
 
     Raises:
         ConfigError: they cannot be packed, or the file is damaged.
@@ -86,7 +92,7 @@ def load_packed(directory: Path, quantization: str) -> PackedWeights:
         with (directory / ".packing").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.is_file():
-                _pack_in_child(directory, quantization)
+                _pack_in_child(directory, quantization, on_progress)
     try:
         with safe_open(path, framework="np") as file:
             formats = {name: FORMATS[layout] for name, layout in json.loads(file.metadata()["formats"]).items()}
@@ -96,11 +102,23 @@ def load_packed(directory: Path, quantization: str) -> PackedWeights:
         raise ConfigError("--model-path", str(directory), problem, f"delete {path.name} and start again") from None
 
 
-def _pack_in_child(directory: Path, quantization: str) -> None:
+def _pack_in_child(directory: Path, quantization: str, on_progress: OnProgress) -> None:
     command = [sys.executable, "-P", "-m", "pdpanel.engine.native.packing", str(directory), quantization]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no reason"])[-1]
+    nothing, pipe = subprocess.DEVNULL, subprocess.PIPE
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
+        subprocess.Popen(command, stdin=nothing, stdout=pipe, stderr=errors, text=True, encoding="utf-8") as child,
+    ):
+        assert child.stdout is not None
+        for line in child.stdout:
+            said = json.loads(line)
+            if "stage" in said:
+                on_progress(Progress(said["stage"], said["done"], said["total"]))
+        code = child.wait()
+        errors.seek(0)
+        said = errors.read()
+    if code:
+        last = (said.strip().splitlines() or ["no reason"])[-1]
         problem = f"its weights cannot be packed as {quantization} ({last})"
         raise ConfigError("--quantization", quantization, problem, "free some memory and disk, or give none")
 
@@ -145,16 +163,14 @@ def _matrix_names(shape: ModelShape) -> Iterator[str]:
     yield "lm_head"
 
 
-def _main(directory: Path, quantization: str) -> None:
-    import os
-
-    from safetensors.numpy import save_file
-
+def _pack(directory: Path, quantization: str, on_progress: OnProgress) -> None:
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     shape = shape_from_json(config["shape"])
     packed: dict[str, Bytes] = {}
     formats: dict[str, str] = {}
-    with safe_open(directory / "weights.safetensors", framework="np") as file:
+    source = directory / "weights.safetensors"
+    size, done = source.stat().st_size, 0
+    with safe_open(source, framework="np") as file:
         for name in _matrix_names(shape):
             stored = "embedding" if name == "lm_head" and shape.tie_embeddings else name
             weight = file.get_tensor(stored).astype(np.float32, copy=False)
@@ -163,6 +179,8 @@ def _main(directory: Path, quantization: str) -> None:
             layout = _layout(name, weight, quantization)
             packed[name] = np.concatenate([pack(chunk, layout) for chunk in _chunks(weight)])
             formats[name] = layout.name
+            done += weight.nbytes
+            on_progress(Progress("pack", done, max(size, done)))
     target = directory / f"packed-{_VERSION}-{quantization}.safetensors"
     temporary = target.with_suffix(f".tmp-{os.getpid()}")
     try:
@@ -172,5 +190,13 @@ def _main(directory: Path, quantization: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def _main(directory: Path, quantization: str) -> int:
+    def action(on_progress: OnProgress) -> Mapping[str, object]:
+        _pack(directory, quantization, on_progress)
+        return {}
+
+    return run_reporting(action)
+
+
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]), sys.argv[2])
+    sys.exit(_main(Path(sys.argv[1]), sys.argv[2]))

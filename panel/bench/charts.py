@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 __all__ = ["Bar", "Group", "Panel", "Reach", "bars_svg", "lines_svg", "number", "reach_svg"]
 
 _WIDTH, _MARGIN, _LABELS, _ROW, _GAP, _HEADER = 880, 20, 300, 18, 12, 62
-_CHARS = 50
+_CHARS, _WIDE_CHARS = 44, 60
 _SHADES: Sequence[str] = ("ground", "text", "soft", "line", "good", "bad", "s0", "s1", "s2", "s3", "s4", "s5")
 _LIGHT: dict[str, str] = dict(
     zip(
@@ -106,7 +106,7 @@ def bars_svg(title: str, about: str, names: Sequence[str], groups: Sequence[Grou
 
 def reach_svg(title: str, about: str, rows: Sequence[Reach]) -> str:
     """Returns a bar for each figure from the goal's line: to the right where it is met, to the left where missed."""
-    left, room = _MARGIN + _LABELS + 60, _WIDTH - _LABELS - 2 * _MARGIN - 60 - 180
+    left, room = _MARGIN + _LABELS + 80, _WIDTH - _LABELS - 2 * _MARGIN - 80 - 180
     middle = left + room / 2
     parts = [_text(middle, _HEADER + 12, "the goal", "soft middle")]
     y = _HEADER + 22
@@ -115,7 +115,7 @@ def reach_svg(title: str, about: str, rows: Sequence[Reach]) -> str:
         width = max(1.5, abs(share) * room / 2)
         kind = "good" if row.over >= 1 else "bad"
         parts.append(_rect(middle if share >= 0 else middle - width, y + 2, width, _ROW - 5, kind))
-        parts.append(_text(_MARGIN, y + _ROW - 5, _cut(row.label)))
+        parts.append(_text(_MARGIN, y + _ROW - 5, _cut(row.label, _WIDE_CHARS)))
         parts.append(
             _text(left + room + 8, y + _ROW - 5, f"{row.text}, {'met' if row.over >= 1 else 'missed'}", "soft")
         )
@@ -190,8 +190,8 @@ def _legend(names: Sequence[str]) -> list[str]:
     return parts
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _CHARS else text[: _CHARS - 1] + "\N{HORIZONTAL ELLIPSIS}"
+def _cut(text: str, most: int = _CHARS) -> str:
+    return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _text(x: float, y: float, words: str, kind: str = "") -> str:

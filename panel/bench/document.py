@@ -102,7 +102,8 @@ def _row(record: Record) -> str:
     if record.least is not None and record.most is not None and record.most > record.least:
         ours += f" ({number(record.least)} to {number(record.most)})"
     peer = f"{record.peer}: {_amount(record.peer_value, record.unit)}" if record.peer else ""
-    ratio = f"{number(record.ratio)}" if record.ratio is not None else ""
+    # A digit more than the times: it is held against a bound.
+    ratio = f"{record.ratio:.4g}" if record.ratio is not None else ""
     goal = "" if record.goal is None else str(record.goal)
     met = {True: "met", False: "**missed**", None: ""}[record.met]
     return "| " + " | ".join(map(_cell, (record.case, record.metric, ours, peer, ratio, goal, met))) + " |"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from .charts import Bar, Group, Panel, Reach, bars_svg, lines_svg, number, reach_svg
+from .charts import Bar, Group, Panel, Reach, bars_svg, lines_svg, reach_svg
 from .records import Record, Results
 
 __all__ = ["plots_of"]
@@ -57,8 +57,9 @@ def _reach(record: Record) -> Reach | None:
     over, judged = record.over_goal, record.judged
     if over is None or judged is None:
         return None
-    against = f" / {_short(record.peer)}" if record.peer else ""
-    said = f"{number(judged)}{'x' if record.peer else ''} (goal {record.goal})"
+    named = "fastest peer" if record.peer.startswith(_FASTEST) else _short(record.peer)
+    against = f" / {named}" if record.peer else ""
+    said = f"{judged:.4g}{'x' if record.peer else ''} (goal {record.goal})"
     return Reach(f"{record.case} {record.metric}{against}", over, said)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pdpanel.engine.errors import ConfigError
 from pdpanel.engine.model.layout import weight_layout
+from pdpanel.engine.model.progress import Progress
 from pdpanel.engine.model.shape import ModelShape
 from pdpanel.engine.native.formats import FORMATS, INT4, INT8, Format, pack, unpack
 from pdpanel.engine.native.packing import alternate, load_packed, why_not
@@ -57,9 +58,13 @@ def test_the_format_follows_the_file_and_the_flag(
     assert packed.name == (layers if head == layers else f"{layers}, head {head}")
 
 
-def test_it_is_packed_once(write: Write) -> None:
+def test_it_is_packed_once_and_says_how_far_it_is(write: Write) -> None:
     folder = write(small_shape(), INT4)
-    first = load_packed(folder, "auto")
+    said: list[Progress] = []
+    first = load_packed(folder, "auto", said.append)
+    assert {one.stage for one in said} == {"pack"}
+    assert [one.done for one in said] == sorted(one.done for one in said)
+    assert 0 < said[-1].done <= said[-1].total
     (folder / "weights.safetensors").unlink()  # nobody needs it again
     again = load_packed(folder, "auto")
     assert all(np.array_equal(first.matrices[name], again.matrices[name]) for name in first.matrices)
