@@ -82,22 +82,25 @@ def number(value: float) -> str:
 
 def bars_svg(title: str, about: str, names: Sequence[str], groups: Sequence[Group]) -> str:
     """Returns horizontal bars from 0, all to one scale; a thin line shows from the least to the most of the rounds."""
-    values = [max(bar.value, bar.most or 0.0) for group in groups for bar in group.bars]
+    longest = max((max(bar.value, bar.most or 0.0) for group in groups for bar in group.bars), default=0.0)
     room = _WIDTH - _LABELS - 2 * _MARGIN - 90
-    scale = room / max(values, default=1.0) if max(values, default=0.0) > 0 else 0.0
+
+    def length(value: float) -> float:
+        return max(1.0, room * (value / longest)) if longest > 0 else 1.0
+
     parts, y = _legend(names), _HEADER + 22
     for group in groups:
         height = _ROW * len(group.bars)
         parts.append(_text(_MARGIN, y + height / 2 + 4, _cut(group.label), "head"))
         for bar in group.bars:
-            width = max(1.0, bar.value * scale)
+            width = length(bar.value)
             left = _MARGIN + _LABELS
             parts.append(_rect(left, y + 2, width, _ROW - 5, f"f{bar.series % _SERIES}"))
             end = width
             if bar.least is not None and bar.most is not None and bar.most > bar.least:
                 middle = y + _ROW / 2 - 0.5
-                parts.append(_line(left + bar.least * scale, middle, left + bar.most * scale, middle, "spread"))
-                end = max(end, bar.most * scale)
+                parts.append(_line(left + length(bar.least), middle, left + length(bar.most), middle, "spread"))
+                end = max(end, length(bar.most))
             parts.append(_text(left + end + 6, y + _ROW - 5, number(bar.value), "soft"))
             y += _ROW
         y += _GAP

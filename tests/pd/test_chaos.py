@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from pdpanel.panel.bench.small_model import write_small_model
 
 MUST_BE_ZERO = ("missing_final", "wrong_tokens", "leaked_pages", "late_writes", "integrity_errors")
 
@@ -43,9 +44,16 @@ def check_faults(line: dict[str, Any]) -> None:
     assert line["restarts"] == line["kills"] > 0
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model that costs next to nothing: what dies and comes again is the workers, whatever they compute."""
+    return str(write_small_model(tmp_path_factory.mktemp("small")))
+
+
 @pytest.mark.timeout(400)
-def test_workers_that_die_under_load_cost_no_request_and_no_page(smollm2: object, tmp_path: Path) -> None:
-    check_faults(bench(tmp_path, "faults", "--seconds", "12", "--clients", "6", "--transport", "tcp", limit_s=380))
+def test_workers_that_die_under_load_cost_no_request_and_no_page(small: str, tmp_path: Path) -> None:
+    arguments = ("--seconds", "12", "--clients", "6", "--transport", "tcp", "--model", small)
+    check_faults(bench(tmp_path, "faults", *arguments, limit_s=380))
 
 
 @pytest.mark.slow
@@ -58,15 +66,16 @@ def test_ten_minutes(smollm2: object, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "sizes",
     [
-        pytest.param(("--clients", "64", "--few", "8", "--requests", "16", "--queue", "4"), id="small"),
+        pytest.param(("--clients", "64", "--few", "8", "--requests", "16", "--queue", "4", "--model"), id="small"),
         pytest.param(("--clients", "1024"), marks=pytest.mark.slow, id="1024"),
     ],
 )
 def test_a_crowd_is_answered_or_told_when_to_come_again(
-    smollm2: object, tmp_path: Path, sizes: tuple[str, ...]
+    smollm2: object, small: str, tmp_path: Path, sizes: tuple[str, ...]
 ) -> None:
+    model = (small,) if "--model" in sizes else ()
     ended = subprocess.run(
-        [*command(tmp_path, "clients", "--rounds", "1", "--transport", "tcp", *sizes), "--json"],
+        [*command(tmp_path, "clients", "--rounds", "1", "--transport", "tcp", *sizes, *model), "--json"],
         capture_output=True,
         text=True,
         timeout=1700,

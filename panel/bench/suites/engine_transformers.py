@@ -118,12 +118,14 @@ class Direct:
         logits = self._model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
         return cache, logits[:, -1:].argmax(-1)
 
+    @torch.inference_mode()
     def prefill(self, prompt: int) -> float:
         """See `engine_worker.Program`."""
         began = time.perf_counter()
         self._prompt(prompt)[1].tolist()
         return time.perf_counter() - began
 
+    @torch.inference_mode()
     def decode(self, batch: int, context: int, steps: int) -> float:
         """See `engine_worker.Program`."""
         key = (batch, context)

@@ -7,7 +7,7 @@ compute slots and staging pages, which a worker makes before and after, are meas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -56,7 +56,7 @@ def measure(options: SuiteOptions, runs: Runs, tell: Callable[[str], None]) -> I
         tokens, chunk = (_SHORT_TOKENS, _SHORT_CHUNK) if options.short else (_TOKENS, _CHUNK)
         with ExitStack() as stack:
             pairs: dict[str, Pair] = {}
-            for name in (*wanted, RAW_MOONCAKE, PLAIN_SOCKET, MEMCPY, EXPORT, IMPORT):
+            for name in _needed(wanted, copies):
                 if (pair := _open(name, Prompt(tokens, chunk, element, "contiguous").size, element, tell)) is not None:
                     stack.callback(pair.close)
                     pairs[name] = pair
@@ -68,6 +68,15 @@ def measure(options: SuiteOptions, runs: Runs, tell: Callable[[str], None]) -> I
                     *(_staging(_copy(name, layout, dtype), name, samples) for name in copies),
                 ]
                 yield from (figure for figure in found if options.wants(figure.case))
+
+
+def _needed(wanted: Sequence[str], copies: Sequence[str]) -> Iterator[str]:
+    yield from wanted
+    if "mooncake_tcp" in wanted:
+        yield RAW_MOONCAKE
+    if wanted:
+        yield PLAIN_SOCKET
+    yield from (MEMCPY, *((EXPORT, IMPORT) if wanted else copies))
 
 
 def _case(transport: str, layout: str, dtype: str) -> str:
