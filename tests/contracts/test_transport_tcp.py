@@ -6,6 +6,7 @@ import contextlib
 import socket
 import struct
 import threading
+from typing import Any, cast
 
 import msgspec
 from pdpanel.engine.transfer.api import EndpointInfo, Segment, TicketState
@@ -98,7 +99,7 @@ def test_within_a_host_the_socket_buffers_are_small(memory: Memory) -> None:
     memory.register_with(source)
     with socket.create_server(("127.0.0.1", 0)) as server:
         info = EndpointInfo("tcp", f"127.0.0.1:{server.getsockname()[1]}", 0, SIZE, "s" * 32)
-        link = source.connect(info)
+        link = cast("Any", source.connect(info))
         link.write([Segment(0, 0, 8)])
         connection, _ = server.accept()
         with connection:

@@ -43,7 +43,7 @@ class _Clock:
 
 def _carry(carrier: Carrier, order: Carry, clock: _Clock) -> Report:
     writes = [[Segment(*place) for place in write] for write in order.writes]
-    size, seconds, last = 0, 0.0, list[float]()
+    size, seconds, took, last = 0, 0.0, 0.0, list[float]()
     clock.lap()
     ends = time.perf_counter() + order.seconds
     while not last or time.perf_counter() < ends:

@@ -100,10 +100,11 @@ def test_the_bits_of_a_prompt_do_not_depend_on_chunks_neighbours_or_threads(
         crowd.close()
 
 
-def test_a_token_has_the_same_bits_in_batches_of_any_size(make_pair: MakePair) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_token_has_the_same_bits_in_batches_of_any_size(make_pair: MakePair, dtype: str) -> None:
     shape = SHAPES["bias"]
-    native, _ = make_pair(shape)
-    kv = cache(shape)
+    native, _ = make_pair(shape, kv=dtype)
+    kv = cache(shape, getattr(torch, dtype))
     for slot in range(40):
         native.forward([TokenSpan(tokens(9, slot), 0, 16 * slot, False)], kv)
     each = [native.forward([TokenSpan([slot], 9, 16 * slot, True)], kv)[0] for slot in range(40)]
