@@ -15,11 +15,11 @@ from .arguments import parse_server_arguments
 from .config import ServerConfig, read_environment
 from .errors import PdpanelError
 
-__all__ = ["main"]
+__all__ = ["main", "without_collection"]
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
+def without_collection() -> Iterator[None]:
     """Looks for no garbage meanwhile, and never again among what there is then.
 
     What is imported stays: looking through it costs an eighth of `import torch`, and 0.1 s at a time later.
@@ -48,7 +48,7 @@ def run(config: ServerConfig) -> int:
     record("stage", stage="importing")
     # Devices of other packages would be looked for in every package that is installed; none of them is served.
     environment.process.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
-    with _without_collection():
+    with without_collection():
         import torch  # noqa: F401  (its seconds are a phase of their own)
 
         watch.lap("import torch")

@@ -53,6 +53,5 @@ class BundledRouter:
         Term("queued", Kind.GAUGE, ("pdpanel_router_queued_requests",), Fold.ALL),
         Term("requests", Kind.COUNTER, ("pdpanel_router_requests",), Fold.ALL),
         Term("failed", Kind.COUNTER, ("pdpanel_router_requests",), Fold.ALL, unless={"outcome": frozenset({"ok"})}),
-        Term("ttft", Kind.HISTOGRAM, ("pdpanel_router_ttft_seconds",), Fold.ALL),
         Term("e2e", Kind.HISTOGRAM, ("pdpanel_router_request_duration_seconds",), Fold.ALL),
     )

@@ -241,6 +241,8 @@ def test_metrics_count_outcomes_and_added_time() -> None:
             assert 'pdpanel_router_requests_total{outcome="ok",route="/generate"} 1.0' in text
             assert 'pdpanel_router_added_seconds_count{stage="dispatch"} 1.0' in text
             assert 'pdpanel_router_added_seconds_count{stage="first_event"} 1.0' in text
+            assert "pdpanel_router_ttft_seconds_count 1.0" in text
+            assert "pdpanel_router_request_duration_seconds_count 1.0" in text
             assert f'pdpanel_router_worker_requests{{role="decode",worker="{c.of(Role.DECODE)[0].url}"}} 1.0' in text
 
     run(test)
