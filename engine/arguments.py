@@ -104,6 +104,8 @@ def _build_parser() -> FlagParser:
         help=f"places in the KV pool, in tokens [{default.max_total_tokens}, on a GPU what its memory holds]",
     )
     number("--chunked-prefill-size", "prompt tokens per step")
+    text = "decode pauses between steps while prompts pile up at prefill, for workers on the same cores"
+    add("--yield-to-prefill", action="store_true", help=text)
     add("--enable-mixed-chunk", action="store_true", help="one step computes decode tokens and prompt chunks")
     number("--page-size", "tokens per KV page", 1, 1024)
     add("--disable-radix-cache", action="store_true", help="prefill keeps no KV for later prompts [it does]")

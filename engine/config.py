@@ -45,6 +45,7 @@ class ServerConfig:
         context_length: tokens per request at most; None takes the model's.
         max_total_tokens: places in the KV pool, in tokens.
         chunked_prefill_size: prompt tokens per step.
+        yield_to_prefill: decode pauses between steps while prompts pile up at prefill, which has the same cores.
         enable_mixed_chunk: steps hold decode tokens and prompt chunks, `chunked_prefill_size` together.
         shutdown_grace_period_secs: how long open requests may go on when the worker is told to end.
         mem_fraction_static: share of a GPU's memory for weights and KV.
@@ -73,6 +74,7 @@ class ServerConfig:
     max_total_tokens: int = 8192
     chunked_prefill_size: int = 512
     enable_mixed_chunk: bool = False
+    yield_to_prefill: bool = False
     page_size: int = 16
     disable_radix_cache: bool = False
     mem_fraction_static: float = 0.9

@@ -49,5 +49,6 @@ def build_core(
             staging_share=_STAGING_SHARE,
             waiting_timeout_s=environment.waiting_timeout_s,
             fence_s=settings.hard_timeout_s,
+            gives_way=config.yield_to_prefill,
         )
     return UnifiedCore(schedule)

@@ -36,6 +36,9 @@ from .unified_core import finish_decode_step
 
 __all__ = ["DecodeCore"]
 
+# With so many prompts or fewer at prefill, one computes and the others wait no longer than behind one another.
+_FEW_PROMPTS = 2
+_MOST_PAUSES = 2
 # Rooms whose commit was taken, for a commit that comes again; bounded.
 _REMEMBERED_ROOMS = 4096
 # What a process that was replaced had sent stands in this host's buffers for moments at most.
@@ -71,6 +74,8 @@ class DecodeCore:
             a single longer prompt is always granted when nothing else is.
         waiting_timeout_s: how long a grant may stay without a commit.
         fence_s: how long after a lost peer its pages stay quarantined.
+        gives_way: prefill computes on the same cores, and gets more of them while prompts pile up: decoding more
+            slowly has more answers share each step, so that together they take less time.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class DecodeCore:
         staging_share: float,
         waiting_timeout_s: float,
         fence_s: float,
+        gives_way: bool = False,
     ) -> None:
         self.schedule = schedule
         self.staging = staging
@@ -93,7 +99,13 @@ class DecodeCore:
         self._staging_limit = max(1, int(staging.total * staging_share))
         self._waiting_timeout_s = waiting_timeout_s
         self._fence_s = fence_s
+        self._gives_way = gives_way
         self._pulse = Pulse(LONGEST_GAP_S)
+
+    @property
+    def pauses(self) -> int:
+        """For how many steps' time to pause after a step: the more granted prompts wait to be computed, the more."""
+        return min(max(0, len(self.granted) - _FEW_PROMPTS), _MOST_PAUSES) if self._gives_way else 0
 
     @property
     def fenced_peers(self) -> frozenset[str]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from .errors import ConfigError
+from .importing import without_collection
 from .router.arguments import parse_router_arguments
 
 __all__ = ["main"]
@@ -20,7 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the router; returns the exit code."""
     try:
         config = parse_router_arguments(sys.argv[1:] if argv is None else argv)
-        from .router.process import run  # After the flags: a wrong one needs no HTTP library.
+        with without_collection():
+            from .router.process import run  # After the flags: a wrong one needs no HTTP library.
 
         run(config)
     except ConfigError as error:

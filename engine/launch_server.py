@@ -6,34 +6,19 @@ logged with its seconds and stands in /server_info.
 
 from __future__ import annotations
 
-import gc
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from .arguments import parse_server_arguments
 from .config import ServerConfig, read_environment
 from .errors import PdpanelError
 
-__all__ = ["main", "without_collection"]
-
-
-@contextmanager
-def without_collection() -> Iterator[None]:
-    """Looks for no garbage meanwhile, and never again among what there is then.
-
-    What is imported stays: looking through it costs an eighth of `import torch`, and 0.1 s at a time later.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
+__all__ = ["main"]
 
 
 def run(config: ServerConfig) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code."""
+    from .importing import without_collection
     from .log import Stopwatch, configure_logging, record
     from .net import bind_listener
 

@@ -84,6 +84,11 @@ class PrefillCore:
         self._hard_timeout_s = hard_timeout_s
         self._pulse = Pulse(LONGEST_GAP_S)
 
+    @property
+    def pauses(self) -> int:
+        """Nothing is decoded here."""
+        return 0
+
     def count(self, *states: State) -> int:
         """Returns how many requests are in any of the states."""
         return sum(sequence.state in states for sequence in self.rooms.values())

@@ -45,6 +45,11 @@ class Core(Protocol):
     actions: list[Action]
     schedule: Schedule
 
+    @property
+    def pauses(self) -> int:
+        """For how many steps' time nothing is decoded after a decode step, so that others can use the cores."""
+        ...
+
     def submit(self, sequence: Sequence, now: float) -> None:
         """Takes a new request."""
         ...
@@ -156,11 +161,12 @@ class StepLoop:
             self._outlet.fatal(f"{type(error).__name__}: {error}")
 
     def _loop(self) -> None:
-        idle, news, next_tick, next_check = True, False, 0.0, 0.0
+        idle, news, next_tick, next_check, resume = True, False, 0.0, 0.0, 0.0
         while True:
             try:
                 while True:
-                    stimulus = self._mailbox.get(block=idle, timeout=_TICK_S if idle else None)
+                    wait = _TICK_S if idle else max(0.0, resume - time.monotonic())
+                    stimulus = self._mailbox.get(block=wait > 0, timeout=wait)
                     if stimulus is None:
                         self._check()
                         return
@@ -184,9 +190,12 @@ class StepLoop:
                 self._check()
                 next_check = now + _CHECK_S
             if step is not None:
+                began = time.monotonic()
                 tokens = self._compute(step)
-                self.core.step_done(step, tokens, time.monotonic())
+                now = time.monotonic()
+                self.core.step_done(step, tokens, now)
                 self._execute()
+                resume = now + self.core.pauses * (now - began) if step.kind is StepKind.DECODE else 0.0
             news = step is not None and step.kind is not StepKind.DECODE
 
     def _check(self) -> None:

@@ -50,6 +50,11 @@ class UnifiedCore:
         self.schedule = schedule
         self.actions: list[Action] = []
 
+    @property
+    def pauses(self) -> int:
+        """Prompts and answers take turns by steps."""
+        return 0
+
     def submit(self, sequence: Sequence, now: float) -> None:
         """Takes a new request."""
         self.schedule.waiting.append(sequence)

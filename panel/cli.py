@@ -32,7 +32,7 @@ from . import (
     cli_verdict,
 )
 from .cli_audited import AuditedGroup
-from .cli_lean import lean
+from .cli_lean import run
 from .config import PanelConfig, read_config
 
 if TYPE_CHECKING:
@@ -376,7 +376,7 @@ cli_scale.register(app)
 def main() -> NoReturn:
     """Runs the command line and exits with its code; the entry point of `pdpanel`."""
     try:
-        lean(app, sys.argv[1:])()
+        run(app, sys.argv[1:])
     except PdpanelError as error:
         print(f"pdpanel: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError | RequestError) else 1)

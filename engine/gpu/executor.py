@@ -139,7 +139,7 @@ class CudaExecutor:
                 tap(states.clone())  # the next replay overwrites them
             wanted = [end - 1 for end, span in zip(_ends(spans), spans, strict=True) if span.logits]
             if len(wanted) < len(states):
-                states = states.index_select(0, self._upload(wanted)[0])
+                states = states.index_select(0, self._upload(wanted)[0]) if wanted else states[:0]
             return self.logits(states)
 
     def logits(self, states: Tensor) -> Tensor:

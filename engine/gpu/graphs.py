@@ -53,7 +53,8 @@ class CudaRecorder:
                 work()
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+        # A transport's threads may call CUDA meanwhile; what they do is no part of the graph.
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             work()
         self._pool = graph.pool()
         return graph.replay

@@ -138,12 +138,10 @@ def _open_kv(
         kv = _kv(sized, shape, gpu, selection, staged_on=gpu.device)
         try:
             _register(kv, selection)
+            return sized, kv, ""
         except TransferError as error:
             why = str(error).removesuffix(".")
-            del kv
-            gpu.release()
-        else:
-            return sized, kv, ""
+        del kv  # here, where the error's frames hold it no longer
     config = _sized(config, shape, gpu, copies=1, on_host=selection is not None)
     kv = _kv(config, shape, gpu, selection, staged_on=None)
     if selection is not None:
@@ -158,6 +156,7 @@ def _register(kv: KVCache, selection: Selection) -> None:
 def _sized(config: ServerConfig, shape: ModelShape, gpu: Gpu, *, copies: int, on_host: bool) -> ServerConfig:
     if not config.sized_by_memory:
         return config
+    gpu.release()
     pages = kv_pages(
         gpu.memory(),
         fraction=config.mem_fraction_static,

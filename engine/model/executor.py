@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..request import SamplingParams
@@ -112,7 +112,7 @@ class DecodeRow:
 
     def following(self) -> DecodeRow:
         """Returns the row behind this one, whose token is not known here yet."""
-        return replace(self, token=0, position=self.position + 1)
+        return DecodeRow(self.key, 0, self.position + 1, self.slot, self.goes_on, self.params, self.seed)
 
 
 class Decoder(Protocol):

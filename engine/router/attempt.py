@@ -17,7 +17,7 @@ from .half import Half
 from .job import Background, Job
 from .lifeline import Lifelines
 from .logprobs import joined_answer
-from .upstream import Upstream
+from .upstream import Upstream, header_lines, post
 from .workers import Worker
 
 __all__ = ["ATTEMPT_HEADER", "DEADLINE_HEADER", "Attempt"]
@@ -59,13 +59,14 @@ class Attempt:
         self.id = f"{secrets.token_hex(8)}-{number}"
         self.room: Room | None = job.body.draw_rooms() if len(workers) == 2 else None
         self._changed: asyncio.Future[None] | None = None
-        self._headers = {
+        headers = {
             "x-request-id": job.request_id,
             DEADLINE_HEADER: str(max(1, int(left_s * 1000))),
             **upstream.authorization(job.authorization),
         }
         if job.body.is_single:
-            self._headers[ATTEMPT_HEADER] = self.id
+            headers[ATTEMPT_HEADER] = self.id
+        self._lines = header_lines(headers)
 
     async def run(self) -> Answer | None:
         """Serves the request; returns a whole answer, or None when it was streamed.
@@ -99,7 +100,7 @@ class Attempt:
         return Half(self._upstream.pool, self._lifelines, worker, self._job.stream, self._wake, decides=decides)
 
     def _request(self, half: Half, body: bytes) -> bytes:
-        return self._upstream.request(half.worker, self._job.route, body, self._headers)
+        return post(half.worker, self._job.route, body, self._lines)
 
     def _sent(self) -> bytes:
         fields: dict[str, object] = {}

@@ -23,6 +23,7 @@ Room = int | list[int]
 _BOOTSTRAP = ("bootstrap_host", "bootstrap_port", "bootstrap_room")
 REPLAYED_FIELD = "replayed_ids"
 _PROMPTS = ("messages", "prompt", "input_ids", "text")
+_encoder = json.JSONEncoder(separators=(",", ":"))  # `json.dumps` would make one for each request.
 _SAFE_ID = re.compile(r"[\x21-\x7e]{1,256}")
 
 
@@ -87,7 +88,7 @@ class Body:
         """Returns the JSON text with `fields` (none of which it has) at its end."""
         if not fields:
             return self.head + b"}"
-        added = json.dumps(fields, separators=(",", ":"))[1:]
+        added = _encoder.encode(fields)[1:]
         return self.head + (b"" if self.is_empty else b",") + added.encode()
 
     def draw_rooms(self) -> Room:

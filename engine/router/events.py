@@ -82,6 +82,19 @@ class EventCutter:
         buffer = self._rest + chunk if self._rest else chunk
         if b"\r" in buffer:
             buffer = buffer.replace(b"\r\n", b"\n")
-        blocks = buffer.split(b"\n\n")
-        self._rest = blocks.pop()
-        return [_event(stripped) for block in blocks if (stripped := block.strip(b"\n"))]
+        events: list[Event] = []
+        start = 0
+        while (end := buffer.find(b"\n\n", start)) >= 0:
+            line_end = buffer.find(b"\n", start)
+            # As the bundled engine's workers write them: an id line and a data line.
+            if buffer.startswith(b"id: ", start) and buffer.find(b"\n", line_end + 1) == end:
+                number, _, token_ids = buffer[start + 4 : line_end].partition(b" ")
+                if number.isdigit() and buffer.startswith(b"data: ", line_end + 1):
+                    events.append(Event(int(number), buffer[line_end + 1 : end + 2], token_ids))
+                    start = end + 2
+                    continue
+            if block := buffer[start:end].strip(b"\n"):
+                events.append(_event(block))
+            start = end + 2
+        self._rest = buffer[start:]
+        return events

@@ -30,6 +30,8 @@ class Gate:
         self._allowed = allowed
         self._api_key = api_key
         self._admin_api_key = admin_api_key or api_key
+        # The host and content type of the last POST that passed: nearly all clients send the same.
+        self._usual: tuple[str | None, str | None] = (None, None)
 
     def refusal(
         self, method: str, path: str, header: Callable[[str], str | None], *, has_body: bool = True
@@ -42,11 +44,14 @@ class Gate:
         content_type = header("content-type")
         if not has_body and (path in _BODILESS or method == "DELETE"):
             content_type = "application/json"
-        refusal = check_request(
-            header("host"), header("origin"), header("sec-fetch-site"), method, content_type, self._allowed
-        )
-        if refusal is not None:
-            return error_answer(refusal.status, refusal.message)
+        host, origin, site = header("host"), header("origin"), header("sec-fetch-site")
+        is_from_no_page = origin is None and site is None
+        if not (is_from_no_page and method == "POST" and host is not None and (host, content_type) == self._usual):
+            refusal = check_request(host, origin, site, method, content_type, self._allowed)
+            if refusal is not None:
+                return error_answer(refusal.status, refusal.message)
+            if method == "POST":
+                self._usual = host, content_type
         if path not in _OPEN and not self._may(method, path, header("authorization")):
             return error_answer(401, "Authorization: missing or not the key; send it as a bearer token.")
         return None

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from .admission import Admission
+from .distribution import Distribution, Distributions
 from .workers import WorkerTable
 
 __all__ = ["METRICS_CONTENT_TYPE", "RouterMetrics"]
@@ -77,28 +78,16 @@ class RouterMetrics:
             ("outcome",),
             registry=self._registry,
         )
-        added = Histogram(
-            "pdpanel_router_added_seconds",
-            "Time that the router itself adds: before it asks the workers, and to relay the first event.",
-            ("stage",),
-            buckets=_ADDED_BUCKETS,
-            registry=self._registry,
-        )
-        # Looked up once, not for each request.
-        self._added = {stage: added.labels(stage) for stage in ("dispatch", "first_event")}
         self._ended: dict[tuple[str, str], Counter] = {}
-        self._ttft = Histogram(
-            "pdpanel_router_ttft_seconds",
-            "From a request's arrival until its first event was sent, for those that stream.",
-            buckets=_SERVED_BUCKETS,
-            registry=self._registry,
-        )
-        self._duration = Histogram(
-            "pdpanel_router_request_duration_seconds",
-            "From a request's arrival until its answer was sent, for those that ended well.",
-            buckets=_SERVED_BUCKETS,
-            registry=self._registry,
-        )
+        text = "Time that the router itself adds: before it asks the workers, and to relay the first event."
+        self._added = {stage: Distribution(_ADDED_BUCKETS) for stage in ("dispatch", "first_event")}
+        self._registry.register(Distributions("pdpanel_router_added_seconds", text, self._added, label="stage"))
+        text = "From a request's arrival until its first event was sent, for those that stream."
+        self._ttft = Distribution(_SERVED_BUCKETS)
+        self._registry.register(Distributions("pdpanel_router_ttft_seconds", text, {"": self._ttft}))
+        text = "From a request's arrival until its answer was sent, for those that ended well."
+        self._duration = Distribution(_SERVED_BUCKETS)
+        self._registry.register(Distributions("pdpanel_router_request_duration_seconds", text, {"": self._duration}))
 
     def watch_waiting(self, count: Callable[[], int]) -> None:
         """Shows how many requests wait for a worker, as `count` says."""

@@ -18,7 +18,7 @@ from .failure import Answer, unreachable
 from .pool import Pool
 from .workers import Worker
 
-__all__ = ["Upstream"]
+__all__ = ["Upstream", "header_lines", "post"]
 
 _CONNECT_TIMEOUT_S = 5.0
 _ABORT_TIMEOUT_S = 1.0
@@ -32,6 +32,28 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     return str(error).strip().rstrip(".") or type(error).__name__
+
+
+def header_lines(headers: Mapping[str, str]) -> str:
+    """Returns headers as they go over the wire.
+
+    Raises:
+        LocalProtocolError: one cannot be sent.
+    """
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if lines.count("\n") != len(headers) or lines.count("\r") != len(headers) or "\0" in lines:
+        raise LocalProtocolError("A header for a worker has a line break or a null byte in it.")
+    return lines
+
+
+def post(worker: Worker, path: str, body: bytes, lines: str) -> bytes:
+    """Returns a POST of JSON with these `header_lines` as bytes."""
+    host = worker.url.partition("://")[2]
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nContent-Type: application/json\r\n"
+        f"{lines}Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode("utf-8", "surrogateescape") + body
 
 
 class Upstream:
@@ -78,22 +100,6 @@ class Upstream:
         key = self._admin_api_key if admin else self._api_key
         value = f"Bearer {key}" if key else clients_own
         return {"Authorization": value} if value else {}
-
-    def request(self, worker: Worker, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
-        """Returns a POST of JSON as bytes.
-
-        Raises:
-            LocalProtocolError: a header cannot be sent.
-        """
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        if lines.count("\n") != len(headers) or lines.count("\r") != len(headers) or "\0" in lines:
-            raise LocalProtocolError("A header for a worker has a line break or a null byte in it.")
-        host = worker.url.partition("://")[2]
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nContent-Type: application/json\r\n"
-            f"{lines}Content-Length: {len(body)}\r\n\r\n"
-        )
-        return head.encode("utf-8", "surrogateescape") + body
 
     async def read(self, worker: Worker, response: ClientResponse) -> Answer:
         """Returns the whole answer.

@@ -118,11 +118,18 @@ def _worker(placement: Placement, placed: Placed, waits: tuple[str, ...]) -> Pro
 
 
 def _shared_cores(placement: Placement, placed: Placed) -> list[str]:
-    """Lets prefill beside decode compute with all cores that decode leaves: no answer's token waits for a prompt."""
-    beside = any(other.node == placed.node for other in placement.of_role(Role.DECODE))
-    if placed.role is not Role.PREFILL or not beside or placed.gpus or placement.cores < 2:
+    """Lets prefill beside decode compute with all cores that decode leaves: no answer's token waits for a prompt.
+
+    Decode leaves more of them while prompts pile up.
+    """
+    others = {Role.PREFILL: Role.DECODE, Role.DECODE: Role.PREFILL}
+    if placed.role not in others or placed.gpus or placement.cores < 2:
+        return []
+    if not any(other.node == placed.node for other in placement.of_role(others[placed.role])):
         return []
     own = placed.settings.flags
+    if placed.role is Role.DECODE:
+        return ["--yield-to-prefill"] if "yield-to-prefill" not in own else []
     return [
         *(flag("threads", placement.cores) if "threads" not in own else ()),
         *(flag("niceness", _PREFILL_NICENESS) if "niceness" not in own else ()),

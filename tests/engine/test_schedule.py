@@ -227,6 +227,21 @@ def test_prompts_first_lets_decoding_wait() -> None:
     assert kinds == [StepKind.PREFILL, StepKind.PREFILL, StepKind.DECODE]
 
 
+def test_decode_gives_way_while_prompts_pile_up_at_prefill_on_its_cores() -> None:
+    for gives_way, expected in ((True, [0, 0, 1, 2, 2, 1]), (False, [0] * 6)):
+        core = DecodeCore(
+            make_schedule(40, running=8), PagePool(40), staging_share=1, waiting_timeout_s=50, fence_s=9,
+            gives_way=gives_way,
+        )  # fmt: skip
+        found = []
+        for key in range(1, 6):
+            core.submit(make_sequence(key, 8, 8, DECODE), 0.0)
+            found.append(core.pauses)
+        for key in (1, 2):
+            core.committed("P", key, 1, 0.0)
+        assert [*found, core.pauses] == expected
+
+
 def test_decode_grants_no_page_that_a_running_sequence_needs_next() -> None:
     """The grant would fit, but the sequence that decodes grows with its next token, and would lose its slot."""
     core = DecodeCore(make_schedule(6, reserve=0), PagePool(12), staging_share=1, waiting_timeout_s=50, fence_s=9)

@@ -147,6 +147,27 @@ def test_who_has_the_last_token_finds_the_pages_free() -> None:
     assert used[-1] == 0 and any(used)
 
 
+def test_a_pause_between_steps_lets_others_compute_and_keeps_nobody_waiting() -> None:
+    class Patient(UnifiedCore):
+        @property
+        def pauses(self) -> int:
+            return 1 << 40  # longer than any test
+
+    core = Patient(Schedule(PagePool(16), page_size=4, chunk_tokens=16, max_running=8, reserve_tokens=4))
+    listener = Listener()
+    model: Any = Model()
+    slots: Any = Slots()
+    loop = StepLoop(core, model, slots, listener, EngineStatistics)
+    loop.start()
+    first = sequence(1, (1,), max_new_tokens=9, min_new_tokens=9)
+    loop.post(lambda now: core.submit(first, now))
+    listener.wait(lambda: len(listener.tokens(1)) == 2)
+    loop.post(lambda now: core.abort(first, Finish(FinishKind.ABORT, message="enough"), now))
+    listener.wait(lambda: listener.finish(1))
+    loop.stop()
+    assert len(listener.tokens(1)) == 2, "the prompt's token and one more"
+
+
 def test_lost_pages_are_found_when_the_loop_ends(running, caplog: pytest.LogCaptureFixture) -> None:
     loop, core, listener = running
     loop.post(lambda now: core.submit(sequence(1, (1,), max_new_tokens=3), now))

@@ -27,12 +27,13 @@ def test_a_pair_becomes_decode_prefill_and_router_with_sglangs_flags() -> None:
     assert decode.argv == (
         *("/opt/py", "-m", "pdpanel.engine.launch_server", "--model-path", "m"),
         *("--disaggregation-mode", "decode", "--host", "127.0.0.1", "--port", "30001"),
-        *("--disaggregation-transfer-backend", "mooncake", "--page-size", "32"),
+        *("--disaggregation-transfer-backend", "mooncake", "--yield-to-prefill", "--page-size", "32"),
     )
     assert prefill.argv == (
         *("/opt/py", "-m", "pdpanel.engine.launch_server", "--model-path", "m"),
         *("--disaggregation-mode", "prefill", "--host", "127.0.0.1", "--port", "30000"),
         *("--disaggregation-bootstrap-port", "8998", "--disaggregation-transfer-backend", "mooncake"),
+        *("--threads", "8", "--niceness", "10"),
     )
     assert router.argv == (
         *("/opt/py", "-m", "pdpanel.engine.launch_router", "--host", "127.0.0.1", "--port", "8000"),

@@ -58,6 +58,8 @@ def show(page: Page, tab: str) -> None:
         expect(page.get_by_test_id("try-output")).to_have_attribute("data-state", "done", timeout=_WAIT_MS)
     if tab == "Observe":
         expect(page.locator("[data-chart] canvas").first).to_be_visible()
+        # Charts are drawn every other second: one of this moment knows the NICs' line rate.
+        expect(page.locator(".pd-share").first).to_contain_text("of 2 x 400 Gb/s", timeout=_WAIT_MS)
     if tab == "Logs":
         expect(page.get_by_test_id("log")).to_contain_text("request")
     if tab == "Hardware":

@@ -139,7 +139,8 @@ class _Suite:
                 return 0.0
 
         entered = [variant for variant in field if variant not in self._failed]
-        found = race({variant: partial(once, variant) for variant in entered}, self._options.rounds)
+        measures = {variant: partial(once, variant) for variant in entered}
+        found = race(measures, self._options.rounds, _PEERS, _TRANSFORMERS)
         return {variant: rates for variant, rates in found.items() if variant not in self._failed}
 
     def decode(self, field: dict[Variant, Contender], case: DecodeCase) -> Iterator[Comparison]:

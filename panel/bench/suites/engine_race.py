@@ -1,21 +1,21 @@
 """Rounds among contenders that each have variants by thread count, and what their rates amount to. Pure.
 
 In the first round every variant is measured. Of a contender whose variants lie far apart only the fastest goes on,
-since the anchor is each contender's best; what else the machine does falls on all of them alike.
+since the anchor is each contender's best; and a peer that no goal names goes on only where it can be the fastest one.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..comparison import Comparison, Goal
 
 __all__ = ["Variant", "best_of", "compared", "race"]
 
-_FAR = 0.75
-"""Of the best variant's rate; one below it is not measured again."""
+_FAR, _HOPELESS = 0.75, 0.5
+"""Shares of the rate of a contender's best variant, and of the fastest peer's: what is below is not measured again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +36,34 @@ class Variant:
 Rates = dict[Variant, list[float]]
 
 
-def race(measures: Mapping[Variant, Callable[[], float]], rounds: int) -> Rates:
-    """Returns the rates of every variant, larger ones being better; one for each round in which it ran."""
+def race(
+    measures: Mapping[Variant, Callable[[], float]], rounds: int, peers: Collection[str] = (), named: str = ""
+) -> Rates:
+    """Returns the rates of every variant, larger ones being better; one for each round in which it ran.
+
+    Args:
+        peers: contenders of which the fastest is an anchor.
+        named: the peer among them that runs in every round.
+    """
     found: Rates = {variant: [] for variant in measures}
     running = list(measures)
     for number in range(rounds):
         for variant in running if number % 2 == 0 else reversed(running):
             found[variant].append(measures[variant]())
         if number == 0:
-            running = [variant for variant in running if _goes_on(variant, found)]
+            fastest = max((rates[0] for variant, rates in found.items() if variant.name in peers), default=0.0)
+            hopeless = {name for name in peers if name != named and _best(found, name) < _HOPELESS * fastest}
+            running = [
+                variant
+                for variant in running
+                if variant.name not in hopeless and found[variant][0] >= _FAR * _best(found, variant.name)
+            ]
     return found
 
 
-def _goes_on(variant: Variant, found: Mapping[Variant, Sequence[float]]) -> bool:
-    best = max(rates[0] for other, rates in found.items() if other.name == variant.name)
-    return found[variant][0] >= _FAR * best
+def _best(found: Mapping[Variant, Sequence[float]], name: str) -> float:
+    """Returns the first rate of a contender's best variant."""
+    return max((rates[0] for variant, rates in found.items() if variant.name == name), default=0.0)
 
 
 def best_of(found: Mapping[Variant, Sequence[float]], name: str) -> Variant | None:

@@ -64,7 +64,7 @@ _FULL = Sizes(
     clients=(1, 8, 32, 128, 512),
     workers=tuple(_WORKERS),
     crowd=Clients(0, 24, prompt=8, output=8),
-    busy=Clients(16, 32, prompt=256, output=32),
+    busy=Clients(8, 24, prompt=128, output=32),
     settle_s=3.0,
     idle_s=30.0,
 )
@@ -129,7 +129,7 @@ def _executor(
     for kind, each in wanted.items():
         of_kind = times[kind]
         beside = f"context {BATCH_CONTEXT}" if kind == "batch" else "batch 1"
-        yield from _growth(kind, "step", "ms", of_kind, f"{path}, {beside}")
+        yield from _growth(kind, "step", "ms", of_kind, f"{path}, {beside}", line=kind == "context")
         speeds = {size: [(size if kind == "batch" else 1) * 1000 / ms for ms in of_kind[size]] for size in each}
         yield from _growth(kind, "tokens_per_s", "tokens/s", speeds, beside, is_cost=False)
 
@@ -142,11 +142,12 @@ def _growth(
     note: str = "",
     *,
     is_cost: bool = True,
+    line: bool = True,
 ) -> Iterator[Comparison]:
-    """Yields each size against the smallest; a cost that grows more than linearly says so."""
+    """Yields each size against the smallest; a cost that grows more than linearly says so (`line`: `said_of`)."""
     smallest, middles = min(values), medians_of(values)
     for size in sorted(values):
-        said = said_of(middles, size) if is_cost else ""
+        said = said_of(middles, size, line=line) if is_cost else ""
         told = "; ".join(part for part in (said, note) if part)
         case = f"{kind}={size}"
         if size == smallest:
@@ -189,9 +190,10 @@ def _prompts(
         return
     tell("prompt lengths")
     asked = iter(range(1, 1 << 30))
+    load(run, Clients(1, 1, min(wanted), 2))  # the first request finds the way from decode to prefill
 
     def first_token_ms(length: int) -> float:
-        result = load(run, Clients(1, 2, length, 2, seed=next(asked)))
+        result = load(run, Clients(1, 1, length, 2, seed=next(asked)))
         if result.ttft is None:
             raise PeerError("The load tells no time to the first token.")
         return 1000 * result.ttft.p50
@@ -214,6 +216,7 @@ def _clients(
     waits: dict[int, list[float]] = {count: [] for count in wanted}
     gaps: dict[int, list[float]] = {count: [] for count in wanted}
     memory: dict[int, dict[str, float]] = {}
+    load(run, Clients(1, 1, crowd.prompt, crowd.output))
 
     def tokens_per_s(count: int) -> float:
         requests = max(crowd.requests, count)
@@ -230,8 +233,10 @@ def _clients(
     asked = f"prompt {crowd.prompt}, output {crowd.output}"
     speeds = {count: found[str(count)] for count in wanted}
     yield from _growth("clients", "tokens_per_s", "tokens/s", speeds, asked, is_cost=False)
-    yield from _growth("clients", "ttft_p50", "ms", waits, f"{asked}; what does not fit into the batch waits")
-    yield from _growth("clients", "itl_p50", "ms", gaps, asked)
+    yield from _growth(
+        "clients", "ttft_p50", "ms", waits, f"{asked}; what does not fit into the batch waits", line=False
+    )
+    yield from _growth("clients", "itl_p50", "ms", gaps, asked, line=False)
     for count, by_process in memory.items():
         for name, size in by_process.items():
             yield Comparison(f"clients={count},process={name}", "rss", "MB", [size], note="the most up to then")

@@ -54,6 +54,7 @@ def load(run: BenchRun, asked: Clients) -> LoadResult:
             arrival=Arrival.CONCURRENCY,
             concurrency=asked.at_once,
             requests=asked.requests,
+            warmup=0,
             input=str(asked.prompt),
             output=str(asked.output),
             seed=asked.seed,

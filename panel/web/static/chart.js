@@ -1,7 +1,7 @@
 // One chart of Observe: draws its series of the shared frame while it can be seen; zoom, cursor and keys act on all charts.
 
 import { plotOptions } from "./chart-plot.js";
-import { el, setAttribute, setText } from "./dom.js";
+import { el, setAttribute, setHidden, setText } from "./dom.js";
 import { savePng } from "./download.js";
 import { clock, number } from "./format.js";
 import { Legend } from "./legend.js";
@@ -215,7 +215,7 @@ export class Chart {
     const limit = this.limitOf(this);
     this.shape.limit = limit;
     setText(this.share, limit?.used ?? "");
-    this.toLimit.hidden = !limit || limit.value <= most * 2;
+    setHidden(this.toLimit, !limit || limit.value <= most * 2);
   }
 
   /** The range of the x axis, for tests. */

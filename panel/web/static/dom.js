@@ -26,7 +26,16 @@ export function svg(tag, props = {}, ...children) {
 /** Sets a node's text, touching the page only when it changed. */
 export function setText(node, text) {
   const value = String(text);
-  if (node.textContent !== value) node.textContent = value;
+  if (node.textContent === value) return;
+  const only = node.childNodes.length === 1 ? node.firstChild : null;
+  // A text that is put in place of another one is a change of the tree: all who watch that are called, styles are matched anew.
+  if (value !== "" && only?.nodeType === Node.TEXT_NODE) only.data = value;
+  else node.textContent = value;
+}
+
+/** Hides or shows a node, touching the page only when that changed. */
+export function setHidden(node, hidden) {
+  if (node.hidden !== hidden) node.hidden = hidden;
 }
 
 /** Sets or removes an attribute, touching the page only when it changed. */

@@ -1,7 +1,7 @@
 // The strip above the tabs: name, run choice, and chips for processes and connection.
 
 import { account } from "./account.js";
-import { el, keyed, setText, svg } from "./dom.js";
+import { el, keyed, setHidden, setText, svg } from "./dom.js";
 import { runLabel, shortModel } from "./format.js";
 import { showHelp } from "./help.js";
 import { listenForKeys } from "./shortcuts.js";
@@ -71,8 +71,8 @@ export function header(island) {
 
   store.on(["runs", "selected"], () => {
     const runs = store.list();
-    simulated.hidden = !store.simulated;
-    pickerBox.hidden = runs.length === 0;
+    setHidden(simulated, !store.simulated);
+    setHidden(pickerBox, runs.length === 0);
     keyed(
       picker,
       runs,

@@ -1,7 +1,7 @@
 // The legend of a chart: who is drawn in which colour with which value; hides, shows one alone, searches, and keeps to the largest.
 
 import { lineToken } from "./chart-plot.js";
-import { el, keyed, setAttribute, setText } from "./dom.js";
+import { el, keyed, setAttribute, setHidden, setText } from "./dom.js";
 
 // More lines than this cannot be told apart by colour.
 const MOST = 8;
@@ -51,7 +51,7 @@ export class Legend {
     const totals = series.filter((one) => one.total);
     // One that is left out alone is better shown.
     const most = parts.length === MOST + 1 ? MOST + 1 : MOST;
-    this.tools.hidden = parts.length <= most;
+    setHidden(this.tools, parts.length <= most);
     const ranked = (list) => list.map((one) => [size(one.key) ?? -1, one]).sort((one, other) => other[0] - one[0]).map(([, one]) => one);
     let kept = parts;
     if (this.search) kept = ranked(parts.filter((one) => one.name.toLowerCase().includes(this.search))).slice(0, FOUND);

@@ -3,7 +3,7 @@
 import { attach } from "./attach.js";
 import { bench } from "./bench.js";
 import { check, deploy } from "./deploy.js";
-import { el } from "./dom.js";
+import { el, setHidden } from "./dom.js";
 import { exportTab } from "./export-tab.js";
 import { guide } from "./guide.js";
 import { hardware } from "./hardware.js";
@@ -32,7 +32,7 @@ function headView(island) {
   const name = document.getElementById(`${panel.id}-button`)?.textContent ?? "";
   panel.prepend(el("h2", { class: "pd-unseen" }, name.trim()), note);
   store.on(["runs"], () => {
-    note.hidden = !store.simulated;
+    setHidden(note, !store.simulated);
   });
 }
 

@@ -1,7 +1,7 @@
 // The sections of Observe: folded or open (remembered by the browser), charts that have data, and why others have none.
 
 import { Chart } from "./chart.js";
-import { el, keyed, setAttribute, setText } from "./dom.js";
+import { el, keyed, setAttribute, setHidden, setText } from "./dom.js";
 import { SECTIONS } from "./observe-charts.js";
 import { store } from "./store.js";
 
@@ -46,12 +46,12 @@ class Section {
     const empty = [];
     for (const chart of this.charts) {
       const has = chart.look();
-      chart.node.hidden = !has;
+      setHidden(chart.node, !has);
       if (!has) empty.push(chart.definition);
     }
     const reason = (chart) => explain(chart) || (isEarly ? "No samples yet: they come as soon as the workers answer." : chart.why);
     const none = empty.length === this.charts.length;
-    this.grid.hidden = none;
+    setHidden(this.grid, none);
     // Of a folded section nothing is asked for: only a group that is not there at all is known to be empty.
     const lacks = this.definition.charts.every((chart) => !store.groups.has(chart.group));
     setText(this.hint, !isEarly && !this.node.open && lacks ? `no data: ${reason(this.definition.charts[0])}` : "");

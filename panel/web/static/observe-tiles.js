@@ -1,6 +1,6 @@
 // The large numbers on top of Observe: what happens now, each with its unit.
 
-import { el, setText } from "./dom.js";
+import { el, setHidden, setText } from "./dom.js";
 import { number } from "./format.js";
 import { kvLimit, share } from "./line-rate.js";
 import { store } from "./store.js";
@@ -39,7 +39,7 @@ export function observeTiles() {
       const limit = kvLimit(store.series);
       const now = store.nowValue(KV);
       const { value, unit, node } = parts.get("kv-share");
-      node.hidden = limit === null;
+      setHidden(node, limit === null);
       setText(value, limit === null || now === null ? "–" : share(now, limit.value));
       setText(unit, limit === null ? "" : `of ${limit.text}`);
     },

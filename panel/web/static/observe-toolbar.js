@@ -1,6 +1,6 @@
 // The controls above the charts: time window, pause, zoom, download.
 
-import { el, setText } from "./dom.js";
+import { el, setAttribute, setHidden, setText } from "./dom.js";
 
 export const WINDOWS = [
   ["1 min", 60],
@@ -28,11 +28,11 @@ export function observeToolbar(acts) {
   return {
     node: el("div", { class: "pd-toolbar" }, windows, pause, reset, shown, all, state),
     update(timebase, text) {
-      for (const button of windows.children) button.setAttribute("aria-pressed", String(Number(button.dataset.window) === timebase.windowS));
-      pause.setAttribute("aria-pressed", String(timebase.paused));
-      pause.disabled = timebase.past !== null;
+      for (const button of windows.children) setAttribute(button, "aria-pressed", String(Number(button.dataset.window) === timebase.windowS));
+      setAttribute(pause, "aria-pressed", String(timebase.paused));
+      setAttribute(pause, "disabled", timebase.past !== null);
       setText(pause, timebase.paused ? "Resume" : "Pause");
-      reset.hidden = timebase.zoom === null;
+      setHidden(reset, timebase.zoom === null);
       setText(state, text);
     },
   };

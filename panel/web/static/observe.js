@@ -1,7 +1,7 @@
 // The Observe tab: numbers, toolbar and sections of charts over one time base; says what data it needs while it is seen.
 
 import { address } from "./address.js";
-import { el, openTab } from "./dom.js";
+import { el, openTab, setHidden } from "./dom.js";
 import { saveCsv } from "./download.js";
 import { limitOf } from "./line-rate.js";
 import { groupsOf, SECTIONS } from "./observe-charts.js";
@@ -107,8 +107,8 @@ export function observe(island) {
 
   store.on(["runs", "selected"], () => {
     const none = store.run() === null;
-    empty.hidden = !none;
-    body.hidden = none;
+    setHidden(empty, !none);
+    setHidden(body, none);
     want();
   });
   store.addEventListener("selected", () => {

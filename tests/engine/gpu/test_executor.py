@@ -55,6 +55,7 @@ STEPS = [
     [TokenSpan([5], 71, 0, True), TokenSpan(ids(20, 3), 0, 128, False), TokenSpan([6], 10, 64, True)],
     [TokenSpan([7], 72, 0, False), TokenSpan([8], 11, 64, True), TokenSpan([9], 20, 128, True)],
     [TokenSpan([1], 12, 64, False), TokenSpan([2], 13, 64, False), TokenSpan([3], 14, 64, True)],
+    [TokenSpan(ids(4, 4), 0, 192, False)],
 ]
 
 

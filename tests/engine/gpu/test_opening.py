@@ -174,5 +174,5 @@ def test_graphs_that_find_no_memory_are_done_without(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(CudaExecutor, "record", no_memory)
     gpu = MadeUp()
     info = opened(gpu=gpu).executor.info
-    assert "no memory left" in info.reason and gpu.released == 1
+    assert "no memory left" in info.reason and gpu.released == 2  # before it was sized, and what the graphs had taken
     assert dataclasses.asdict(info)["executor"] == "cuda"

@@ -23,6 +23,19 @@ def test_a_variant_far_behind_its_sibling_is_measured_once_and_order_turns() -> 
     assert calls == [*rates, *reversed(last), *last]
 
 
+def test_a_peer_that_cannot_be_the_fastest_is_measured_once_unless_it_is_named() -> None:
+    rates = {"ours": 1.0, "named": 2.0, "slow": 4.0, "near": 6.0, "fast": 10.0}
+    measures = {Variant(name, 1): (lambda rate=rate: rate) for name, rate in rates.items()}
+    found = race(measures, 3, peers=("named", "slow", "near", "fast"), named="named")
+    assert {variant.name: len(values) for variant, values in found.items()} == {
+        "ours": 3,
+        "named": 3,
+        "slow": 1,
+        "near": 3,
+        "fast": 3,
+    }
+
+
 def test_ours_stands_against_each_peers_best_the_fastest_and_equal_counts() -> None:
     found = {
         Variant("ours", 1): [20.0],

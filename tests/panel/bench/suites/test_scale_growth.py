@@ -40,3 +40,14 @@ def test_a_cost_that_fell_before_is_no_excuse_for_growth() -> None:
 
 def test_the_middle_of_each_size_counts() -> None:
     assert medians_of({8: [3.0, 1.0, 2.0], 1: [5.0]}) == {1: 5.0, 8: 2.0}
+
+
+def test_a_batch_may_turn_upwards_but_not_cost_more_for_each() -> None:
+    roofline = {1: 14.0, 2: 14.0, 4: 17.0, 8: 24.0, 16: 47.0, 32: 78.0}
+    assert all(said_of(roofline, size, line=False) == "" for size in roofline)
+    assert said_of(roofline, 16) != ""
+    worse = {**roofline, 32: 120.0}
+    told = beyond_linear(worse, 32, line=False)
+    assert told == pytest.approx(120.0 / (32 * 47.0 / 16), rel=0.03)
+    assert f"{told:.2f} times what it takes for each of fewer" in said_of(worse, 32, line=False)
+    assert beyond_linear(roofline, 1, line=False) is None

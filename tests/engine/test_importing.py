@@ -1,4 +1,4 @@
-"""What a worker imports is not looked through for garbage, neither while it is imported nor later."""
+"""What a process imports is not looked through for garbage, neither while it is imported nor later."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 from collections.abc import Iterator
 
 import pytest
-from pdpanel.engine.launch_server import without_collection
+from pdpanel.engine.importing import without_collection
 
 
 @pytest.fixture
