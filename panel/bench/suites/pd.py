@@ -27,6 +27,8 @@ __all__ = ["measure"]
 Tell = Callable[[str], None]
 # Loads that are no share of the saturation, for seeds.
 _AT_MOST, _ALONE, _GAP, _WARM_UP = 100, 0, 1, 2
+# Tokens that are read at once came this far apart at the least, for limits.
+_LEAST_GAP_S = 1e-4
 
 
 def measure(options: SuiteOptions, runs: Runs, tell: Tell) -> Iterator[Comparison]:
@@ -73,10 +75,8 @@ class _Experiment:
         asked = Asked(prompt, plan.few, seed_of(self._seed, Case(prompt, _ALONE), 0))
         (usual,) = alone(self._up[PREFILL_FIRST], asked, 1)
         assert usual.first_s is not None
-        slo_ms = (
-            1000 * plan.slo.ttft * (usual.first_s - usual.sent_s),
-            1000 * plan.slo.itl * statistics.median(usual.gaps),
-        )
+        gap_s = max(_LEAST_GAP_S, statistics.fmean(usual.gaps))
+        slo_ms = 1000 * plan.slo.ttft * (usual.first_s - usual.sent_s), 1000 * plan.slo.itl * gap_s
         self._tell(f"prompt {prompt}: saturation")
         most = interleave(
             {
