@@ -26,6 +26,7 @@ class Pool:
     def __init__(self) -> None:
         self._free: dict[str, list[WorkerConnection]] = defaultdict(list)
         self._open: set[WorkerConnection] = set()
+        self._warming: dict[str, asyncio.Task[None]] = {}
         self._sweep: asyncio.TimerHandle | None = None
         self._tls: ssl.SSLContext | None = None
         self._is_closed = False
@@ -64,9 +65,27 @@ class Pool:
         self._open.add(connection)
         return connection
 
+    def warm(self, url: str) -> None:
+        """Opens a connection for the next request in the background, where none is free."""
+        oldest = asyncio.get_running_loop().time() - _KEPT_S
+        free = self._free[url]
+        if self._is_closed or url in self._warming or any(c.is_open and c.free_since > oldest for c in free):
+            return
+        self._warming[url] = asyncio.create_task(self._warm(url))
+
+    async def _warm(self, url: str) -> None:
+        try:
+            self._keep(self._free[url], await self.connect(url))
+        except (OSError, TimeoutError):
+            return  # The next request will be told.
+        finally:
+            del self._warming[url]
+
     def close(self) -> None:
         """Closes all connections, for good."""
         self._is_closed = True
+        for warming in self._warming.values():
+            warming.cancel()
         if self._sweep is not None:
             self._sweep.cancel()
         for connection in list(self._open):

@@ -150,6 +150,8 @@ class Upstream:
             async with self.session.request(
                 method, worker.url + path, headers=sent, data=body, timeout=limit, allow_redirects=False
             ) as response:
-                return await self.read(worker, response)
+                answer = await self.read(worker, response)
         except _BROKEN as error:
             raise unreachable(worker, _reason(error), began=False) from error
+        self.pool.warm(worker.url)  # Health is asked in this way, so that a first request finds a connection.
+        return answer

@@ -128,3 +128,18 @@ def test_a_worker_that_is_not_there_is_told_and_a_closed_pool_keeps_nothing() ->
             assert not connection.is_open and not waiting.end.done()
 
     run(test)
+
+
+def test_a_worker_that_answers_has_a_connection_waiting_for_the_first_request() -> None:
+    async def test() -> None:
+        async with serving() as (server, pool):
+            for _ in range(3):
+                pool.warm(server.url)
+            await until(lambda: server.ever == 1 and server.open == 1)
+            await asyncio.sleep(0)
+            pool.warm(server.url)
+            assert await ask(pool, server.url) == "ended"
+            assert server.ever == 1
+            pool.warm("http://127.0.0.1:9")
+
+    run(test)

@@ -23,7 +23,7 @@ from .engine_ours import default_executor, model_of, prefill, step_bytes
 
 __all__ = ["Profile", "parts_of"]
 
-_REPEATS = 5
+_REPEATS = 3
 # By operation, as torch names it; what is in none is `elementwise`.
 _PARTS: Mapping[str, Sequence[str]] = {
     "linear layers": ("addmm", "mm", "linear", "bmm", "matmul"),
@@ -68,7 +68,7 @@ class Profile:
 
 def _profiled(executor: Executor, kv: KVCache, spans: Sequence[TokenSpan]) -> dict[str, float]:
     whole = _milliseconds(executor, kv, spans)
-    parts = parts_of(executor, kv, spans)
+    parts = parts_of(executor, kv, spans, whole)
     # A profiler slows what it watches down: the shares are its, the sum is that of unwatched passes.
     stretch = min(1.0, whole / sum(parts.values()))
     shown = {part: taken * stretch for part, taken in parts.items()}
@@ -85,8 +85,8 @@ def _milliseconds(executor: Executor, kv: KVCache, spans: Sequence[TokenSpan]) -
     return statistics.median(taken[1:])
 
 
-def parts_of(executor: Executor, kv: KVCache, spans: Sequence[TokenSpan]) -> dict[str, float]:
-    """Returns the milliseconds of one forward pass by part, those with nothing left out."""
+def parts_of(executor: Executor, kv: KVCache, spans: Sequence[TokenSpan], whole: float) -> dict[str, float]:
+    """Returns the milliseconds of one forward pass by part, those with nothing left out; `whole` is what all take."""
     own = getattr(executor, "profile", None)
     if own is None:
         return _watched(executor, kv, spans)
@@ -94,8 +94,7 @@ def parts_of(executor: Executor, kv: KVCache, spans: Sequence[TokenSpan]) -> dic
     layers = _milliseconds(executor, kv, [replace(span, logits=False) for span in spans])
     shares = [own(spans, kv) for _ in range(_REPEATS)]
     parts = {part: layers * statistics.median(share[part] for share in shares) for part in shares[0]}
-    logits = max(0.0, _milliseconds(executor, kv, spans) - layers)
-    return {part: taken for part, taken in {**parts, "logits": logits}.items() if taken}
+    return {part: taken for part, taken in {**parts, "logits": max(0.0, whole - layers)}.items() if taken}
 
 
 def _watched(executor: Executor, kv: KVCache, spans: Sequence[TokenSpan]) -> dict[str, float]:
