@@ -27,7 +27,8 @@ def test_one_pair_is_held_against_both_kinds_of_unified_workers(
     for peer in (PREFILL_FIRST, MIXED):
         case = {one.metric: one for one in found if one.case == "prompt=48,load=50" and one.peer == peer}
         assert {*case} == METRICS
-        assert all(one.value > 0 and one.peer_value for name, one in case.items() if name != "goodput")
+        for name in ("itl_mean", "itl_max", "ttft_mean", "output_tokens_per_s"):  # a median gap may be 0: read at once
+            assert case[name].value > 0 and case[name].peer_value, name
         assert case["itl_p50"].value <= case["itl_p99"].value <= case["itl_max"].value
         assert case["itl_mean"].goal and case["itl_p99"].goal and case["ttft_mean"].goal
         assert "first token within" in case["goodput"].note and "requests a round" in case["itl_mean"].note
