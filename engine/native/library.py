@@ -22,13 +22,13 @@ from .elements import ELEMENTS
 from .formats import FORMATS
 from .linear import write_blocks, write_linear
 from .machine import Machine, Program
-from .rows import Heads, write_norm, write_rope
+from .rows import Heads, write_gather, write_norm, write_rope
 
 __all__ = ["Library", "open_library"]
 
 
 class Library:
-    """Kernels by name: `norm`, `rope`, `attend_single`, `attend_several`, `turn`, `drive`, `linear_FORMAT`."""
+    """Kernels by name: `norm`, `gather`, `rope`, `attend_single`, `attend_several`, `turn`, `drive`, `linear_...`."""
 
     def __init__(self, *programs: Program) -> None:
         self._programs = programs
@@ -81,6 +81,7 @@ def _write_linear_layers(module: ir.Module) -> None:
     for layout in FORMATS.values():
         write_linear(module, layout, blocks)
     write_norm(module)
+    write_gather(module)
     write_drive(module)
 
 

@@ -94,9 +94,10 @@ def load_packed(directory: Path, quantization: str, on_progress: OnProgress = no
             if not path.is_file():
                 _pack_in_child(directory, quantization, on_progress)
     try:
-        with safe_open(path, framework="np") as file:
+        with safe_open(path, framework="pt") as file:  # numpy's would be copies, on the heap
             formats = {name: FORMATS[layout] for name, layout in json.loads(file.metadata()["formats"]).items()}
-            return PackedWeights(in_large_pages({name: file.get_tensor(name) for name in formats}), formats)
+            matrices = {name: file.get_tensor(name).numpy() for name in formats}
+            return PackedWeights(in_large_pages(matrices), formats)
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         problem = f"{path.name} is damaged ({error})"
         raise ConfigError("--model-path", str(directory), problem, f"delete {path.name} and start again") from None

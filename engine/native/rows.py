@@ -13,7 +13,7 @@ import llvmlite.ir as ir
 from .code import FLOAT, INT, LANES, LONG, POINTER, VECTOR, Code
 from .elements import Element
 
-__all__ = ["Heads", "write_norm", "write_rope"]
+__all__ = ["Heads", "write_gather", "write_norm", "write_rope"]
 
 _STEP = 4 * LANES
 
@@ -48,11 +48,25 @@ def _root(code: Code, squares: Any, width: Any, epsilon: Any) -> Any:
     return code.splat(build.fdiv(code.float(1.0), build.call(sqrt, (mean,))))
 
 
-def write_norm(module: ir.Module) -> ir.Function:
-    """RMS norm of row `index[tile]` of x to row `tile` of y.
+def write_gather(module: ir.Module) -> ir.Function:
+    """Copies row `index[tile]` of a matrix to row `tile` of another.
 
-    Words: x, bytes of a row of x, weight, y, bytes of a row of y, width (a multiple of 16), bits of epsilon, index (0:
-    row `tile`).
+    Words: source, bytes of a row of it, target, bytes of a row of it, bytes to copy (a multiple of 64), index.
+    """
+    code = Code(module, "gather", (POINTER, LONG, POINTER), internal=False)
+    arguments, tile, _ = code.arguments
+    row = code.load(code.at(code.address(arguments, 5), code.times(tile, 8)), LONG, align=8)
+    source = code.at(code.address(arguments, 0), code.build.mul(row, code.field(arguments, 1)))
+    target = code.at(code.address(arguments, 2), code.build.mul(tile, code.field(arguments, 3)))
+    with code.loop(code.long(0), code.field(arguments, 4), _STEP) as offset:
+        code.store(code.load(code.at(source, offset), VECTOR), code.at(target, offset))
+    return code.end()
+
+
+def write_norm(module: ir.Module) -> ir.Function:
+    """RMS norm of a row.
+
+    Words: x, bytes of a row of x, weight, y, bytes of a row of y, width (a multiple of 16), bits of epsilon.
     """
     code = Code(module, "norm", (POINTER, LONG, POINTER), internal=False)
     arguments, tile, _ = code.arguments
@@ -60,12 +74,7 @@ def write_norm(module: ir.Module) -> ir.Function:
     x, x_row, weight = code.address(arguments, 0), code.field(arguments, 1), code.address(arguments, 2)
     y, y_row, width = code.address(arguments, 3), code.field(arguments, 4), code.field(arguments, 5)
     epsilon = build.bitcast(build.trunc(code.field(arguments, 6), INT), FLOAT)
-    index = code.field(arguments, 7)
-    row = code.variable(tile)
-    with build.if_then(build.icmp_signed("!=", index, code.long(0))):
-        place = build.inttoptr(build.add(index, code.times(tile, 8)), POINTER)
-        row.value = code.load(place, LONG, align=8)
-    x, y = code.at(x, build.mul(row.value, x_row)), code.at(y, build.mul(tile, y_row))
+    x, y = code.at(x, build.mul(tile, x_row)), code.at(y, build.mul(tile, y_row))
     squares = code.variable(code.floats(0.0))
     size = code.times(width, 4)
     with code.loop(code.long(0), size, _STEP) as offset:

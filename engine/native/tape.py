@@ -23,16 +23,19 @@ __all__ = ["Count", "Tape", "floats", "table"]
 class Count(Enum):
     """What the tiles of an operation are counted by.
 
-    fixed: the panels of a matrix. rows: tokens of the step. logits: tokens whose logits are wanted. single, turn,
-    several: lines of the attention's tables.
+    fixed: the panels of a matrix. rows: tokens of the step. single, turn, several: lines of the attention's tables.
+    last_...: the same of the last layer, where only tokens whose states are wanted go on.
     """
 
     FIXED = "fixed"
     ROWS = "rows"
-    LOGITS = "logits"
     SINGLE = "single"
     TURN = "turn"
     SEVERAL = "several"
+    LAST_ROWS = "last rows"
+    LAST_SINGLE = "last single"
+    LAST_TURN = "last turn"
+    LAST_SEVERAL = "last several"
 
 
 class Tape:

@@ -26,6 +26,7 @@ from ..runner.journal import clean_line
 from ..runs import Runs
 from ..state_dir import claim_state_dir
 from .guard import App
+from .heap import share_heaps
 from .patient import HEAD_BYTES, PatientProtocol
 from .port import Source
 from .source import RunsSource
@@ -187,6 +188,7 @@ def serve(
     if not is_loopback(host) and not (door.users and door.secure):
         remedy = "add --auth and TLS files, or listen on 127.0.0.1"
         raise ConfigError("--host", host, "lets other machines reach the panel", remedy)
+    share_heaps()
     claim_state_dir(config.state_dir)
     listener = listener or find_port(host, port)
     number = listener.getsockname()[1]

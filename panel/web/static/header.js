@@ -1,7 +1,7 @@
 // The strip above the tabs: name, run choice, and chips for processes and connection.
 
 import { account } from "./account.js";
-import { el, keyed, setHidden, setText, svg } from "./dom.js";
+import { el, keyed, setAttribute, setHidden, setText, svg } from "./dom.js";
 import { runLabel, shortModel } from "./format.js";
 import { showHelp } from "./help.js";
 import { listenForKeys } from "./shortcuts.js";
@@ -84,7 +84,7 @@ export function header(island) {
     const run = store.run();
     const ready = run ? run.processes.filter((process) => process.state === "ready").length : 0;
     setText(processes, run ? `${ready} of ${run.processes.length} processes ready` : "No run yet");
-    processes.dataset.tone = !run || ready === 0 ? "idle" : ready === run.processes.length ? "good" : "busy";
+    setAttribute(processes, "data-tone", !run || ready === 0 ? "idle" : ready === run.processes.length ? "good" : "busy");
   });
   store.on(["live"], () => {
     setText(live, connectionText(store.live));

@@ -7,10 +7,11 @@ import { store } from "./store.js";
 import { scaled } from "./units.js";
 
 const KV = "run/kv_bytes_per_s";
+const SHARE = "kv-share";
 const TILES = [
   ["kv", "KV transfer", "B/s", () => store.nowValue(KV)],
   ["kv-peak", "KV peak in the window", "B/s", (from) => store.frame.peak(KV, from)],
-  ["kv-share", "Share of the line rate", "", () => null],
+  [SHARE, "Share of the line rate", "", () => null],
   ["requests", "Requests running", "", () => store.nowValue("run/running")],
   ["tokens", "Generated tokens", "tokens/s", () => store.nowValue("run/generated_tokens_per_s")],
   ["ttft", "Time to first token, p99", "s", () => store.nowValue("run/ttft_p99_s")],
@@ -30,6 +31,7 @@ export function observeTiles() {
     /** Fills the tiles; the peak is that since `from`. */
     update(from) {
       for (const [name, , unit, read] of TILES) {
+        if (name === SHARE) continue;
         const part = parts.get(name);
         const value = read(from);
         const { divisor, label } = scaled(unit, value ?? 0);
@@ -38,7 +40,7 @@ export function observeTiles() {
       }
       const limit = kvLimit(store.series);
       const now = store.nowValue(KV);
-      const { value, unit, node } = parts.get("kv-share");
+      const { value, unit, node } = parts.get(SHARE);
       setHidden(node, limit === null);
       setText(value, limit === null || now === null ? "–" : share(now, limit.value));
       setText(unit, limit === null ? "" : `of ${limit.text}`);

@@ -1,7 +1,7 @@
 // Below the charts: one button that proves which way the KV travels, its progress, and the last result with its evidence.
 
 import { beginProof, proofOf } from "./actions.js";
-import { el, isVisible, keyed, setText } from "./dom.js";
+import { el, keyed, setHidden, setText } from "./dom.js";
 import { store } from "./store.js";
 
 const ASK_MS = 700;
@@ -58,6 +58,8 @@ export function proof(island) {
   island.append(section);
 
   let shown = "";
+  // Told rather than asked: asking makes the browser lay out the page between two changes of it.
+  let wide = false;
   // Only the newest question is listened to: a run may be left and chosen again while one is under way.
   let turn = 0;
 
@@ -96,8 +98,8 @@ export function proof(island) {
 
   function follow() {
     const run = store.run();
-    section.hidden = !run || run.mode !== "pd";
-    if (!run || section.hidden || run.id === shown || !isVisible(island)) return;
+    setHidden(section, !run || run.mode !== "pd");
+    if (!run || section.hidden || run.id === shown || !wide || document.hidden) return;
     shown = run.id;
     draw({ state: "none", text: "", share: 0, proof: null });
     ask(shown, proofOf);
@@ -105,4 +107,8 @@ export function proof(island) {
 
   button.addEventListener("click", () => ask(shown, beginProof));
   store.on(["runs", "selected", "samples"], follow);
+  new ResizeObserver((entries) => {
+    wide = entries.at(-1).contentRect.width > 0;
+    follow();
+  }).observe(island);
 }

@@ -1,6 +1,6 @@
 // The Deploy tab's right side: a card for each run that goes on, and for the chosen one when it has ended.
 
-import { el, keyed, setText } from "./dom.js";
+import { el, keyed, setHidden, setText } from "./dom.js";
 import { flowCard, makeCard, tickCard, updateCard } from "./run-card.js";
 import { store } from "./store.js";
 
@@ -30,7 +30,7 @@ export function runs(island) {
   function show() {
     const all = store.list();
     setText(trouble, store.trouble);
-    empty.hidden = all.length > 0 || store.live.state !== "live";
+    setHidden(empty, all.length > 0 || store.live.state !== "live");
     // Figures of every process change with each look.
     if (!isSeen()) return;
     keyed(cards, cardRuns(all, store.selected), (run) => run.id, makeCard, updateCard);

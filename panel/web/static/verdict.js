@@ -1,7 +1,7 @@
 // Above the charts: one sentence that says what limits the run now, the numbers behind it, and what to try.
 
 import { deploymentOf, verdictOf } from "./actions.js";
-import { el, isVisible, keyed, openTab, setAttribute, setText } from "./dom.js";
+import { el, keyed, openTab, setAttribute, setHidden, setText } from "./dom.js";
 import { plan } from "./plan-store.js";
 import { store } from "./store.js";
 import { toast } from "./toast.js";
@@ -53,7 +53,7 @@ function fill(node, one) {
   setText(value, amount(one));
   setAttribute(node, "title", one.series);
   const bar = cell.firstChild;
-  bar.hidden = !one.of;
+  setHidden(bar, !one.of);
   if (!one.of) return;
   const width = `${Math.round(Math.min(100, (100 * one.value) / one.of))}%`;
   if (bar.firstChild.style.width !== width) bar.firstChild.style.width = width;
@@ -78,23 +78,25 @@ export function verdict(island) {
 
   let shown = "";
   let busy = false;
+  // Told rather than asked: asking makes the browser lay out the page between two changes of it.
+  let wide = false;
   let timer = 0;
 
   function draw(run, found) {
-    section.dataset.limit = found.limit;
+    setAttribute(section, "data-limit", found.limit);
     setText(mark, TITLES[found.limit] ?? found.limit);
     setText(says, found.sentence);
-    tries.hidden = !found.suggestions.length;
+    setHidden(tries, !found.suggestions.length);
     keyed(list, found.suggestions, (one) => one.text, suggestion, (node, one) => {
       const [text, open] = node.children;
       setText(text, one.text);
-      open.hidden = one.action === "";
+      setHidden(open, one.action === "");
       setText(open, one.action === "proof" ? "Prove the transport" : "Open in Plan");
       node.act = one.action === "proof"
         ? () => document.querySelector('[data-testid="prove"]')?.click()
         : () => openPlan(run, one.changes);
     });
-    details.hidden = !found.evidence.length;
+    setHidden(details, !found.evidence.length);
     setText(caption, `Evidence of the last ${Math.round(found.window_s)} s`);
     keyed(body, found.evidence, (one) => `${one.series} ${one.meaning}`, row, fill);
   }
@@ -102,17 +104,17 @@ export function verdict(island) {
   async function ask() {
     timer = 0;
     const run = store.run();
-    section.hidden = !run || !LIVING.has(run.state);
+    setHidden(section, !run || !LIVING.has(run.state));
     if (section.hidden) shown = "";
-    else if (isVisible(island) && !busy) {
+    else if (wide && !document.hidden && !busy) {
       busy = true;
       try {
         const found = await verdictOf(run.id);
         if (store.run()?.id === run.id) draw(run, found);
-        shown = run.id;
       } catch (error) {
         draw(run, { limit: "unknown", sentence: error.message, suggestions: [], evidence: [], window_s: 0 });
       } finally {
+        shown = run.id;
         busy = false;
       }
       timer = setTimeout(ask, ASK_MS);
@@ -130,4 +132,8 @@ export function verdict(island) {
   }
 
   store.on(["runs", "selected", "samples"], follow);
+  new ResizeObserver((entries) => {
+    wide = entries.at(-1).contentRect.width > 0;
+    follow();
+  }).observe(island);
 }

@@ -133,11 +133,26 @@ def test_a_step_without_wanted_logits_gives_none(make_pair: MakePair) -> None:
 def test_a_profile_shares_out_the_whole_step(make_pair: MakePair) -> None:
     native, _ = make_pair(SHAPES["groups of three"])
     shares = native.profile([TokenSpan(tokens(30), 0, 0, True)], cache(native.shape))
-    assert {"qkv", "rope", "attention", "o", "norm", "gate_up", "down"} == set(shares)
+    assert {"qkv", "rope", "attention", "o", "norm", "gather", "gate_up", "down"} == set(shares)
     assert sum(shares.values()) == pytest.approx(1)
 
 
 def test_it_says_what_it_is(make_pair: MakePair) -> None:
     native, _ = make_pair(replace(SHAPES["bias"], layers=1), INT8)
     assert (native.info.executor, native.info.weights) == ("native", "int8-g32")
-    assert native.weight_bytes == sum(matrix.nbytes for matrix in native.parts[1].matrices.values())
+    weights = 320 * 64 + 64 * 192 + 192 * 64 + 64 * 96 + 320 * 64  # qkv, o, gate and up, down, head of whole panels
+    assert native.weight_bytes == weights * 8.5 / 8
+
+
+def test_states_that_nobody_wants_are_left_out_of_the_last_layer_alone(make_pair: MakePair) -> None:
+    native, _ = make_pair(SHAPES["bias"])
+    ids, quiet, heard = tokens(60), cache(native.shape), cache(native.shape)
+    seen: list[torch.Tensor] = []
+    for kv, tap in ((quiet, None), (heard, seen.append)):
+        native.forward([TokenSpan(ids[:40], 0, 0, False), TokenSpan([7], 0, 128, False)], kv, tap)
+    step = [TokenSpan(ids[40:], 40, 0, True), TokenSpan([8], 1, 128, False), TokenSpan(ids[:3], 0, 256, True)]
+    found, expected = native.forward(step, quiet), native.forward(step, heard, seen.append)
+    assert torch.equal(found, expected)
+    assert [len(states) for states in seen] == [41, 24]
+    for first, last in ((0, 60), (128, 130), (256, 259)):
+        assert torch.equal(quiet.slots[:, :, :, first:last], heard.slots[:, :, :, first:last])
