@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 from pdpanel.engine.model.executor import TokenSpan
@@ -44,7 +46,7 @@ def test_turned_keys_cover_every_token_without_overlap(drawn: list[tuple[int, in
     assert len(turned) == HEADS.keys * sum(span.stop for span in spans if len(span.tokens) > 1)
     size = PANEL * HEADS.dim
     used = sorted(place for line in tables.turn for place in line[3:])
-    assert all(after - before >= size for before, after in zip(used, used[1:], strict=False))
+    assert all(after - before >= size for before, after in itertools.pairwise(used))
     assert not used or (used[0] >= 0 and used[-1] + size <= tables.turned)
 
 
