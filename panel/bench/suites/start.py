@@ -29,8 +29,8 @@ _CASE = "1p1d"
 _OURS = "up to first token"
 _PEER = "import torch"
 _NOTE = (
-    "The peer is `python -c 'import torch'`, from its start to its end. Here two workers import torch at the same time on "
-    "the cores that there are, beside router, runner and command; the phases tell where the rest goes."
+    "The peer is `python -c 'import torch'`, from its start to its end. Here two workers import torch at the same time "
+    "on the cores that there are, beside router, runner and command; the phases tell where the rest goes."
 )
 
 
