@@ -10,13 +10,14 @@ in Triton's interpreter (TRITON_INTERPRET=1).
 
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
+from triton import knobs  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
 
 __all__ = ["attend_share", "is_interpreted", "join_shares"]
 
 
 def is_interpreted() -> bool:
     """Returns whether the kernels run in Triton's interpreter."""
-    return triton.knobs.runtime.interpret
+    return knobs.runtime.interpret
 
 
 @triton.jit
@@ -122,5 +123,6 @@ def join_shares(
     weights = tl.exp2(mass - tl.max(mass, 0))
     shown = used[:, None] & (columns[None, :] < DIM)
     parts = tl.load(sums + (at * SHARES + shares[:, None]) * DIM + columns[None, :], mask=shown, other=0.0)
-    joined = tl.sum(parts * weights[:, None], 0) / tl.sum(weights, 0)
+    summed = tl.sum(parts * weights[:, None], 0)
+    joined = summed / tl.sum(weights, 0)  # pyright: ignore[reportOperatorIssue]
     tl.store(out + at * DIM + columns, joined.to(out.dtype.element_ty), mask=columns < DIM)

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Sequence
 from ctypes import POINTER, c_bool, c_char_p, c_int8, c_int32, c_uint32, c_void_p
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -184,10 +185,10 @@ class IkLlama(_LlamaCpp):
     """ik-llama-cpp-python: ik_llama.cpp. Without AVX-VNNI its flash attention is off, as the package itself has it."""
 
     def __init__(self, setup: Setup) -> None:
-        import ik_llama_cpp._ctypes_api as api
-        import ik_llama_cpp._lib_loader as loader
-        import ik_llama_cpp.llama as package
-
+        # By name, since a type checker finds them only where the peers are installed.
+        api, loader, package = (
+            import_module(f"ik_llama_cpp.{part}") for part in ("_ctypes_api", "_lib_loader", "llama")
+        )
         library = loader.load_shared_library()
         off = () if package._cpu_has_avx_vnni() else (api.llama_context_params.flash_attn.offset,)
 
@@ -201,9 +202,7 @@ class XLlama(_LlamaCpp):
     """xllamacpp: llama.cpp, whose C functions the extension module exports."""
 
     def __init__(self, setup: Setup) -> None:
-        import xllamacpp.xllamacpp as extension
-
-        library = ctypes.CDLL(extension.__file__)
+        library = ctypes.CDLL(import_module("xllamacpp.xllamacpp").__file__)
 
         def forget(context: int, row: int, first: int) -> None:
             library.llama_memory_seq_rm(library.llama_get_memory(context), row, first, -1)

@@ -30,10 +30,9 @@ export class Frame {
     const frame = new Frame(series.map((one) => one.key), step_s);
     const widen = (column, index) => (Array.isArray(column) ? column[index] : (column ?? null));
     let at = t0;
-    apart.forEach((more, index) => {
-      at += more;
-      frame.push(at / 1000, columns.map((column) => widen(column, index)));
-    });
+    const times = apart.map((more) => (at += more) / 1000);
+    if (apart.every((more, index) => index === 0 || (more > 0 && more / 1000 <= gap(step_s)))) frame.fill(times, columns);
+    else times.forEach((time, index) => frame.push(time, columns.map((column) => widen(column, index))));
     frame.base = base;
     frame.fine = frame.times.length;
     return frame;
@@ -45,6 +44,16 @@ export class Frame {
       for (let index = 0; index < values.length; index += 1) this.base[first + index] = values[index];
     }
     this.push(time, this.base);
+  }
+
+  /** Takes whole columns, each an array or one value, at times that rise without a gap: cheaper than row by row. */
+  fill(times, columns) {
+    this.times = times;
+    this.keys.forEach((key, place) => {
+      const column = columns[place] ?? null;
+      this.columns.set(key, Array.isArray(column) ? column : new Array(times.length).fill(column));
+      if (Array.isArray(column) ? column.some((value) => value !== null) : column !== null) this.seen.add(key);
+    });
   }
 
   push(time, values) {

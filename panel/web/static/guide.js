@@ -78,7 +78,7 @@ export function guide(island) {
     const current = items.find((item) => !done[item.name]);
     for (const item of items) {
       const state = done[item.name] ? "done" : item === current ? "current" : "later";
-      item.node.dataset.state = state;
+      setAttribute(item.node, "data-state", state);
       setAttribute(item.node, "aria-current", state === "current" ? "step" : null);
       setText(item.mark, state === "done" ? " Done." : "");
     }
