@@ -39,7 +39,7 @@ def test_history_as_json_has_every_field(tmp_path: Path) -> None:
     (found,) = json.loads(run(tmp_path, "history", "--json").output)["runs"]
     assert set(found) == {
         *("id", "name", "state", "created_s", "ended_s", "duration_s", "model", "transport", "mode", "processes"),
-        *("peaks", "crashes", "notice", "bytes_on_disk", "attached"),
+        *("peaks", "crashes", "notice", "bytes_on_disk", "attached", "simulated"),
     }
     assert set(found["peaks"]) == {"kv_bytes_per_s", "generated_tokens_per_s", "running", "rss_bytes"}
 

@@ -89,9 +89,10 @@ def test_more_single_tokens_than_a_launch_takes_go_in_several(kernel_device) -> 
     both(models, kvs, [TokenSpan([n], 5, 32 * n, n != 1) for n in range(5)])
 
 
-def test_padding_rows_change_no_bit_and_write_to_the_spare_page_alone(kernel_device) -> None:
+def test_padding_rows_change_nothing_and_write_to_the_spare_page_alone(kernel_device) -> None:
     models, kvs = pair(kernel_device, paged=True), caches(kernel_device)
     both(models, kvs, STEPS[0])
+    both(models, kvs, STEPS[1])  # whoever decodes looks back over what was computed before, all of it
     before = kvs[1].slots.clone()
     alone = models[1].forward(STEPS[2][:1], kvs[1])
     unpadded = kvs[1].slots.clone()
@@ -120,6 +121,7 @@ def test_the_tap_sees_all_states_and_keeps_them(kernel_device) -> None:
     seen: list[torch.Tensor] = []
     models[1].forward(STEPS[0], kvs[1], seen.append)
     assert seen[0].shape == (49, SHAPE.hidden)
+    models[1].forward(STEPS[1], kvs[1])
     logits = models[1].forward(STEPS[2], kvs[1], seen.append)
     models[1].forward(STEPS[2][1:], kvs[1])
     torch.testing.assert_close(models[1].logits(seen[1]), logits)
