@@ -7,7 +7,7 @@ has the same bits whatever its neighbours are, and however many there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -135,17 +135,23 @@ def write_blocks(module: ir.Module) -> ir.Function:
     types = (POINTER, LONG, POINTER, LONG, POINTER, LONG, LONG, LONG, LONG)
     code = Code(module, "blocks", types)
     a, a_row, b, b_row, c, c_row, depth, rows, epilogue = code.arguments
+    for size, row in _in_blocks(code, _BLOCK_ROWS, rows):
+        source = code.at(a, code.build.mul(row, a_row))
+        target = code.at(c, code.build.mul(row, c_row))
+        code.call(blocks[size], (source, a_row, b, b_row, target, c_row, depth, epilogue))
+    return code.end()
+
+
+def _in_blocks(code: Code, sizes: Sequence[int], rows: Any) -> Iterator[tuple[int, Any]]:
+    """Writes a loop for each size, largest first; yields it with the first row of a block, inside of its loop."""
     done = code.variable(code.long(0))
-    for size in _BLOCK_ROWS:
+    for size in sizes:
         start = done.value
         whole = code.times(code.build.sdiv(code.build.sub(rows, start), code.long(size)), size)
         stop = code.build.add(start, whole)
         with code.loop(start, stop, size) as row:
-            source = code.at(a, code.build.mul(row, a_row))
-            target = code.at(c, code.build.mul(row, c_row))
-            code.call(blocks[size], (source, a_row, b, b_row, target, c_row, depth, epilogue))
+            yield size, row
         done.value = stop
-    return code.end()
 
 
 def write_linear(module: ir.Module, layout: Format, blocks: ir.Function) -> ir.Function:
@@ -175,16 +181,10 @@ def write_linear(module: ir.Module, layout: Format, blocks: ir.Function) -> ir.F
     y = code.at(y, code.build.mul(tile, width))
     with code.build.if_else(code.build.icmp_signed("<", rows, code.long(_UNPACK_FROM))) as (few, many):
         with few:
-            done = code.variable(code.long(0))
-            for size in _DIRECT_ROWS:
-                start = done.value
-                whole = code.times(code.build.sdiv(code.build.sub(rows, start), code.long(size)), size)
-                stop = code.build.add(start, whole)
-                with code.loop(start, stop, size) as row:
-                    source = code.at(x, code.build.mul(row, x_row))
-                    target = code.at(y, code.build.mul(row, y_row))
-                    code.call(direct[size], (source, x_row, panel, target, y_row, inputs, epilogue))
-                done.value = stop
+            for size, row in _in_blocks(code, _DIRECT_ROWS, rows):
+                source = code.at(x, code.build.mul(row, x_row))
+                target = code.at(y, code.build.mul(row, y_row))
+                code.call(direct[size], (source, x_row, panel, target, y_row, inputs, epilogue))
         with many:
             code.call(unpack, (panel, scratch, inputs))
             code.call(blocks, (x, x_row, scratch, code.long(_PANEL_BYTES), y, y_row, inputs, rows, epilogue))
