@@ -12,7 +12,7 @@ import torch
 
 from .config import Environment, Mode, ServerConfig
 from .errors import ConfigError
-from .execution import DTYPES, open_cpu_executor
+from .execution import AUTO_KV_DTYPE, DTYPES, open_cpu_executor
 from .gpu.placement import device_of
 from .http.port import ModelCard
 from .kv import KVCache
@@ -25,9 +25,6 @@ from .transfer.api import TransferSettings
 from .transfer.select import SHARED_MEMORY, Selection, open_endpoint
 
 __all__ = ["Loaded", "load"]
-
-# KV in bfloat16 halves memory and wire at little cost in attention (docs/architecture.md has the measurements).
-_AUTO_KV_DTYPE = "bfloat16"
 
 
 def _card(config: ServerConfig, model: ResolvedModel) -> ModelCard:
@@ -123,7 +120,7 @@ def load(config: ServerConfig, environment: Environment, watch: Stopwatch) -> Lo
     mode, device, given = config.disaggregation_mode, device_of(config), config
     model = resolve_model(config.model_path, environment, _ProgressLog())
     watch.lap("resolve model")
-    kv_dtype = _AUTO_KV_DTYPE if config.kv_cache_dtype == "auto" else config.kv_cache_dtype
+    kv_dtype = AUTO_KV_DTYPE if config.kv_cache_dtype == "auto" else config.kv_cache_dtype
     config = replace(config, kv_cache_dtype=kv_dtype)
     card = _card(config, model)
     if model.shape.context_length == model.shape.sliding_window:

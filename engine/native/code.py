@@ -68,10 +68,8 @@ class Code:
         internal: callable from its module only.
     """
 
-    def __init__(
-        self, module: ir.Module, name: str, arguments: Sequence[ir.Type], *, internal: bool = True, result: Any = None
-    ) -> None:
-        self.function = ir.Function(module, ir.FunctionType(result or ir.VoidType(), arguments), name)
+    def __init__(self, module: ir.Module, name: str, arguments: Sequence[ir.Type], *, internal: bool = True) -> None:
+        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
         if internal:
             self.function.linkage = "internal"
         self.function.attributes.add("nounwind")

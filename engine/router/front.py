@@ -3,8 +3,9 @@
 Nearly all requests look like this, and aiohttp's server would be a good part of what one costs. So a connection is
 read here first. Whatever is not plain (another route or method, no length, chunks, `Expect`, an upgrade, a long head or
 body, two requests at once, what is no HTTP) goes to aiohttp, byte for byte and before anything was answered, and the
-connection stays there. So there is one HTTP server with all its rules, and this file has none of its own but the times
-that a client may take (`Limits`, the same as aiohttp's connections have).
+connection stays there. Streams per second were 1.17 times those without it (`pdpanel bench router`, 64 streams, with
+and without in turns, two runs each); the first token came no earlier. So there is one HTTP server with all its rules,
+and this file has none of its own but the times that a client may take (`Limits`, as aiohttp's connections have).
 """
 
 from __future__ import annotations

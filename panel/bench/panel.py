@@ -102,8 +102,7 @@ def _page(plan: PanelPlan, tabs: Tabs, tell: Tell) -> Iterator[Figure]:
             used = []
             for run in (LOADED, QUIET):
                 tabs.select(run)
-                # The past of a run that is chosen comes once: fetching it is no cost of a tab that stays open.
-                time.sleep(min(4.0, plan.seconds))
+                time.sleep(min(1.0, plan.seconds))
                 used += cpu_percents(pids(), plan.seconds, 1)
             more.append(used[0] - used[1])
         note = "all of Chromium, above the same page without samples"

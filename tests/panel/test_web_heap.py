@@ -3,8 +3,6 @@
 import subprocess
 import sys
 
-import pytest
-
 # Blocks from 16 to 64 kB come from a heap; who has a heap of its own gets them from elsewhere in the memory map.
 _COUNT = """
 import ctypes, sys, threading
@@ -31,7 +29,6 @@ def _places(how: str) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of Linux' C library")
 def test_threads_share_one_heap() -> None:
     # The one heap may lie across a border of the 64 MiB stretches that are counted.
     assert _places("shared") <= 2

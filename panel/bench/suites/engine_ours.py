@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ....engine.config import ServerConfig, read_environment
-from ....engine.execution import DTYPES, open_cpu_executor
+from ....engine.execution import AUTO_KV_DTYPE, DTYPES, open_cpu_executor
 from ....engine.kv import KVCache
 from ....engine.model.executor import Executor, TokenSpan
 from ....engine.model.llama import Llama
@@ -27,8 +27,6 @@ __all__ = ["Ours", "Sequences", "default_executor", "exact_executor", "model_of"
 _WARM_STEPS = 2
 _PAGE = 16
 _CHUNK = ServerConfig("").chunked_prefill_size
-# What a worker on a CPU takes for `--kv-cache-dtype auto`.
-_KV = "bfloat16"
 
 
 def model_of(setup: Setup) -> ResolvedModel:
@@ -44,7 +42,7 @@ def exact_executor(setup: Setup, model: ResolvedModel, tokens: int) -> tuple[Exe
 
 def default_executor(setup: Setup, model: ResolvedModel, tokens: int) -> tuple[Executor, KVCache]:
     """Returns what a worker computes on that is given no flags, with KV memory for so many tokens."""
-    return _opened(ServerConfig(setup.model, kv_cache_dtype=_KV, threads=setup.threads), setup, model, tokens)
+    return _opened(ServerConfig(setup.model, kv_cache_dtype=AUTO_KV_DTYPE, threads=setup.threads), setup, model, tokens)
 
 
 def _opened(config: ServerConfig, setup: Setup, model: ResolvedModel, tokens: int) -> tuple[Executor, KVCache]:

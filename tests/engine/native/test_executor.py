@@ -156,3 +156,24 @@ def test_states_that_nobody_wants_are_left_out_of_the_last_layer_alone(make_pair
     assert [len(states) for states in seen] == [41, 24]
     for first, last in ((0, 60), (128, 130), (256, 259)):
         assert torch.equal(quiet.slots[:, :, :, first:last], heard.slots[:, :, :, first:last])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_answer_that_another_worker_goes_on_with_has_the_same_bits(make_pair: MakePair, dtype: str) -> None:
+    """The first worker decodes beside others; the second computes prompt and answer so far again, token by token."""
+    native, _ = make_pair(SHAPES["bias"], kv=dtype)
+    ids = tokens(37)
+    first, second = (cache(native.shape, getattr(torch, dtype)) for _ in range(2))
+    logits = native.forward([TokenSpan(ids, 0, 0, True)], first)
+    for step in range(12):
+        beside = [TokenSpan([step], 3 * step, 128 + 64 * row, False) for row in range(step % 5)]
+        for span in beside:  # their past
+            native.forward([TokenSpan([1] * max(1, span.start), 0, span.slot, False)], first)
+        ids.append(int(logits[-1].argmax()))
+        logits = native.forward([*beside, TokenSpan(ids[-1:], len(ids) - 1, 0, True)], first)
+    again = [TokenSpan(ids[:32], 0, 256, False)]
+    native.forward(again, second)
+    answer = [TokenSpan([ids[at]], at, 256, at == len(ids) - 1) for at in range(37, len(ids))]
+    found = native.forward([TokenSpan(ids[32:37], 32, 256, False), *answer], second)
+    assert torch.equal(found[-1], logits[-1])
+    assert torch.equal(first.slots[:, :, :, :49], second.slots[:, :, :, 256:305])
