@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Comparison", "Goal", "interleave"]
+__all__ = ["Comparison", "Goal", "compare", "interleave"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +117,11 @@ def interleave(measures: Mapping[str, Callable[[], float]], rounds: int) -> dict
         for name in names if number % 2 == 0 else reversed(names):
             found[name].append(measures[name]())
     return found
+
+
+def compare(
+    case: str, metric: str, unit: str, found: Mapping[str, Sequence[float]], ours: str, *, goal: Goal | None = None
+) -> list[Comparison]:
+    """Returns ours against each other entry of `found`; the goal goes with each."""
+    peers = [name for name in found if name != ours]
+    return [Comparison(case, metric, unit, found[ours], peer, found[peer], goal) for peer in peers]
