@@ -45,31 +45,39 @@ class Emit:
 class ExportPages:
     """Copy slot pages, from `slot_page` on, into the staging runs, and write those to the granted runs.
 
-    Both runs hold equally many pages.
+    Both runs hold equally many pages, which are `first` pages on from the beginning of the grant (`sequence.target`).
     """
 
     sequence: Sequence
     slot_page: int
     staging: Runs
     target: Runs
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class WritePages:
-    """Write staging pages, which stand complete, to the granted runs of equally many pages."""
+    """Write staging pages, which stand complete, to the granted runs of equally many pages; see `ExportPages`."""
 
     sequence: Sequence
     staging: Runs
     target: Runs
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ImportPages:
-    """Copy staging pages, received or kept from earlier prompts, into the sequence's slot."""
+    """Copy staging pages, received or kept from earlier prompts, into the sequence's slot.
+
+    Attributes:
+        granted: of received pages the whole grant, which `staging` is `first` pages on in; empty for pages of our own.
+    """
 
     sequence: Sequence
     slot_page: int
     staging: Runs
+    granted: Runs = ()
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +133,10 @@ class FenceLifted:
     """Pages that a peer might still have written are free again.
 
     Attributes:
-        why: "drained", prefill said so; "replaced", its process is another one; "dead", its process is gone and the
-            transport's hard timeout is over; "lease", nothing was heard, lease and hard timeout are over. All but the
-            first were lifted by a timer.
+        why: "drained", prefill said so (a moment later where this process had just stood still); "replaced", its
+            process is another one; "dead", its process is gone and the transport's hard timeout is over; "lease",
+            nothing was heard, lease and hard timeout are over; "renewed", the pages are other memory now. Those between
+            were lifted by a timer.
     """
 
     peer: str

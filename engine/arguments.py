@@ -1,7 +1,7 @@
 """Command line of a worker, with SGLang's flag names.
 
 A flag of SGLang's that the bundled engine does not implement is refused by name, never ignored; a few are accepted
-when their value asks for nothing special (`--tp-size 1`). Turns argv into a `ServerConfig` and knows nothing else.
+when their value asks for nothing special (`--pp-size 1`). Turns argv into a `ServerConfig` and knows nothing else.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from .config import Mode, ServerConfig
 from .errors import ConfigError
 from .flags import FlagParser, choice, host_names, real, refuse_unknown, whole
+from .parallel_arguments import add_parallel_arguments, check_parallel
+from .vision.arguments import add_image_arguments, check_images
 
 __all__ = ["parse_server_arguments"]
 
@@ -29,16 +31,10 @@ _DTYPE_ALIASES = {
 
 # SGLang flags that are accepted with these values alone, because they ask for what the engine does anyway.
 _NEUTRAL: dict[str, tuple[str, ...]] = {
-    "--tp-size": ("1",),
     "--pp-size": ("1",),
-    "--dp-size": ("1",),
-    "--ep-size": ("1",),
-    "--nnodes": ("1",),
-    "--node-rank": ("0",),
     "--attention-backend": ("torch_native",),
     "--sampling-backend": ("pytorch",),
     "--schedule-policy": ("fcfs",),
-    "--load-balance-method": ("auto", "round_robin"),
     "--grammar-backend": ("none",),
     "--stream-interval": ("1",),
 }
@@ -180,6 +176,8 @@ def _build_parser() -> FlagParser:
         metavar="S",
         help=f"for open requests when the worker ends; keep it below what its supervisor waits for [{grace:g}]",
     )
+    add_parallel_arguments(parser)
+    add_image_arguments(parser)
     levels = ("debug", "info", "warning", "error")
     add("--log-level", type=choice("--log-level", levels), default="info", metavar="LEVEL", help="[info]")
     for flag, values in _NEUTRAL.items():
@@ -200,6 +198,8 @@ def parse_server_arguments(argv: Sequence[str]) -> ServerConfig:
     refuse_unknown(unknown, "engine")
     values = vars(known)
     fields = {name: values[name] for name in ServerConfig.__dataclass_fields__ if name in values}
+    fields |= check_parallel(known)
+    check_images(fields)
     fields["disaggregation_mode"] = Mode(fields["disaggregation_mode"])
     fields["sized_by_memory"] = fields["max_total_tokens"] is None
     if fields["sized_by_memory"]:

@@ -17,6 +17,7 @@ from platformdirs import user_cache_path
 from .errors import ConfigError
 from .failpoints import NO_FAILPOINTS, Failpoints, parse_failpoints
 from .mooncake_config import MooncakeConfig, read_mooncake_config
+from .parallel.layout import ParallelSizes
 from .transfer.faults import FaultPlan, read_fault_plan
 
 __all__ = ["Environment", "Mode", "ServerConfig", "read_environment"]
@@ -59,6 +60,18 @@ class ServerConfig:
         num_reserved_decode_tokens: places reserved for the output of each running request.
         disable_radix_cache: prefill keeps no pages for later prompts; the other workers keep none anyway.
         allowed_hosts: names beside its address under which the worker may be addressed, such as a proxy's.
+        tp_size: ranks of the worker, on all its nodes.
+        node_rank: which of `nnodes` this is; node 0 serves.
+        dist_init_addr: host:port of node 0 where the ranks of several nodes meet.
+        dist_timeout: seconds for ranks to meet, and for a step of all of them.
+        attn_dp_size: attention groups, however they were asked for; `dp_size` is what was given.
+        ep_size: ranks that share out the experts: 1 or `tp_size`.
+        load_balance_method: which attention group gets a request; `balancing` says what auto is.
+        encoder_only: the worker encodes images and computes no text.
+        language_only: it asks the encoders at `encoder_urls` for embeddings of images.
+        encoder_transfer_backend: how these travel; both sides read it.
+        allow_remote_images: whether images of http and https addresses are fetched.
+        limit_mm_data_per_request: images of a prompt at most.
     """
 
     model_path: str
@@ -98,6 +111,37 @@ class ServerConfig:
     allowed_hosts: tuple[str, ...] = ()
     shutdown_grace_period_secs: float = 2.0
     log_level: str = "info"
+    tp_size: int = 1
+    nnodes: int = 1
+    node_rank: int = 0
+    dist_init_addr: str = ""
+    dist_timeout: float = 60.0
+    dp_size: int = 1
+    enable_dp_attention: bool = False
+    attn_dp_size: int = 1
+    ep_size: int = 1
+    moe_a2a_backend: str = "none"
+    elastic_ep_backend: str = "none"
+    load_balance_method: str = "auto"
+    encoder_only: bool = False
+    language_only: bool = False
+    encoder_urls: tuple[str, ...] = ()
+    encoder_transfer_backend: str = "auto"
+    allow_remote_images: bool = False
+    limit_mm_data_per_request: int = 16
+
+    @property
+    def sizes(self) -> ParallelSizes:
+        """How the worker is spread."""
+        return ParallelSizes(tp=self.tp_size, attn_dp=self.attn_dp_size, ep=self.ep_size)
+
+    @property
+    def balancing(self) -> str:
+        """Which attention group gets a request; auto is what it is in SGLang."""
+        if self.load_balance_method != "auto":
+            return self.load_balance_method
+        by_room = self.attn_dp_size > 1 and self.disaggregation_mode is not Mode.UNIFIED
+        return "follow_bootstrap_room" if by_room else "round_robin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +160,8 @@ class Environment:
         thread_pool_size: SGLANG_DISAGGREGATION_THREAD_POOL_SIZE, the threads of all queues together.
         faulty_transport: PDPANEL_FAULTY_TRANSPORT, which writes go wrong; for tests.
         failpoints: PDPANEL_FAILPOINTS, where this process is to die, stop, wait or fail; for tests.
+        encoder_timeout_s: SGLANG_ENCODER_REQ_TIMEOUT, how long a request's images may take in all.
+        image_cache_bytes: SGLANG_VLM_CACHE_SIZE_MB, of embeddings that a worker keeps.
         check_pages: PDPANEL_CHECK_PAGES, whether the bytes of KV pages are checked; for tests.
         process: the variables themselves; transports put there what their libraries read, and nobody else uses it.
     """
@@ -135,6 +181,8 @@ class Environment:
     faulty_transport: FaultPlan | None = None
     failpoints: Failpoints = NO_FAILPOINTS
     check_pages: bool = False
+    encoder_timeout_s: float = 180.0
+    image_cache_bytes: int = 512 << 20
 
 
 def _is_on(value: str) -> bool:
@@ -201,4 +249,6 @@ def read_environment(environ: MutableMapping[str, str] | None = None) -> Environ
         process=env,
         failpoints=parse_failpoints(env.get("PDPANEL_FAILPOINTS", "")),
         check_pages=_is_on(env.get("PDPANEL_CHECK_PAGES", "")),
+        encoder_timeout_s=_seconds(env, "SGLANG_ENCODER_REQ_TIMEOUT", 180.0),
+        image_cache_bytes=max(_whole(env, "SGLANG_VLM_CACHE_SIZE_MB", 512), 0) << 20,
     )

@@ -41,8 +41,16 @@ _FEW_PROMPTS = 2
 _MOST_PAUSES = 2
 # Rooms whose commit was taken, for a commit that comes again; bounded.
 _REMEMBERED_ROOMS = 4096
-# What a process that was replaced had sent stands in this host's buffers for moments at most.
+# What a process that was replaced had sent stands in this host's buffers for moments at most, and so does what had been
+# sent to this one while it stood still.
 _REPLACED_S = 1.0
+# Ticks of a loop that runs come closer than that; behind a longer gap there may have been a long step, or a stop. The
+# fence of a process that was replaced is so short that it minds the smaller one.
+_USUAL_GAP_S, _BRIEF_GAP_S = 1.0, 0.5
+_LIFTED_BY = {"replaced": Event.REPLACED, "drained": Event.DRAINED}
+_BRIEF_FENCES = frozenset(_LIFTED_BY)
+# Of such gaps, no more than this is held against the clock: steps may be long for hours.
+_MOST_DOUBT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,7 @@ class _Fence:
     """Pages in quarantine.
 
     Attributes:
+        doubt_s: of the time that passed, what this process may have slept through.
         is_lost: the connection over which the pages were granted has ended; else a process that connects now may be
             the one that the grant is for.
     """
@@ -59,6 +68,15 @@ class _Fence:
     until: float
     why: str = "lease"
     is_lost: bool = False
+    doubt_s: float = 0.0
+
+    def behind(self, gap: float) -> _Fence:
+        """Returns the fence after a gap between two ticks: what was sent to us meanwhile may land only now."""
+        if gap > LONGEST_GAP_S:
+            return replace(self, until=self.until + gap)
+        usual = _BRIEF_GAP_S if self.why in _BRIEF_FENCES else _USUAL_GAP_S
+        doubt_s = min(_MOST_DOUBT_S, self.doubt_s + gap) if gap > usual else self.doubt_s
+        return replace(self, until=self.until + doubt_s - self.doubt_s, doubt_s=doubt_s)
 
     def at_most(self, until: float, why: str) -> _Fence:
         """Returns the fence that ends then, or earlier as this one does."""
@@ -100,7 +118,8 @@ class DecodeCore:
         self._waiting_timeout_s = waiting_timeout_s
         self._fence_s = fence_s
         self._gives_way = gives_way
-        self._pulse = Pulse(LONGEST_GAP_S)
+        self._pulse = Pulse()
+        self._woke_at = -math.inf
 
     @property
     def pauses(self) -> int:
@@ -111,6 +130,12 @@ class DecodeCore:
     def fenced_peers(self) -> frozenset[str]:
         """The peers that some pages wait for."""
         return frozenset(fence.peer for fence in self.fences.values())
+
+    def knows(self, peer: str, room: int) -> bool:
+        """Returns whether the room is at work or fenced, or its commit was taken not long ago."""
+        if room in self.granted or room in self.fences or (peer, room) in self._taken:
+            return True
+        return any(sequence.room == room for sequence in self._open())
 
     def _open(self) -> tuple[Sequence, ...]:
         """Returns every request that has not ended."""
@@ -164,7 +189,8 @@ class DecodeCore:
         page = self.schedule.page_size
         done = pages_for(sequence.computed, page)
         if runs := slice_runs(sequence.staging, done, pages - done):
-            self.actions.append(ImportPages(sequence, sequence.slot.start + done, runs))
+            granted = sequence.staging
+            self.actions.append(ImportPages(sequence, sequence.slot.start + done, runs, granted, done))
             sequence.computed = min(pages * page, sequence.prefill_tokens)
 
     def committed(
@@ -236,8 +262,14 @@ class DecodeCore:
             message = "Prefill gave the request up."
             self._give_up(sequence, Finish(FinishKind.ABORT, message=message, http_status=502), Event.ABORT)
         fence = self.fences.get(room)
-        if fence is None or fence.peer != peer:
+        # A process that took another one's place knows nothing of that one's writes.
+        if fence is None or fence.peer != peer or fence.why == "replaced":
             self.stale_messages += 1
+            return
+        self._mind_gap(now)
+        if now < self._woke_at + _REPLACED_S:
+            # The promise may be older than bytes that were sent to us before it: it came another way.
+            self.fences[room] = self.fences[room].at_most(self._woke_at + _REPLACED_S, "drained")
             return
         self._lift(room, Event.DRAINED, "drained")
         self._grant(now)
@@ -297,18 +329,35 @@ class DecodeCore:
             if fence.peer == peer and fence.is_lost:
                 self.fences[room] = fence.at_most(until, why)
 
+    def restart(self) -> None:
+        """All KV is lost and staging pages are other memory: gives grants up, computes what was decoded again.
+
+        Nobody can write into the new pages yet, and no prefill worker is connected, so that there is nobody to tell.
+        Requests that wait for pages own nothing, and wait on.
+        """
+        for sequence in tuple(self.granted.values()):
+            self._give_up(sequence, sequence.rank_was_lost(), Event.PEER_LOST)
+        for room in tuple(self.fences):
+            self._lift(room, Event.DRAINED, "renewed")
+        self.schedule.restart()
+
     def tick(self, now: float) -> None:
         """Ends requests and grants whose time is over, and fences whose writer provably stopped."""
-        if lost := self._pulse.lost(now):  # what was sent to us meanwhile lands only now
-            self.fences = {room: replace(fence, until=fence.until + lost) for room, fence in self.fences.items()}
+        self._mind_gap(now)
         for sequence in [s for s in self._open() if now >= s.expires_at]:
             self._give_up(sequence, sequence.time_is_over(), Event.DEADLINE)
         message = f"The KV cache did not arrive within {self._waiting_timeout_s:g} s."
         for sequence in [s for s in self.granted.values() if now >= s.deadline]:
             self._give_up(sequence, Finish(FinishKind.ABORT, message=message, http_status=504), Event.EXPIRED)
         for room, fence in [(room, fence) for room, fence in self.fences.items() if now >= fence.until]:
-            self._lift(room, Event.REPLACED if fence.why == "replaced" else Event.EXPIRED, fence.why)
+            self._lift(room, _LIFTED_BY.get(fence.why, Event.EXPIRED), fence.why)
         self._grant(now)
+
+    def _mind_gap(self, now: float) -> None:
+        """Fences count no time that this process may have stood still."""
+        if (gap := self._pulse.gap(now)) > _BRIEF_GAP_S:
+            self._woke_at = now
+            self.fences = {room: fence.behind(gap) for room, fence in self.fences.items()}
 
     def integrity(self) -> list[str]:
         """Returns what is wrong with the pools, one sentence each."""

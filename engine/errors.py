@@ -12,6 +12,7 @@ unchanged. An error that a person caused names the field, the value and the reme
       PeerError                  502   the other worker
         LocalProtocolError       500   our own breach of the protocol
         RemoteProtocolError      502   the peer's breach of the protocol
+      RankError                  502   another rank of the same worker is gone or does not answer
       TransferError              502   a KV transfer failed; says whether its memory is quiet
       AbortedError               499   the client or a peer gave the request up
       DeadlineError              504   the request's time is over
@@ -29,6 +30,7 @@ __all__ = [
     "NotFoundError",
     "PdpanelError",
     "PeerError",
+    "RankError",
     "RemoteProtocolError",
     "RequestError",
     "TransferError",
@@ -128,6 +130,13 @@ class RemoteProtocolError(PeerError):
     """Raised when a peer breaks the protocol or does not fit (version, geometry, model)."""
 
     retryable = False
+
+
+class RankError(PdpanelError):
+    """Raised when ranks of one worker cannot compute together: one of them is gone, or does not answer in time."""
+
+    http_status = 502
+    retryable = True
 
 
 class TransferError(PdpanelError):

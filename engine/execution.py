@@ -63,6 +63,9 @@ def open_cpu_executor(
         packed = load_packed(directory, config.quantization, on_progress)
         library = open_library(open_machine(), heads_of(shape), config.kv_cache_dtype, cache_dir)
         threads = config.threads or torch.get_num_threads()
+        # The kernels have threads of their own. Those of torch would spin for milliseconds behind each of the small
+        # operations that are left to it, such as the choice of a token, on a core that the next step needs.
+        torch.set_num_threads(1)
         return NativeLlama(
             shape,
             weights,

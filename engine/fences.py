@@ -1,7 +1,8 @@
 """Work that waits for a device: done in order, on a thread of its own, each piece once its fence has passed.
 
 The step loop must not stand still until a GPU has copied the pages of a chunk, and a link must not read them before.
-Only prefill's exchange uses it, and only where copies go on behind the caller's back; knows no torch.
+Only prefill's exchange and the ranks' carriers use it, where copies go on behind the caller's back or are made only for
+the transfer; knows no torch.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ __all__ = ["main"]
 
 def run(config: ServerConfig) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code."""
-    from .importing import without_collection
+    from .importing import LEAN_PILLOW, QUIET_TORCH, without_collection
     from .log import Stopwatch, configure_logging, record
     from .net import bind_listener
 
@@ -27,20 +27,32 @@ def run(config: ServerConfig) -> int:
     environment = read_environment()
     listener = bind_listener("--port", config.host, config.port)
     bootstrap = None
-    if config.disaggregation_mode.value == "prefill":
+    if config.disaggregation_mode.value == "prefill" and config.node_rank == 0:
         flag = "--disaggregation-bootstrap-port"
         bootstrap = bind_listener(flag, config.host, config.disaggregation_bootstrap_port)
+    ranks = None
+    if config.tp_size > 1:
+        from .parallel.node import serve_node, start_ranks
+
+        ranks = start_ranks(config, environment)  # they import what this process imports at the same time
+        if config.node_rank:
+            return serve_node(config, listener, ranks)
     record("stage", stage="importing")
-    # Devices of other packages would be looked for in every package that is installed; none of them is served.
-    environment.process.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
+    for name, value in (QUIET_TORCH | LEAN_PILLOW).items():
+        environment.process.setdefault(name, value)
     with without_collection():
         import torch  # noqa: F401  (its seconds are a phase of their own)
 
         watch.lap("import torch")
+        if config.encoder_only:
+            from .encoder_server import serve_encoder
+
+            watch.lap("import engine")
+            return serve_encoder(config, environment, watch, listener)
         from .serve import serve
 
         watch.lap("import engine")
-    return serve(config, environment, watch, listener, bootstrap)
+    return serve(config, environment, watch, listener, bootstrap, ranks)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

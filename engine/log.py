@@ -18,6 +18,10 @@ _log = logging.getLogger("pdpanel")
 
 
 class _JsonLines(logging.Formatter):
+    def __init__(self, always: dict[str, object]) -> None:
+        super().__init__()
+        self._always = always
+
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created).astimezone()
         line: dict[str, object] = {
@@ -31,15 +35,20 @@ class _JsonLines(logging.Formatter):
         else:
             line["event"] = record.getMessage()
             line.update(fields)
+        line |= {name: value for name, value in self._always.items() if name not in line}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-def configure_logging(level: str) -> None:
-    """Sends all log records to stderr as JSON lines from `level` (debug, info, warning or error) on."""
+def configure_logging(level: str, **always: object) -> None:
+    """Sends all log records to stderr as JSON lines from `level` (debug, info, warning or error) on.
+
+    Args:
+        always: fields of each line that does not say otherwise.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines())
+    handler.setFormatter(_JsonLines(always))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("aiohttp.access", "asyncio", "aiohttp.server"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))

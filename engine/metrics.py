@@ -7,10 +7,12 @@ of HTTP.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from .rank_metrics import RankMetrics
 from .statistics import EngineStatistics, PoolStatistics
 
 __all__ = ["CONTENT_TYPE", "EngineMetrics"]
@@ -63,6 +65,44 @@ _GAUGES = {
 }
 
 
+class _Gauges:
+    """The gauges of one attention group.
+
+    Args:
+        rank: value of the label `dp_rank`, where there is one.
+    """
+
+    def __init__(self, gauges: Mapping[str, Gauge], pages: Gauge, rank: tuple[str, ...]) -> None:
+        self._gauges = gauges
+        self._pages = pages
+        self._rank = rank
+
+    def set(self, now: EngineStatistics) -> None:
+        for name, value in {
+            "num_running_reqs": now.running,
+            "num_queue_reqs": now.queued,
+            "num_used_tokens": now.used_tokens,
+            "token_usage": now.used_tokens / now.max_total_tokens if now.max_total_tokens else 0.0,
+            "gen_throughput": now.gen_throughput,
+            "cache_hit_rate": now.cache_hit_rate,
+            "max_total_num_tokens": now.max_total_tokens,
+            "num_prefill_bootstrap_queue_reqs": now.bootstrap_queue,
+            "num_prefill_inflight_queue_reqs": now.inflight_queue,
+            "num_decode_prealloc_queue_reqs": now.prealloc_queue,
+            "num_decode_transfer_queue_reqs": now.transfer_queue,
+        }.items():
+            self._gauges[name].set(value)
+        self._set_pool("slot", now.slot)
+        if now.staging is not None:
+            self._set_pool("staging", now.staging)
+
+    def _set_pool(self, pool: str, pages: PoolStatistics) -> None:
+        self._pages.labels(pool, "free", *self._rank).set(pages.free)
+        self._pages.labels(pool, "held", *self._rank).set(pages.held)
+        self._pages.labels(pool, "quarantined", *self._rank).set(pages.quarantined)
+        self._pages.labels(pool, "cached", *self._rank).set(pages.cached)
+
+
 class EngineMetrics:
     """The metrics of one worker.
 
@@ -70,9 +110,10 @@ class EngineMetrics:
         registry: where they live; a fresh one per worker.
         model_name: label `model_name`, the served name.
         role: label `engine_type`: prefill, decode or unified.
+        groups: attention groups; of several, gauges have the label `dp_rank` and a series for each, none for the sum.
     """
 
-    def __init__(self, registry: CollectorRegistry, model_name: str, role: str) -> None:
+    def __init__(self, registry: CollectorRegistry, model_name: str, role: str, groups: int = 1) -> None:
         self._registry = registry
         values = (model_name, role, "0")
 
@@ -82,10 +123,17 @@ class EngineMetrics:
         def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
             return Histogram(f"sglang:{name}", text, _LABELS, registry=registry, buckets=buckets).labels(*values)
 
-        self._gauges = {
-            name: Gauge(f"sglang:{name}", text, _LABELS, registry=registry).labels(*values)
+        ranks = [(str(group),) for group in range(groups)] if groups > 1 else [()]
+        by_group = ("dp_rank",) if groups > 1 else ()
+        gauges = {
+            name: Gauge(f"sglang:{name}", text, (*_LABELS, *by_group), registry=registry)
             for name, text in _GAUGES.items()
         }
+        pages = Gauge("pdpanel_pages", "KV pages by state.", ("pool", "state", *by_group), registry=registry)
+        self._groups = [
+            _Gauges({name: gauge.labels(*values, *rank) for name, gauge in gauges.items()}, pages, rank)
+            for rank in ranks
+        ]
         self._prompt_tokens = counter("prompt_tokens", "Prompt tokens taken in, computed or cached.")
         # SGLang tells apart where the KV lay; there is one place here.
         name, text = "sglang:cached_tokens", "Prompt tokens whose KV was cached, and not computed again."
@@ -118,7 +166,7 @@ class EngineMetrics:
         for why in ("drained", "replaced", "dead", "lease"):
             self._fences.labels(why)
         self._counted = {"stale": 0, "integrity": 0}
-        self._pages = Gauge("pdpanel_pages", "KV pages by state.", ("pool", "state"), registry=registry)
+        self._ranks: RankMetrics | None = None
 
     def tokens(self, prompt: int = 0, generated: int = 0, cached: int = 0) -> None:
         """Counts prompt tokens taken in, those of them that were cached, and tokens generated here."""
@@ -204,35 +252,17 @@ class EngineMetrics:
 
     def set_statistics(self, now: EngineStatistics) -> None:
         """Sets the gauges."""
-        for name, value in {
-            "num_running_reqs": now.running,
-            "num_queue_reqs": now.queued,
-            "num_used_tokens": now.used_tokens,
-            "token_usage": now.used_tokens / now.max_total_tokens if now.max_total_tokens else 0.0,
-            "gen_throughput": now.gen_throughput,
-            "cache_hit_rate": now.cache_hit_rate,
-            "max_total_num_tokens": now.max_total_tokens,
-            "num_prefill_bootstrap_queue_reqs": now.bootstrap_queue,
-            "num_prefill_inflight_queue_reqs": now.inflight_queue,
-            "num_decode_prealloc_queue_reqs": now.prealloc_queue,
-            "num_decode_transfer_queue_reqs": now.transfer_queue,
-        }.items():
-            self._gauges[name].set(value)
+        for gauges, group in zip(self._groups, now.groups or (now,), strict=True):
+            gauges.set(group)
+        if len(now.ranks) > 1:
+            self._ranks = self._ranks or RankMetrics(self._registry)
+            self._ranks.set(now.ranks)
         for counter, name, value in (
             (self._stale, "stale", now.stale_messages),
             (self._integrity, "integrity", now.integrity_errors),
         ):
             counter.inc(value - self._counted[name])
             self._counted[name] = value
-        self._set_pool("slot", now.slot)
-        if now.staging is not None:
-            self._set_pool("staging", now.staging)
-
-    def _set_pool(self, pool: str, pages: PoolStatistics) -> None:
-        self._pages.labels(pool, "free").set(pages.free)
-        self._pages.labels(pool, "held").set(pages.held)
-        self._pages.labels(pool, "quarantined").set(pages.quarantined)
-        self._pages.labels(pool, "cached").set(pages.cached)
 
     def render(self) -> bytes:
         """Returns the Prometheus text of everything."""

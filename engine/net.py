@@ -40,9 +40,10 @@ def bind_listener(flag: str, host: str, port: int) -> socket.socket:
     except PermissionError:
         bound.close()
         raise ConfigError(flag, port, "this port needs root", f"use {flag} {free_port(host)}") from None
-    except socket.gaierror as error:
+    except (socket.gaierror, UnicodeError) as error:  # the latter of a label that is empty or too long
         bound.close()
-        raise ConfigError("--host", host, f"not an address ({error.strerror})", "use an address of this host") from None
+        why = error.strerror if isinstance(error, OSError) else "no name of a host"
+        raise ConfigError("--host", host, f"not an address ({why})", "use an address of this host") from None
     except OSError as error:
         bound.close()
         if error.errno == errno.EADDRINUSE:

@@ -17,7 +17,7 @@ from torch import Tensor
 from .log import record
 from .pages import PagePool, Run
 
-__all__ = ["CANARY", "PageChecks", "PageDigests", "in_order"]
+__all__ = ["CANARY", "PageChecks", "PageDigests", "in_order", "pages_of"]
 
 CANARY = 0xC5
 
@@ -27,13 +27,14 @@ def _as_bytes(staging: Tensor) -> Tensor:
     return staging.flatten(1).view(torch.uint8)
 
 
-def _pages(runs: Iterable[Run]) -> Iterator[int]:
+def pages_of(runs: Iterable[Run]) -> Iterator[int]:
+    """Yields the pages of runs, in order."""
     return (page for run in runs for page in range(run.start, run.stop))
 
 
 def in_order(digests: Mapping[int, int], runs: Iterable[Run]) -> tuple[int, ...]:
     """Returns the checksums of the pages of the runs, as far as they are known; empty outside check mode."""
-    return tuple(digests[page] for page in _pages(runs) if page in digests) if digests else ()
+    return tuple(digests[page] for page in pages_of(runs) if page in digests) if digests else ()
 
 
 class PageDigests:
@@ -46,13 +47,17 @@ class PageDigests:
     def __init__(self, staging: Tensor) -> None:
         self._bytes = _as_bytes(staging)
 
+    def renew(self, staging: Tensor) -> None:
+        """From now on the pages lie in other memory."""
+        self._bytes = _as_bytes(staging)
+
     def of(self, runs: Iterable[Run]) -> tuple[int, ...]:
         """Returns the CRC-32 of each page of the runs, in order."""
-        return tuple(zlib.crc32(self._bytes[page].cpu().numpy().data) for page in _pages(runs))
+        return tuple(zlib.crc32(self._bytes[page].cpu().numpy().data) for page in pages_of(runs))
 
     def written(self, source: Iterable[Run], target: Iterable[Run]) -> dict[int, int]:
         """Returns the checksums of source pages by the page of the peer that each is written to."""
-        return dict(zip(_pages(target), self.of(source), strict=True))
+        return dict(zip(pages_of(target), self.of(source), strict=True))
 
 
 class PageChecks:
@@ -70,6 +75,12 @@ class PageChecks:
         self._on_late_writes = on_late_writes
         self._used = bytearray(pool.total)  # pages that were given out and not filled since
         self._filled = bytearray(pool.total)
+        self._canary = torch.full((self._bytes.shape[1],), CANARY, dtype=torch.uint8, device=staging.device)
+
+    def renew(self, staging: Tensor) -> None:
+        """From now on the pages lie in other memory, which nobody has used yet."""
+        self._bytes = _as_bytes(staging)
+        self._used, self._filled = bytearray(self._pool.total), bytearray(self._pool.total)
         self._canary = torch.full((self._bytes.shape[1],), CANARY, dtype=torch.uint8, device=staging.device)
 
     def _free(self) -> bytearray:

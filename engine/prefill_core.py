@@ -24,7 +24,7 @@ from .integrity import pool_problems
 from .lifecycle import Event, State
 from .pages import Owner, PagePool, Runs
 from .prefix import PrefixCache
-from .pulse import LONGEST_GAP_S, Pulse
+from .pulse import Pulse
 from .request import Finish, FinishKind
 from .schedule import Schedule, Step, pages_for
 from .sequence import Sequence
@@ -51,6 +51,7 @@ class _EarlyGrant:
     peer: str
     runs: Runs
     lease_until: float
+    group: int
 
 
 class PrefillCore:
@@ -82,12 +83,26 @@ class PrefillCore:
         self._aborted: OrderedDict[int, str] = OrderedDict()
         self._bootstrap_timeout_s = bootstrap_timeout_s
         self._hard_timeout_s = hard_timeout_s
-        self._pulse = Pulse(LONGEST_GAP_S)
+        self._pulse = Pulse()
 
     @property
     def pauses(self) -> int:
         """Nothing is decoded here."""
         return 0
+
+    @property
+    def expected_tokens(self) -> int:
+        """Tokens that decode has granted pages for, at most, and whose requests have not come."""
+        return self.schedule.page_size * sum(run.count for early in self._early.values() for run in early.runs)
+
+    @property
+    def early_grants(self) -> int:
+        """Grants whose requests have not come."""
+        return len(self._early)
+
+    def knows(self, room: int) -> bool:
+        """Returns whether the room is at work, or something came for it before its request did."""
+        return room in self.rooms or room in self._early or room in self._aborted
 
     def count(self, *states: State) -> int:
         """Returns how many requests are in any of the states."""
@@ -104,17 +119,18 @@ class PrefillCore:
         if (reason := self._aborted.pop(sequence.room, None)) is not None:
             self.abort(sequence, Finish(FinishKind.ABORT, message=reason, http_status=502), now, tell_peer=False)
         elif (early := self._early.pop(sequence.room, None)) is not None:
-            self.grant(early.peer, sequence.room, early.runs, early.lease_until, now)
+            self.grant(early.peer, sequence.room, early.runs, early.lease_until, now, group=early.group)
 
-    def grant(self, peer: str, room: int, runs: Runs, lease_until: float, now: float) -> None:
+    def grant(self, peer: str, room: int, runs: Runs, lease_until: float, now: float, *, group: int = 0) -> None:
         """Decode names the pages to write; the request may not have arrived yet.
 
         Args:
             lease_until: on the clock that both sides share; no write into the pages may start after it.
+            group: decode's attention group, whose pages they are.
         """
         sequence = self.rooms.get(room)
         if sequence is None:
-            self._early[room] = _EarlyGrant(peer, runs, lease_until)
+            self._early[room] = _EarlyGrant(peer, runs, lease_until, group)
             while len(self._early) > _REMEMBERED_ROOMS:
                 self._early.popitem(last=False)
             return
@@ -124,6 +140,7 @@ class PrefillCore:
             self.stale_messages += 1
             return
         sequence.peer, sequence.target, sequence.lease_until = peer, runs, lease_until
+        sequence.target_group = group
         if pages != needed:
             message = f"Decode granted {pages} pages where the prompt needs {needed}."
             self.abort(sequence, Finish(FinishKind.ABORT, message=message, http_status=502), now)
@@ -146,6 +163,25 @@ class PrefillCore:
             self._close(sequence, drained=True)
         elif sequence.writes_pending == 0 and not sequence.quiet_at:
             self._drained(sequence)
+
+    def restart(self) -> None:
+        """All KV is lost and staging pages are other memory: gives up every request that has a grant.
+
+        No link reads the old pages any more, and no decode worker is connected, so that there is nobody to tell.
+        Requests that wait for a grant own nothing, and wait on.
+        """
+        self._early.clear()
+        for sequence in [s for s in self.rooms.values() if s.state is not State.AWAIT_GRANT]:
+            if sequence.advance(Event.ABORT):
+                sequence.expires_at = math.inf
+                self.schedule.remove(sequence)
+                if sequence.finish is None:
+                    self.actions.append(Emit(sequence.key, finish=sequence.rank_was_lost()))
+            if sequence.state is State.DRAINING:
+                sequence.advance(Event.DRAINED)
+            sequence.peer = ""
+            self._close(sequence, drained=True)
+        self.prefix.flush()
 
     def _drained(self, sequence: Sequence, event: Event = Event.DRAINED) -> None:
         sequence.advance(event)
@@ -310,7 +346,7 @@ class PrefillCore:
             if count:
                 staging = slice_runs(sequence.staging, first, count)
                 target = slice_runs(sequence.target, first, count)
-                self.actions.append(ExportPages(sequence, sequence.slot.start + first, staging, target))
+                self.actions.append(ExportPages(sequence, sequence.slot.start + first, staging, target, first))
                 sequence.writes_pending += 1
                 sequence.sent = min((first + count) * page, span.stop)
             if token is not None:

@@ -14,17 +14,16 @@ LONGEST_GAP_S = 5.0
 
 
 class Pulse:
-    """Watches the gaps between calls.
+    """Watches the gaps between calls."""
 
-    Args:
-        longest_gap_s: between two calls of a process that runs; what exceeds it was slept through.
-    """
-
-    def __init__(self, longest_gap_s: float) -> None:
-        self._longest_gap_s = longest_gap_s
+    def __init__(self) -> None:
         self._last: float | None = None
 
-    def lost(self, now: float) -> float:
-        """Returns the seconds since the last call that this process did not run."""
+    def gap(self, now: float) -> float:
+        """Returns the seconds since the last call."""
         last, self._last = self._last, now
-        return 0.0 if last is None else max(0.0, now - last - self._longest_gap_s)
+        return 0.0 if last is None else now - last
+
+    def lost(self, now: float) -> float:
+        """Returns the seconds since the last call that this process did not run: what exceeds LONGEST_GAP_S."""
+        return max(0.0, self.gap(now) - LONGEST_GAP_S)

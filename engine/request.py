@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from .vision.request_image import RequestImage
+
 __all__ = [
     "Bootstrap",
     "Finish",
@@ -145,6 +147,7 @@ class GenerateRequest:
             prompt and not emitted again.
         deadline_s: seconds from its acceptance after which it is given up; None for no such limit.
         logprobs: set when log probabilities are asked for.
+        images: of the prompt, whose ids stand for their embeddings.
     """
 
     rid: str
@@ -155,6 +158,7 @@ class GenerateRequest:
     replayed_ids: tuple[int, ...] = ()
     deadline_s: float | None = None
     logprobs: LogprobParams | None = None
+    images: tuple[RequestImage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,11 +52,12 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """KV of `tokens` tokens goes from slot page `source` to slot page `target` before the step."""
+    """KV of `tokens` tokens goes from slot page `source` to slot page `target` of a group before the step."""
 
     source: int
     target: int
     tokens: int
+    group: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class Schedule:
 
     Attributes:
         preemptions: how often a sequence lost its slot.
+        ready: whether all is there that a sequence is computed from; asked before it gets a slot.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Schedule:
         self.prefilling: list[Sequence] = []
         self.decoding: list[Sequence] = []
         self.preemptions = 0
+        self.ready: Callable[[Sequence], bool] = lambda _: True
 
     @property
     def running(self) -> int:
@@ -164,7 +167,9 @@ class Schedule:
         while self.waiting and self.running < self.max_running:
             sequence = self.waiting[0]
             pages = self.slot_pages(sequence)
-            if not self._may_return(sequence) or not self.leaves_room(pages) or not self.take_slot(sequence, pages):
+            if not self._may_return(sequence) or not self.ready(sequence):
+                return
+            if not self.leaves_room(pages) or not self.take_slot(sequence, pages):
                 return
             if not also(sequence):
                 self.release_slot(sequence)
@@ -271,6 +276,18 @@ class Schedule:
         self._preempted[sequence.key] = self._departures
         self.preemptions += 1
         return sequence
+
+    def restart(self) -> None:
+        """Takes all slots back, since the KV in them is lost: all sequences wait and are computed again."""
+        lost = sorted((*self.prefilling, *self.decoding), key=lambda sequence: sequence.key)
+        for sequence in lost:
+            sequence.advance(Event.PREEMPT)
+            self._take_out(sequence)
+            sequence.computed = sequence.sent = 0
+            if len(sequence.tokens) == sequence.prefill_tokens:
+                sequence.prompt_scores.clear()
+        self.waiting.extendleft(reversed(lost))
+        self._preempted.clear()
 
     def start_decoding(self, sequence: Sequence) -> None:
         """Puts a sequence whose KV is complete in its slot among the decoding ones, oldest first."""

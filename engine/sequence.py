@@ -35,7 +35,7 @@ class Sequence:
         expires_at: when the request's own time is over, whatever its state; infinite without a limit or once it ended.
         resend_at: prefill: when an unacknowledged commit is sent again.
         peer: the other half's worker.
-        target: the pages that decode granted.
+        target: the pages that decode granted, of its attention group `target_group`.
         lease_until: no write into them may start after it.
         prompt_done_at: prefill: when the prompt was computed, on the core's clock.
         writes_pending: writes of ours that have not ended.
@@ -44,6 +44,7 @@ class Sequence:
         stale: events that came too late to matter.
         prompt_scores: log probabilities of the prompt's tokens so far, until they go out with the first output token.
         scores: the log probabilities of the last token, when they are asked for.
+        group: the attention group that computes it, with KV memory of its own.
     """
 
     key: int
@@ -72,6 +73,8 @@ class Sequence:
     stale: int = 0
     prompt_scores: list[TokenLogprobs] = field(default_factory=list)
     scores: Scores | None = None
+    group: int = 0
+    target_group: int = 0
 
     @property
     def prompt_tokens(self) -> int:
@@ -149,6 +152,11 @@ class Sequence:
         """Returns the finish of a request whose own time is over."""
         message = f"The request took longer than {self.request.deadline_s or 0.0:g} s."
         return Finish(FinishKind.ABORT, message=message, http_status=504)
+
+    def rank_was_lost(self) -> Finish:
+        """Returns the finish of a request whose KV went with a rank of its worker, and that may be tried again."""
+        message = "The worker goes on without one of its ranks, and the KV of this request is lost."
+        return Finish(FinishKind.ABORT, message=message, http_status=503)
 
     def check(self, page_size: int) -> None:
         """Asserts the length algebra."""

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
-import signal
 import socket
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from .config import Environment, ServerConfig
-from .cores import build_core
-from .decode_core import DecodeCore
+from .cores import DecodeSide, PrefillSide, build_core
 from .errors import ConfigError
 from .exchange import DecodeExchange, PrefillExchange
 from .http.app import build_app, make_runner
@@ -26,6 +27,7 @@ from .log import Stopwatch, record
 from .metrics import EngineMetrics
 from .net import port_in_use
 from .page_checks import PageChecks, PageDigests
+from .parallel.groups import DecodeGroups
 from .peer.client import PeerClient
 from .peer.health import BootstrapHealth
 from .peer.identity import own_process
@@ -33,9 +35,15 @@ from .peer.messages import Geometry, Hello
 from .peer.metadata_store import MetadataStore
 from .peer.server import PeerServer, topology
 from .peer.stand_in import standing_in
-from .prefill_core import PrefillCore
+from .resident import processor_seconds, resident_bytes
+from .service import Ending, listening
+from .statistics import RankStatistics
 from .transfer.address import reachable_host
 from .worker import Worker
+
+if TYPE_CHECKING:
+    from .parallel.first_rank import FirstRank
+    from .parallel.node import NodeRanks
 
 __all__ = ["serve"]
 
@@ -46,6 +54,7 @@ def serve(
     watch: Stopwatch,
     listener: socket.socket,
     bootstrap: socket.socket | None,
+    ranks: NodeRanks | None = None,
 ) -> int:
     """Loads the model and serves; returns the exit code.
 
@@ -53,6 +62,7 @@ def serve(
         watch: times the phases of the start.
         listener: bound socket of the HTTP API.
         bootstrap: bound socket of the bootstrap port, on a prefill worker.
+        ranks: the other ranks of this node; None for a worker of one.
 
     Raises:
         PdpanelError: the worker cannot start.
@@ -65,10 +75,14 @@ def serve(
                 stand_in = stack.enter_context(standing_in(bootstrap, config.allowed_hosts))
             except OSError:
                 raise _bootstrap_in_use(config) from None
-        loaded = load(config, environment, watch)
+        loaded = load(config, environment, watch, ranks)
         if stand_in is not None:
             metadata = stand_in.take_over()
-    return asyncio.run(_serve(loaded, environment, watch, listener, bootstrap, metadata))
+    code = asyncio.run(_serve(loaded, environment, watch, listener, bootstrap, metadata))
+    if code and ranks is not None:  # a step may wait for a rank that is gone, and would not let the process end
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _may_be_ours(metadata_server: str, config: ServerConfig) -> bool:
@@ -92,12 +106,18 @@ async def _serve(
     config, card = loaded.config, loaded.card
     role = config.disaggregation_mode.role
     core = build_core(config, environment, loaded.settings)
-    metrics = EngineMetrics(CollectorRegistry(), card.served_name, role)
+    registry = CollectorRegistry()
+    metrics = EngineMetrics(registry, card.served_name, role, config.attn_dp_size)
     checks = None
-    if environment.check_pages and isinstance(core, DecodeCore):
-        checks = PageChecks(loaded.kv.staging, core.staging, metrics.late_writes)
+    if environment.check_pages and isinstance(core, DecodeSide):
+        first = core.cores[0] if isinstance(core, DecodeGroups) else core  # whose pages are in this process
+        checks = PageChecks(loaded.kv.staging, first.staging, metrics.late_writes)
+    digests = None
+    if environment.check_pages and loaded.selection is not None:
+        digests = PageDigests(loaded.kv.staging)
     environment.failpoints.announce()
-    worker = Worker(
+    make = Worker if loaded.images is None else loaded.images.worker(config, card, registry)
+    worker = make(
         config,
         card,
         loaded.tokenizer,
@@ -108,42 +128,57 @@ async def _serve(
         loaded.selection,
         environment.failpoints,
         checks,
+        loaded.ranks.groups if loaded.ranks is not None else (),
+        loaded.ranks.statistics if loaded.ranks is not None else partial(_only_rank, loaded),
     )
-    if isinstance(core, PrefillCore):
-        await _open_bootstrap(worker, core, loaded, environment, bootstrap, metadata)
-    elif isinstance(core, DecodeCore):
-        await _open_exchange(worker, core, loaded, environment)
+    if isinstance(core, PrefillSide):
+        await _open_bootstrap(worker, core, loaded, environment, bootstrap, metadata, digests)
+    elif isinstance(core, DecodeSide):
+        await _open_exchange(worker, core, loaded, environment, digests)
     worker.start()
-    ending, at_once = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: (at_once if ending.is_set() else ending).set())
-    runner = make_runner(build_app(worker), shutdown_timeout_s=2.0)
-    await runner.setup()
-    try:
-        await web.SockSite(runner, listener, backlog=1024).start()
-    except OSError:
-        raise port_in_use("--port", config.host, config.port) from None
-    watch.lap("http")
-    worker.startup = dict(watch.phases)
-    record("ready", address=f"{config.host}:{config.port}", role=role, model=card.served_name)
-    await ending.wait()
-    record("stopping", requests=worker.open_requests, grace_s=config.shutdown_grace_period_secs)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(config.shutdown_grace_period_secs):
-            await worker.drain(at_once)
-    await worker.stop()
-    await runner.cleanup()
+    ending = Ending()
+    async with listening(make_runner(build_app(worker), shutdown_timeout_s=2.0), listener, config):
+        watch.lap("http")
+        worker.startup = dict(watch.phases)
+        if loaded.ranks is not None:
+            renewed = partial(_renewed, worker, loaded, loaded.ranks, checks, digests)
+            loaded.ranks.serve(worker.fatal, worker.ranks_changed, worker.leave_peers, renewed)
+        record("ready", address=f"{config.host}:{config.port}", role=role, model=card.served_name)
+        await ending.drained(worker, config.shutdown_grace_period_secs)
+        await worker.stop()
+        if loaded.ranks is not None:
+            await asyncio.to_thread(loaded.ranks.stop, worker.dead)
     return 1 if worker.dead else 0
+
+
+def _only_rank(loaded: Loaded) -> tuple[RankStatistics, ...]:
+    """Returns what the only rank of a worker is and has."""
+    shape = loaded.model.shape
+    experts = tuple(range(shape.experts.count)) if shape.experts is not None else ()
+    return (
+        RankStatistics(
+            rank=0,
+            pid=os.getpid(),
+            node=0,
+            host=socket.gethostname(),
+            group=0,
+            heads=(0, shape.heads),
+            kv_heads=(0, shape.kv_heads),
+            experts=experts,
+            cpu_s=processor_seconds(),
+            memory=resident_bytes(),
+        ),
+    )
 
 
 async def _open_bootstrap(
     worker: Worker,
-    core: PrefillCore,
+    core: PrefillSide,
     loaded: Loaded,
     environment: Environment,
     bootstrap: socket.socket | None,
     metadata: MetadataStore,
+    digests: PageDigests | None,
 ) -> None:
     config = loaded.config
     assert bootstrap is not None and loaded.selection is not None
@@ -155,7 +190,8 @@ async def _open_bootstrap(
         worker.metrics,
         loaded.settings.max_segment_bytes,
         environment.failpoints,
-        _digests(loaded, environment),
+        digests,
+        loaded.ranks.carrier if loaded.ranks is not None else None,
     )
     hello = _hello(loaded)
     exchange.server = PeerServer(
@@ -167,6 +203,7 @@ async def _open_bootstrap(
         load=worker.load,
     )
     exchange.on_lost = worker.answer_lost
+    exchange.note(worker.noted)
     worker.exchange = exchange
     try:
         await exchange.server.start(bootstrap)
@@ -174,7 +211,9 @@ async def _open_bootstrap(
         raise _bootstrap_in_use(config) from None
 
 
-async def _open_exchange(worker: Worker, core: DecodeCore, loaded: Loaded, environment: Environment) -> None:
+async def _open_exchange(
+    worker: Worker, core: DecodeSide, loaded: Loaded, environment: Environment, digests: PageDigests | None
+) -> None:
     hello = _hello(loaded)
     exchange = DecodeExchange(
         core,
@@ -184,7 +223,8 @@ async def _open_exchange(worker: Worker, core: DecodeCore, loaded: Loaded, envir
         vocab_size=loaded.model.shape.vocab,
         process=hello.process,
         failpoints=environment.failpoints,
-        digests=_digests(loaded, environment),
+        digests=digests,
+        carrier=loaded.ranks.carrier if loaded.ranks is not None else None,
     )
     exchange.client = client = PeerClient(hello, exchange, exchange.is_awaited, worker.load)
     exchange.health = BootstrapHealth(
@@ -198,13 +238,20 @@ async def _open_exchange(worker: Worker, core: DecodeCore, loaded: Loaded, envir
     await exchange.start()
 
 
-def _digests(loaded: Loaded, environment: Environment) -> PageDigests | None:
-    return PageDigests(loaded.kv.staging) if environment.check_pages else None
+def _renewed(
+    worker: Worker, loaded: Loaded, ranks: FirstRank, checks: PageChecks | None, digests: PageDigests | None
+) -> None:
+    """Takes note that a worker goes on with fewer ranks and other memory; on the step loop's thread."""
+    for kept in (checks, digests):
+        if kept is not None:
+            kept.renew(ranks.kv.staging)
+    worker.come_back(ranks.selection, _hello(loaded) if worker.exchange is not None else None)
 
 
 def _hello(loaded: Loaded) -> Hello:
-    config, shape = loaded.config, loaded.model.shape
-    assert loaded.selection is not None
+    config, shape, ranks = loaded.config, loaded.model.shape, loaded.ranks
+    selection = ranks.selection if ranks is not None else loaded.selection
+    assert selection is not None
     return Hello(
         role=config.disaggregation_mode.role,
         address=f"{reachable_host(config.host)}:{config.port}",  # on all addresses, every host would have one name
@@ -217,6 +264,7 @@ def _hello(loaded: Loaded) -> Hello:
             kv_heads=shape.kv_heads,
             head_dim=shape.head_dim,
         ),
-        endpoint=loaded.selection.endpoint.describe(),
+        endpoint=selection.endpoint.describe(),
         process=own_process(),
+        ranks=ranks.peer_ranks() if ranks is not None else (),
     )

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 
 from .model.executor import ExecutorInfo
 
-__all__ = ["EngineStatistics", "PoolStatistics", "TransferStatistics"]
+__all__ = [
+    "EncoderState",
+    "EngineStatistics",
+    "OpenStatistics",
+    "PoolStatistics",
+    "RankStatistics",
+    "TransferStatistics",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,75 @@ class TransferStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class RankStatistics:
+    """One rank of a worker; a worker that is not spread has one.
+
+    Attributes:
+        host: name of its machine.
+        group: its attention group.
+        heads, kv_heads: first one, and the one behind the last.
+        experts: those of each layer that it has.
+        compute_s: seconds in passes, those of waiting included.
+        wait_s: seconds in exchanges with other ranks.
+        cpu_s: processor seconds.
+        lived_s: seconds since its start, as of its last word; what the other seconds are shares of.
+        memory: resident bytes.
+        kv_bytes, kv_writes: what it wrote to peers.
+        bounce: heads of pages in its bounce memory that somebody may still write or read.
+        problem: how it ended, in one sentence; empty while it is alive.
+    """
+
+    rank: int
+    pid: int
+    node: int
+    host: str
+    group: int
+    heads: tuple[int, int]
+    kv_heads: tuple[int, int]
+    experts: tuple[int, ...]
+    alive: bool = True
+    compute_s: float = 0.0
+    wait_s: float = 0.0
+    cpu_s: float = 0.0
+    lived_s: float = 0.0
+    memory: int = 0
+    kv_bytes: int = 0
+    kv_writes: int = 0
+    bounce: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStatistics:
+    """What has begun and not ended; all 0 on a worker that has nothing to do.
+
+    Attributes:
+        requests: with a listener.
+        rooms: that the core knows of, those given up whose pages somebody may still write among them.
+        sends: rooms of which something was sent, and orders that not all ranks have answered.
+    """
+
+    requests: int = 0
+    rooms: int = 0
+    sends: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderState:
+    """An encoder that a language worker asks.
+
+    Attributes:
+        images: that it is asked for now.
+        problem: why it is not alive; empty while it is.
+    """
+
+    url: str
+    alive: bool
+    images: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStatistics:
     """Queues, pools and speed of one worker.
 
@@ -56,8 +132,13 @@ class EngineStatistics:
         staging: None on unified workers.
         stale_messages: of the other half, since the start: too late to matter, and ignored.
         integrity_errors: problems found in the page pools since the start; a bug of ours when it is not 0.
+        open: what has begun and not ended.
         startup: seconds per phase of the start.
         executor: the path that it computes on.
+        encoders: those that a language worker asks for embeddings of images.
+        groups: of a worker with several attention groups, each one's queues, pools and speed; the fields above are
+            their sums.
+        ranks: by number.
     """
 
     running: int = 0
@@ -74,6 +155,10 @@ class EngineStatistics:
     staging: PoolStatistics | None = None
     stale_messages: int = 0
     integrity_errors: int = 0
+    open: OpenStatistics = OpenStatistics()
     startup: Mapping[str, float] = field(default_factory=dict)
     transfer: TransferStatistics | None = None
     executor: ExecutorInfo | None = None
+    groups: tuple[EngineStatistics, ...] = ()
+    encoders: tuple[EncoderState, ...] = ()
+    ranks: tuple[RankStatistics, ...] = ()

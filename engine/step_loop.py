@@ -7,6 +7,7 @@ trusted.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -15,35 +16,44 @@ from collections.abc import Callable
 from collections.abc import Sequence as Many
 from functools import partial
 from itertools import accumulate
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
 from .actions import Action, Emit, ExportPages, ImportPages, WritePages
+from .errors import RankError
 from .kv import KVCache
+from .kv_memory import KVMemory
 from .log import record
 from .logprobs import prompt_rows, score, score_blocks, scored_temperature
 from .model.executor import DecodeRow, Decoding, Executor, TokenSpan
 from .page_checks import PageChecks
 from .priority import be_nice
+from .profiling_spans import COMPUTE, COPY, WAIT, Spans
 from .request import Finish, FinishKind, Scores
 from .sampler import SamplingError, mask_stop_tokens, sample
-from .schedule import Schedule, Span, Step, StepKind
+from .schedule import Span, Step, StepKind
 from .sequence import Sequence
 from .statistics import EngineStatistics
 
 __all__ = ["Core", "Outlet", "StepLoop"]
 
 _log = logging.getLogger(__name__)
+_NOTHING = contextlib.nullcontext()
 _TICK_S = 0.1
 _CHECK_S = 1.0
 
 
 class Core(Protocol):
-    """What the loop needs of a worker's decisions; see unified_core, prefill_core and decode_core."""
+    """What the loop needs of a worker's decisions; see unified_core, prefill_core, decode_core and parallel.groups."""
 
-    actions: list[Action]
-    schedule: Schedule
+    @property
+    def actions(self) -> list[Action]:
+        """What is to be done next; whoever does it empties it."""
+        ...
+
+    @actions.setter
+    def actions(self, actions: list[Action]) -> None: ...
 
     @property
     def pauses(self) -> int:
@@ -78,6 +88,24 @@ class Core(Protocol):
         ...
 
 
+@runtime_checkable
+class Restarting(Protocol):
+    """A core that goes on when all KV is lost."""
+
+    def restart(self) -> None:
+        """Has every sequence computed again from its tokens."""
+        ...
+
+
+@runtime_checkable
+class Recovering(Protocol):
+    """An executor that can go on with fewer ranks."""
+
+    def recover(self) -> bool:
+        """Goes on with the ranks that are left, and empty KV memory; returns False when it cannot, or need not."""
+        ...
+
+
 class Outlet(Protocol):
     """Where the loop's results go; called on the loop's thread, must not block."""
 
@@ -101,9 +129,15 @@ class Outlet(Protocol):
 class StepLoop:
     """Runs a core's steps.
 
+    Args:
+        kv: the memory that the model is called with.
+        groups: the memory of each attention group, which slots and pages of its sequences are places of; none for a
+            worker with one group, whose memory is `kv`.
+
     Attributes:
         generated: tokens sampled since the start.
         integrity_errors: problems found in the page pools since the start.
+        noted: what a profile has of steps, copies and waiting.
         observed: what `observe` returned after the last stimulus, prompt chunk or end of a request, and while steps
             run at least with every tick; other threads read this, not the core.
     """
@@ -117,17 +151,20 @@ class StepLoop:
         observe: Callable[[], EngineStatistics],
         checks: PageChecks | None = None,
         niceness: int = 0,
+        groups: Many[KVMemory] = (),
     ) -> None:
         self._checks = checks
         self._niceness = niceness
         self.core = core
         self.observed = observe()
         self.generated = 0
+        self.noted = Spans()
         self.integrity_errors = 0
         self._unchecked = False
         self._model = model
         self._decoder = model.decoder if isinstance(model, Decoding) else None
         self._kv = kv
+        self._memory: tuple[KVMemory, ...] = tuple(groups) or (kv,)
         self._outlet = outlet
         self._observe = observe
         self._mailbox: queue.SimpleQueue[Callable[[float], None] | None] = queue.SimpleQueue()
@@ -142,20 +179,47 @@ class StepLoop:
         """Starts the thread."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ends the thread after the step that runs."""
+    def stop(self, timeout_s: float | None = None) -> None:
+        """Ends the thread after the step that runs.
+
+        Args:
+            timeout_s: how long to wait for that step, which may wait for a rank that is gone; None for its end.
+        """
         self._mailbox.put(None)
-        self._thread.join()
+        self._thread.join(timeout_s)
 
     def post(self, stimulus: Callable[[float], None]) -> None:
         """Has `stimulus(now)` called on the loop's thread between two steps; `now` is time.monotonic()."""
         self._mailbox.put(stimulus)
 
+    def ranks_changed(self) -> None:
+        """Has the loop go on with the ranks that are left, where none of them computes just now."""
+
+        def look(now: float) -> None:
+            self._recover()
+
+        self.post(look)
+
+    def _recover(self) -> bool:
+        """Goes on without ranks that are gone; returns False when none is, or the model cannot."""
+        model, core = self._model, self.core
+        if not (isinstance(model, Recovering) and isinstance(core, Restarting) and model.recover()):
+            return False
+        core.restart()
+        return True
+
     def _run(self) -> None:
         be_nice(self._niceness)
         try:
             with torch.inference_mode():
-                self._loop()
+                while True:
+                    try:
+                        return self._loop()
+                    except RankError:
+                        if not self._recover():
+                            raise
+        except RankError as error:  # no bug of ours: another process is gone
+            self._outlet.fatal(str(error))
         except Exception as error:
             _log.exception("the step loop failed")
             self._outlet.fatal(f"{type(error).__name__}: {error}")
@@ -166,7 +230,8 @@ class StepLoop:
             try:
                 while True:
                     wait = _TICK_S if idle else max(0.0, resume - time.monotonic())
-                    stimulus = self._mailbox.get(block=wait > 0, timeout=wait)
+                    with self.noted.over(WAIT, "wait for work") if wait > 0 else _NOTHING:
+                        stimulus = self._mailbox.get(block=wait > 0, timeout=wait)
                     if stimulus is None:
                         self._check()
                         return
@@ -191,7 +256,8 @@ class StepLoop:
                 next_check = now + _CHECK_S
             if step is not None:
                 began = time.monotonic()
-                tokens = self._compute(step)
+                with self.noted.over(COMPUTE, f"{step.kind.value} step"):
+                    tokens = self._compute(step)
                 now = time.monotonic()
                 self.core.step_done(step, tokens, now)
                 self._execute()
@@ -209,7 +275,7 @@ class StepLoop:
 
     def _compute(self, step: Step) -> list[int]:
         for move in step.moves:
-            self._kv.move(move.source, move.target, move.tokens)
+            self._memory[move.group].move(move.source, move.target, move.tokens)
         if (decoded := self._decode(step)) is not None:
             self.generated += len(decoded)
             return decoded
@@ -247,13 +313,14 @@ class StepLoop:
     def _add_token_spans(self, span: Span, spans: list[TokenSpan]) -> None:
         sequence, start, stop = span.sequence, span.start, span.stop
         assert sequence.slot is not None
-        place = self._kv.first_token(sequence.slot)
+        group, place = sequence.group, self._memory[sequence.group].first_token(sequence.slot)
         if not span.apart:
-            spans.append(TokenSpan(sequence.tokens[start:stop], start, place, span.sample))
+            prompt = start < sequence.prompt_tokens
+            spans.append(TokenSpan(sequence.tokens[start:stop], start, place, span.sample, group, prompt))
             return
         for position in range(start, stop):
             last = span.sample and position + 1 == stop
-            spans.append(TokenSpan(sequence.tokens[position : position + 1], position, place, last))
+            spans.append(TokenSpan(sequence.tokens[position : position + 1], position, place, last, group))
 
     def _score_prompts(self, step: Step, scored: list[tuple[Span, range]], states: torch.Tensor) -> None:
         firsts = dict(zip(step.spans, accumulate((s.stop - s.start for s in step.spans), initial=0), strict=False))
@@ -290,6 +357,17 @@ class StepLoop:
                 logits[row] = 0
             return sample(logits, params, seeds, positions)
 
+    def _import(self, action: ImportPages) -> None:
+        memory, peer, place = (
+            self._memory[action.sequence.group],
+            action.sequence.peer,
+            (action.staging, action.slot_page),
+        )
+        if action.granted:
+            memory.import_pages(*place, peer=peer, granted=action.granted, first=action.first)
+        else:
+            memory.import_pages(*place)
+
     def _execute(self) -> None:
         actions, self.core.actions = self.core.actions, []
         if self._checks is not None:
@@ -304,12 +382,14 @@ class StepLoop:
             return
         for action in actions:
             if isinstance(action, ExportPages):
-                self._kv.export_pages(action.slot_page, action.staging)
+                with self.noted.over(COPY, "copy KV to staging"):
+                    self._memory[action.sequence.group].export_pages(action.slot_page, action.staging)
                 self._outlet.export(action)
             elif isinstance(action, WritePages):
                 self._outlet.export(action)
             elif isinstance(action, ImportPages):
-                self._kv.import_pages(action.staging, action.slot_page)
+                with self.noted.over(COPY, "copy KV from staging"):
+                    self._import(action)
             elif not isinstance(action, Emit):
                 self._outlet.send(action)
         if self._checks is not None:

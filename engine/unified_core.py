@@ -65,6 +65,10 @@ class UnifiedCore:
             self.schedule.remove(sequence)
             self.actions.append(Emit(sequence.key, finish=finish))
 
+    def restart(self) -> None:
+        """All KV is lost: computes every sequence again from its tokens."""
+        self.schedule.restart()
+
     def tick(self, now: float) -> None:
         """Gives up requests whose own time is over."""
         for sequence in [s for s in self.schedule.sequences() if now >= s.expires_at]:

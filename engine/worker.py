@@ -12,33 +12,42 @@ import math
 import os
 import random
 import signal
+import threading
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from collections.abc import Sequence as Many
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from .actions import Action, Emit, ExportPages, WritePages
 from .config import Mode, ServerConfig
-from .decode_core import DecodeCore
+from .errors import RankError
 from .exchange import DecodeExchange, PrefillExchange
 from .failpoints import NO_FAILPOINTS, Failpoints
 from .http.port import ModelCard
 from .kv import KVCache
-from .lifecycle import DECODE, PREFILL, UNIFIED, State
+from .kv_memory import KVMemory
+from .lifecycle import DECODE, PREFILL, UNIFIED
 from .log import record
 from .metrics import EngineMetrics
 from .model.executor import Executor
+from .observation import cores_of, observe
 from .page_checks import PageChecks
-from .pages import PagePool
+from .parallel.groups import Groups
+from .parallel.ranks import RankedExecutor
+from .peer.messages import Hello
 from .prefill_core import PrefillCore
+from .profiling import Profiling
+from .profiling_spans import Spanned
+from .profiling_trace import RankProfile
 from .request import Finish, FinishKind, GenerateRequest, TokenEvent
 from .sequence import Sequence
-from .statistics import EngineStatistics, PoolStatistics, TransferStatistics
+from .statistics import EngineStatistics, RankStatistics, TransferStatistics
 from .step_loop import Core, StepLoop
 from .streams import Stream, Streams
 from .text.tokenizer import Tokenizer
+from .throughput import Throughput
 from .transfer.select import Selection
 
 __all__ = ["Worker"]
@@ -46,7 +55,8 @@ __all__ = ["Worker"]
 _CYCLES = {Mode.UNIFIED: UNIFIED, Mode.PREFILL: PREFILL, Mode.DECODE: DECODE}
 _CLIENT_GONE = Finish(FinishKind.ABORT, message="The request was aborted.", http_status=499)
 _THROUGHPUT_WINDOW_S = 5.0
-_DRAIN_PAUSE_S = 0.02
+_LAST_STEP_S = 2.0
+_LEAVE_S = 5.0
 
 
 class _RequestMeter:
@@ -86,9 +96,16 @@ class _RequestMeter:
 class Worker:
     """A prefill, decode or unified worker at work.
 
+    Args:
+        groups: the KV memory of each attention group; see `StepLoop`.
+        ranks: tells what each rank is, has and has done so far.
+
     Attributes:
         startup: seconds per phase of the start.
         exchange: the way to the other half; None on a unified worker.
+        dead: why it computes no more, in one sentence; empty while it does.
+        noted: what a profile has beside torch's operations.
+        profiling: its profiles.
     """
 
     def __init__(
@@ -103,6 +120,8 @@ class Worker:
         selection: Selection | None,
         failpoints: Failpoints = NO_FAILPOINTS,
         checks: PageChecks | None = None,
+        groups: Many[KVMemory] = (),
+        ranks: Callable[[], tuple[RankStatistics, ...]] = tuple,
     ) -> None:
         self._failpoints = failpoints
         self.config = config
@@ -118,8 +137,16 @@ class Worker:
         self._sequences: dict[int, Sequence] = {}
         self._loop = asyncio.get_running_loop()
         self._seeds = random.Random(config.random_seed or None)
-        self._steps = StepLoop(core, executor, kv, self, self._observe, checks, config.niceness)
-        self._generated: deque[tuple[float, int]] = deque()
+        self._steps = StepLoop(core, executor, kv, self, self._observe, checks, config.niceness, groups)
+        self.noted = self._steps.noted
+        if isinstance(executor, Spanned):
+            executor.noted = self.noted
+        own = RankProfile(0, self.noted)
+        others = executor if isinstance(executor, RankedExecutor) else None
+        name = config.disaggregation_mode.role
+        self.profiling = Profiling(self._steps.post, own, Path.cwd(), name, others, config.tp_size)
+        self._throughput = Throughput(_THROUGHPUT_WINDOW_S)
+        self._ranks = ranks
         self.dead = ""
         self.draining = False
 
@@ -147,18 +174,12 @@ class Worker:
         """Starts computing."""
         self._steps.start()
 
-    async def drain(self, at_once: asyncio.Event) -> None:
-        """Takes no new requests and waits until the open ones have ended, or until `at_once` is set."""
-        self.draining = True
-        while self.open_requests and not at_once.is_set():  # noqa: ASYNC110 (requests end on their own)
-            await asyncio.sleep(_DRAIN_PAUSE_S)
-
     async def stop(self) -> None:
         """Ends every request with an error, then the exchange and the step loop."""
         self._streams.fail_all("The worker is shutting down.", http_status=503)
         if self.exchange is not None:
             await self.exchange.stop()
-        await asyncio.to_thread(self._steps.stop)
+        await asyncio.to_thread(self._steps.stop, _LAST_STEP_S if self.dead else None)
         if self._selection is not None:
             await asyncio.to_thread(self._selection.endpoint.close)
 
@@ -237,11 +258,13 @@ class Worker:
         """Empties the prefix cache of an idle worker; returns whether it is idle. Only prefill has one."""
         if len(self._streams):
             return False
-        if isinstance(core := self.core, PrefillCore):
+        caches = [core.prefix for core in cores_of(self.core) if isinstance(core, PrefillCore)]
+        if caches:
             flushed = asyncio.Event()
 
             def flush(now: float) -> None:
-                core.prefix.flush()
+                for cache in caches:
+                    cache.flush()
                 self._loop.call_soon_threadsafe(flushed.set)
 
             self.post(flush)
@@ -263,10 +286,43 @@ class Worker:
         self.exchange.send(action)
 
     def fatal(self, reason: str) -> None:
-        """The step loop is dead: tells every client, then ends the process so that its runner sees it."""
+        """The step loop or a rank is dead: tells every client, then ends the process so that its runner sees it."""
+        if self.dead:
+            return  # a step breaks when a rank does
         self.dead = reason
         record("fatal", level=logging.ERROR, reason=reason)
         self._loop.call_soon_threadsafe(self._die)
+
+    def ranks_changed(self) -> None:
+        """A rank is gone, and the others go on."""
+        self._steps.ranks_changed()
+
+    def leave_peers(self) -> None:
+        """Ends what peers have with this worker; returns when none hears of it. On the step loop's thread.
+
+        Raises:
+            RankError: that takes too long.
+        """
+        exchange, left = self.exchange, threading.Event()
+
+        def leave() -> None:
+            if exchange is not None:
+                exchange.leave("this worker has lost a rank")
+            left.set()
+
+        self._loop.call_soon_threadsafe(leave)
+        if not left.wait(_LEAVE_S):
+            raise RankError(f"The worker did not let its peers go within {_LEAVE_S:g} s.")
+
+    def come_back(self, selection: Selection | None, hello: Hello | None) -> None:
+        """Shows itself to peers again, as what `hello` says; any thread.
+
+        Args:
+            selection: the transport that it has now.
+        """
+        self._selection = selection
+        if self.exchange is not None and hello is not None:
+            self._loop.call_soon_threadsafe(self.exchange.come_back, hello, self.config.port)
 
     def _die(self) -> None:
         self._streams.fail_all("The worker failed; see its log.", http_status=500)
@@ -274,13 +330,27 @@ class Worker:
 
     def statistics(self) -> EngineStatistics:
         """Returns queues, pools and speed as they were after the last step or stimulus."""
+        observed = self._steps.observed
+        total, *each = self._throughput.take(
+            time.monotonic(), (self._steps.generated, *(self.core.generated if isinstance(self.core, Groups) else ()))
+        )
+        exchange, ranks = self.exchange, tuple(self._ranks())
+        if exchange is not None:
+            ranks = (replace(ranks[0], bounce=exchange.bounce_in_use), *ranks[1:]) if ranks else ()
         return replace(
-            self._steps.observed,
+            observed,
+            groups=tuple(replace(one, gen_throughput=rate) for one, rate in zip(observed.groups, each, strict=True)),
             integrity_errors=self._steps.integrity_errors,
-            gen_throughput=self._throughput(),
+            gen_throughput=total,
             startup=self.startup,
             executor=self._executor,
             transfer=self._transfer(),
+            ranks=ranks,
+            open=replace(
+                observed.open,
+                requests=self.open_requests,
+                sends=exchange.open_sends if exchange is not None else 0,
+            ),
         )
 
     def answer_lost(self, peer: str, reason: str) -> None:
@@ -298,28 +368,7 @@ class Worker:
 
     def _observe(self) -> EngineStatistics:
         """Runs on the step loop's thread, which alone may look into the core."""
-        core, schedule = self.core, self.core.schedule
-        prefill = core if isinstance(core, PrefillCore) else None
-        decode = core if isinstance(core, DecodeCore) else None
-        bootstrap = prefill.count(State.AWAIT_GRANT) if prefill else 0
-        prealloc = len(decode.awaiting) if decode else 0
-        slot, staging = _pool(schedule.slots), None
-        if isinstance(core, PrefillCore | DecodeCore):
-            staging = _pool(core.staging, prefill.prefix.unused if prefill else 0)
-        return EngineStatistics(
-            running=schedule.running,
-            queued=len(schedule.waiting) + bootstrap + prealloc,
-            bootstrap_queue=bootstrap,
-            inflight_queue=prefill.count(State.FLUSHING, State.COMMITTING) if prefill else 0,
-            prealloc_queue=prealloc,
-            transfer_queue=len(decode.granted) if decode else 0,
-            used_tokens=slot.held * self.config.page_size,
-            max_total_tokens=slot.total * self.config.page_size,
-            slot=slot,
-            cache_hit_rate=prefill.prefix.hit_rate if prefill else 0.0,
-            staging=staging,
-            stale_messages=core.stale_messages if isinstance(core, PrefillCore | DecodeCore) else 0,
-        )
+        return observe(self.core, self.config.page_size)
 
     def _transfer(self) -> TransferStatistics | None:
         if self._selection is None:
@@ -327,16 +376,3 @@ class Worker:
         selection = self._selection
         notice = selection.endpoint.failure or " ".join(filter(None, (selection.notice, selection.staged)))
         return TransferStatistics(selection.requested, selection.used, notice)
-
-    def _throughput(self) -> float:
-        now = time.monotonic()
-        self._generated.append((now, self._steps.generated))
-        while now - self._generated[0][0] > _THROUGHPUT_WINDOW_S and len(self._generated) > 2:
-            self._generated.popleft()
-        (then, before), (_, after) = self._generated[0], self._generated[-1]
-        return (after - before) / (now - then) if now > then else 0.0
-
-
-def _pool(pool: PagePool, cached: int = 0) -> PoolStatistics:
-    pages = pool.statistics()
-    return PoolStatistics(pages.total, pages.free, pages.held - cached, pages.quarantined, cached)

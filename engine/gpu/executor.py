@@ -84,10 +84,15 @@ class CudaExecutor:
     def record(self, kv: KVCache, recorder: Recorder, most: int) -> None:
         """Records decode over `kv` for batches of up to `most` sequences; nothing without the paged kernels.
 
+        Nor for a model with experts: how many tokens each of them has is read on the host in every layer.
+
         Raises:
             torch.OutOfMemoryError: the device has no memory left for it; the executor goes on without graphs.
         """
         if self._paged is None:
+            return
+        if self.shape.experts is not None:
+            self.explain("tokens are sorted by expert on the host, which no graph can record")
             return
         embedding = self._model.weights.embedding
         self._graphs = DecodeGraphs(

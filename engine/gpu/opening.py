@@ -18,7 +18,7 @@ import torch
 from ..config import Mode, ServerConfig
 from ..errors import ConfigError, TransferError
 from ..execution import DTYPES
-from ..kv import KVCache
+from ..kv import KVCache, bounce_pages_of
 from ..log import record
 from ..model.executor import TokenSpan
 from ..model.llama import Llama
@@ -164,15 +164,18 @@ def _sized(config: ServerConfig, shape: ModelShape, gpu: Gpu, *, copies: int, on
         copies=copies,
         host_bytes=int(psutil.virtual_memory().available * _HOST_SHARE) if on_host else None,
     )
+    if copies > 1 and config.disaggregation_mode is Mode.PREFILL:
+        pages -= -(-bounce_pages_of(pages) // copies)
     return replace(config, max_total_tokens=pages * config.page_size)
 
 
 def _kv(
     config: ServerConfig, shape: ModelShape, gpu: Gpu, selection: Selection | None, staged_on: torch.device | None
 ) -> KVCache:
+    pages = config.max_total_tokens // config.page_size
     return KVCache(
         shape,
-        pages=config.max_total_tokens // config.page_size,
+        pages=pages,
         page_size=config.page_size,
         dtype=DTYPES[config.kv_cache_dtype],
         staging=selection is not None,
@@ -180,6 +183,7 @@ def _kv(
         device=gpu.device,
         staged_on=staged_on,
         spare_pages=1,
+        bounce_pages=bounce_pages_of(pages) if config.disaggregation_mode is Mode.PREFILL else 0,
     )
 
 

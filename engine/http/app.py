@@ -11,12 +11,13 @@ import hmac
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ..errors import PdpanelError
-from . import admin, info
+from . import admin, info, profile
 from .answer import error_body, error_response, json_response
 from .body import MAX_BODY_BYTES
 from .generate import generate
@@ -26,7 +27,7 @@ from .openapi import openapi
 from .patience import patient_runner
 from .port import EnginePort
 
-__all__ = ["build_app", "make_runner"]
+__all__ = ["build_app", "make_runner", "standard_layers"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ _GET_ROUTES: dict[str, _EngineRoute] = {
     "/server_info": info.server_info,
     "/get_server_info": info.server_info,
     "/get_load": info.get_load,
+    "/profile": profile.profile,
     "/openapi.json": openapi,
 }
 _POST_ROUTES: dict[str, _EngineRoute] = {
@@ -55,11 +57,13 @@ _POST_ROUTES: dict[str, _EngineRoute] = {
 _ADMIN_ROUTES: dict[str, _EngineRoute] = {
     "/flush_cache": admin.flush_cache,
     "/abort_request": admin.abort_request,
+    "/start_profile": profile.start_profile,
+    "/stop_profile": profile.stop_profile,
 }
 # As in SGLang: probes and scrapers carry no key.
 _OPEN_PATHS = ("/health", "/ready", "/health_generate", "/metrics")
 # SGLang's clients and routers post these without a body.
-_BODILESS_PATHS = ("/flush_cache",)
+_BODILESS_PATHS = ("/flush_cache", "/start_profile", "/stop_profile")
 
 
 def build_app(engine: EnginePort, allowed: AllowedHosts | None = None) -> web.Application:
@@ -70,13 +74,18 @@ def build_app(engine: EnginePort, allowed: AllowedHosts | None = None) -> web.Ap
     """
     config = engine.config
     hosts = allowed or AllowedHosts.of(config.host, config.port, config.allowed_hosts)
-    layers = [_catch_errors, _guard(hosts), _require_keys(config.api_key, config.admin_api_key)]
+    layers = standard_layers(hosts, config.api_key, config.admin_api_key)
     app = web.Application(middlewares=layers, client_max_size=MAX_BODY_BYTES)
     for path, route in _GET_ROUTES.items():
         app.router.add_get(path, partial(route, engine))
     for path, route in (_POST_ROUTES | _ADMIN_ROUTES).items():
         app.router.add_post(path, partial(route, engine))
     return app
+
+
+def standard_layers(hosts: AllowedHosts, api_key: str, admin_api_key: str) -> list[Callable[..., Any]]:
+    """Returns what every request of a worker passes: errors, the guard, the keys."""
+    return [_catch_errors, _guard(hosts), _require_keys(api_key, admin_api_key)]
 
 
 def make_runner(app: web.Application, *, shutdown_timeout_s: float = 5.0) -> web.AppRunner:

@@ -38,14 +38,19 @@ class BodyError(RequestError):
         self.http_status = http_status
 
 
-async def read_object(request: web.Request, *, may_be_empty: bool = False) -> dict[str, Any]:
+async def read_object(
+    request: web.Request, *, may_be_empty: bool = False, most: int = MAX_BODY_BYTES
+) -> dict[str, Any]:
     """Returns the request's JSON object; `{}` for no body where `may_be_empty`.
+
+    Args:
+        most: bytes of the body; the application reads no more either.
 
     Raises:
         RequestError: no JSON object, too large, or not complete in time.
     """
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise _too_large()  # before any of it is read
+    if (request.content_length or 0) > most:
+        raise _too_large(most)  # before any of it is read
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in _ENCODINGS:
         raise BodyError(f"encoded as {encoding[:40]}", "this server cannot decode it", "send it plain or gzipped", 415)
@@ -53,7 +58,7 @@ async def read_object(request: web.Request, *, may_be_empty: bool = False) -> di
         async with asyncio.timeout(_READ_TIMEOUT_S):
             raw = await request.read()
     except web.HTTPRequestEntityTooLarge as error:
-        raise _too_large() from error
+        raise _too_large(most) from error
     except TimeoutError as error:
         raise BodyError(
             "incomplete", "it did not arrive in time", f"send it within {_READ_TIMEOUT_S:.0f} s", 408
@@ -65,8 +70,8 @@ async def read_object(request: web.Request, *, may_be_empty: bool = False) -> di
     return parse_object(raw)
 
 
-def _too_large() -> BodyError:
-    return BodyError(f"more than {MAX_BODY_BYTES} bytes", "too large", f"send at most {MAX_BODY_BYTES} bytes", 413)
+def _too_large(most: int) -> BodyError:
+    return BodyError(f"more than {most} bytes", "too large", f"send at most {most} bytes", 413)
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:

@@ -20,7 +20,9 @@ __all__ = [
     "COMPLETIONS",
     "FLUSH",
     "GENERATE",
+    "PROFILE",
     "SAMPLING",
+    "STOP_PROFILE",
     "STREAM_OPTIONS",
     "FieldTable",
     "allowed_values",
@@ -188,6 +190,7 @@ GENERATE = FieldTable(
             "top_logprobs_num",
             "token_ids_logprob",
             "return_text_in_logprobs",
+            "image_data",
         }
     )
     | _BOOTSTRAP,
@@ -195,7 +198,6 @@ GENERATE = FieldTable(
         **_BOOTSTRAP_NEUTRAL,
         **_LABELS,
         "input_embeds": _NULL,
-        "image_data": _EMPTY_LIST,
         "video_data": _EMPTY_LIST,
         "audio_data": _EMPTY_LIST,
         "modalities": _EMPTY_LIST,
@@ -283,3 +285,16 @@ ABORT = FieldTable(
 )
 
 FLUSH = FieldTable(frozenset({"timeout"}), {})
+
+PROFILE = FieldTable(
+    frozenset({"output_dir", "num_steps", "activities", "record_shapes", "with_stack"}),
+    {
+        "start_step": _NULL,
+        "profile_by_stage": _OFF,
+        "profile_stages": _NULL,
+        "merge_profiles": _OFF,
+        "profile_prefix": _NULL,
+    },
+)
+
+STOP_PROFILE = FieldTable(frozenset(), {})

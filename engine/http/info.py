@@ -19,6 +19,7 @@ from ..config import Mode
 from ..errors import CapacityError, NotFoundError
 from ..metrics import CONTENT_TYPE
 from ..request import GenerateRequest, SamplingParams
+from ..statistics import EngineStatistics
 from .answer import json_response
 from .generation import Generation
 from .intake import require_alive
@@ -111,7 +112,7 @@ async def model_info(engine: EnginePort, request: web.Request) -> web.StreamResp
             "reasoning_parser": None,
             "tool_call_parser": None,
             "disaggregation_mode": engine.config.disaggregation_mode.value,
-            "has_image_understanding": False,
+            "has_image_understanding": model.images is not None,
             "has_audio_understanding": False,
             "model_type": model.model_type,
             "architectures": list(model.architectures),
@@ -125,6 +126,7 @@ async def model_info(engine: EnginePort, request: web.Request) -> web.StreamResp
 async def server_info(engine: EnginePort, request: web.Request) -> web.StreamResponse:
     """Answers GET /server_info: SGLang's flat arguments, then pools, queues and the transfer."""
     config, model, now = engine.config, engine.model, engine.statistics()
+    groups = now.groups or (now,)
     arguments = {
         field.name: _plain(getattr(config, field.name)) for field in fields(config) if field.name not in _SECRETS
     }
@@ -135,29 +137,32 @@ async def server_info(engine: EnginePort, request: web.Request) -> web.StreamRes
             "tokenizer_path": model.tokenizer_path,
             "served_model_name": model.served_name,
             "context_length": model.context_length,
-            "tp_size": 1,
-            "dp_size": 1,
             "pp_size": 1,
-            "load_balance_method": "round_robin",
+            "load_balance_method": config.balancing,
+            "sizes": {**asdict(config.sizes), "nodes": config.nnodes},
+            "ranks": [asdict(rank) for rank in now.ranks],
             "version": _version(),
             "startup": dict(now.startup),
             "startup_time": sum(now.startup.values()),
             "transfer": asdict(now.transfer) if now.transfer else None,
+            "encoders": [asdict(encoder) for encoder in now.encoders],
             "executor": asdict(now.executor) if now.executor else None,
+            "open": asdict(now.open),
             "pages": {"slot": asdict(now.slot), "staging": asdict(now.staging) if now.staging else None},
             "internal_states": [
                 {
-                    "num_running_reqs": now.running,
-                    "num_queue_reqs": now.queued,
-                    "num_prefill_bootstrap_queue_reqs": now.bootstrap_queue,
-                    "num_prefill_inflight_queue_reqs": now.inflight_queue,
-                    "num_decode_prealloc_queue_reqs": now.prealloc_queue,
-                    "num_decode_transfer_queue_reqs": now.transfer_queue,
-                    "num_used_tokens": now.used_tokens,
-                    "max_total_num_tokens": now.max_total_tokens,
-                    "last_gen_throughput": now.gen_throughput,
-                    "effective_max_running_requests_per_dp": config.max_running_requests,
+                    "num_running_reqs": group.running,
+                    "num_queue_reqs": group.queued,
+                    "num_prefill_bootstrap_queue_reqs": group.bootstrap_queue,
+                    "num_prefill_inflight_queue_reqs": group.inflight_queue,
+                    "num_decode_prealloc_queue_reqs": group.prealloc_queue,
+                    "num_decode_transfer_queue_reqs": group.transfer_queue,
+                    "num_used_tokens": group.used_tokens,
+                    "max_total_num_tokens": group.max_total_tokens,
+                    "last_gen_throughput": group.gen_throughput,
+                    "effective_max_running_requests_per_dp": -(-config.max_running_requests // len(groups)),
                 }
+                for group in groups
             ],
         }
     )
@@ -175,16 +180,19 @@ def _version() -> str:
 
 
 async def get_load(engine: EnginePort, request: web.Request) -> web.StreamResponse:
-    """Answers GET /get_load, which sglang-router's policy power_of_two reads."""
+    """Answers GET /get_load, which sglang-router's policy power_of_two reads: an entry for each attention group."""
     now = engine.statistics()
+    return json_response([_load(rank, group) for rank, group in enumerate(now.groups or (now,))])
+
+
+def _load(rank: int, now: EngineStatistics) -> dict[str, int]:
     waiting = now.queued + now.transfer_queue
-    load = {
-        "dp_rank": 0,
+    return {
+        "dp_rank": rank,
         "num_reqs": now.running + now.inflight_queue + waiting,
         "num_waiting_reqs": waiting,
         "num_tokens": now.used_tokens,
     }
-    return json_response([load])
 
 
 async def metrics(engine: EnginePort, request: web.Request) -> web.StreamResponse:

@@ -88,6 +88,8 @@ def require_alive(engine: EnginePort) -> None:
         CapacityError: it is still starting, or its step loop has died.
     """
     if not engine.alive:
+        if engine.dead:
+            raise CapacityError(f"The worker has failed: {engine.dead.rstrip('.')}; see its log.")
         raise CapacityError("The worker is not ready: it is starting, about to end, or has failed; see its log.")
 
 
@@ -120,7 +122,12 @@ async def take(engine: EnginePort, request: web.Request, route: Route) -> Intake
     rids = _rids(reader, made_up, total, listed=prompts.listed or total > 1)
     requests: list[GenerateRequest] = []
     for source, sampling in zip(prompts.sources, samplings, strict=True):
+        images = await source.images(engine)
         prompt = await source.encode()
+        if engine.model.images is not None:
+            prompt = engine.model.images.expand(prompt, images, source.field)
+        if images:
+            _check_scores(reader, logprobs, len(prompt))
         replayed = _replayed(reader, engine.model, single=total == 1)
         for copy in range(copies):
             params = sampling.for_copy(copy).fit(len(prompt), engine.model, source.field)
@@ -137,6 +144,7 @@ async def take(engine: EnginePort, request: web.Request, route: Route) -> Intake
                     attempt,
                     replayed_ids=replayed,
                     logprobs=None if logprobs is None else logprobs.fit(len(prompt)),
+                    images=images,
                 )
             )
     left_s = deadline.left_s()  # what came so far, such as the encoding, took its time
@@ -154,6 +162,12 @@ def read_common(body: Reader, model: ModelCard) -> bool:
     body.token_ids("replayed_ids", model.vocab_size)
     _check_model(body, model)
     return streaming
+
+
+def _check_scores(body: Reader, logprobs: RequestedLogprobs | None, prompt_tokens: int) -> None:
+    if logprobs is not None and logprobs.fit(prompt_tokens).start < prompt_tokens:
+        problem = "the prompt has images, which have no log probabilities"
+        raise body.refuse("logprob_start_len", problem, "leave it out or send -1")
 
 
 def _check_room(engine: EnginePort, total: int) -> None:

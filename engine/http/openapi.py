@@ -17,12 +17,14 @@ from ..errors import RequestError
 from .admin import read_abort, read_flush
 from .answer import json_response
 from .bootstrap import read_bootstrap
-from .fields import ABORT, FLUSH, SAMPLING, STREAM_OPTIONS
+from .fields import ABORT, FLUSH, PROFILE, SAMPLING, STOP_PROFILE, STREAM_OPTIONS
 from .generate import GENERATE_ROUTE
+from .images import image_data_schema
 from .intake import LONGEST_NAME, Route, read_common
 from .openai import CHAT_ROUTE, COMPLETIONS_ROUTE, read_stream_options
 from .openapi_answers import ANSWERS, answer, problems
 from .port import EnginePort, ModelCard
+from .profile import PROFILE_GIVEN, read_profile
 from .prompt import MAX_PROMPTS, message_schema, read_chat_options
 from .sampling import read_sampling_object
 from .schema import Schema, SchemaReader, object_schema, token_ids_schema
@@ -45,6 +47,7 @@ _GETS = {
     "/server_info": "Info",
     "/get_server_info": "Info",
     "/get_load": "Loads",
+    "/profile": "Profile",
 }
 
 
@@ -103,7 +106,7 @@ def _posts(card: ModelCard, config: ServerConfig | None, omit: frozenset[str]) -
         "text": {"anyOf": [text, _listed(text)]},
         "input_ids": {"anyOf": [ids, _listed(ids)]},
         "prompt": {"anyOf": [text, ids, _listed({"anyOf": [text, ids]})]},
-        "messages": {"type": "array", "minItems": 1, "items": message_schema()},
+        "messages": {"type": "array", "minItems": 1, "items": message_schema(with_images=card.images is not None)},
     }
     sampling = object_schema(SAMPLING, lambda reader: read_sampling_object(reader, card))
     own: dict[str, Schema] = {
@@ -111,6 +114,7 @@ def _posts(card: ModelCard, config: ServerConfig | None, omit: frozenset[str]) -
         "rid": {"anyOf": [name, {"type": "array", "items": name}]},
         "sampling_params": {"anyOf": [sampling, _listed(sampling)]},
         "stream_options": object_schema(STREAM_OPTIONS, read_stream_options),
+        "image_data": image_data_schema(card.images),
         **_bootstrap(config),
     }
 
@@ -136,6 +140,8 @@ def _posts(card: ModelCard, config: ServerConfig | None, omit: frozenset[str]) -
         ),
         "/flush_cache": _post(object_schema(FLUSH, read_flush), "Flushed", needed=False),
         "/abort_request": _post(object_schema(ABORT, read_abort), "Aborted"),
+        "/start_profile": _post(object_schema(PROFILE, read_profile, given=PROFILE_GIVEN), "Profile", needed=False),
+        "/stop_profile": _post(object_schema(STOP_PROFILE), "Profile", needed=False),
     }
 
 
@@ -153,7 +159,8 @@ def _one_of(fields: Mapping[str, Schema]) -> Schema:
 
 
 def _post(schema: Schema, kind: str, *, streams: bool = False, needed: bool = True) -> dict[str, Any]:
-    content = answer(kind) | ({"text/event-stream": {"schema": {"type": "string"}}} if streams else {})
+    # OpenAPI 3.1 has no words for what an event holds, and readers differ on what a schema here is about.
+    content = answer(kind) | ({"text/event-stream": {}} if streams else {})
     statuses = (400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 499, 502, 503, 504)
     return {
         "requestBody": {"required": needed, "content": {"application/json": {"schema": schema}}},

@@ -115,6 +115,18 @@ ANSWERS: dict[str, _Schema] = {
     "Model": _MODEL,
     "Models": _object({"object": {"const": "list"}, "data": _list(_MODEL)}),
     "Info": {"type": "object"},
+    "Profile": _object(
+        {
+            "state": {"enum": ["idle", "profiling", "writing", "done", "failed"]},
+            "folder": _TEXT,
+            "steps": _COUNT,
+            "ranks": _COUNT,
+            "error": _TEXT,
+            "files": _list(_object({"rank": _COUNT, "path": _TEXT, "bytes": _or_null(_COUNT)})),
+        },
+        success=_FLAG,
+        message=_TEXT,
+    ),
     "Loads": _list(_object({"dp_rank": _COUNT, "num_reqs": _COUNT, "num_waiting_reqs": _COUNT, "num_tokens": _COUNT})),
 }
 

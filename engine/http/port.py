@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..config import ServerConfig
 from ..metrics import EngineMetrics
+from ..profiling import Profiling
 from ..request import GenerateRequest, TokenEvent
 from ..statistics import EngineStatistics
 from ..text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from ..vision.inputs import ImageInputs
 
 __all__ = ["EnginePort", "ModelCard"]
 
@@ -32,6 +36,7 @@ class ModelCard:
             size.
         vocab_size: token ids are 0 to vocab_size - 1.
         eos_ids: ids that end an output.
+        images: how images are taken; None for a model that takes text alone.
     """
 
     served_name: str
@@ -42,6 +47,7 @@ class ModelCard:
     context_length: int
     vocab_size: int
     eos_ids: tuple[int, ...]
+    images: ImageInputs | None = None
 
 
 class EnginePort(Protocol):
@@ -73,6 +79,11 @@ class EnginePort(Protocol):
         ...
 
     @property
+    def dead(self) -> str:
+        """Why it can take no more requests, in one sentence; empty before that."""
+        ...
+
+    @property
     def spare(self) -> int:
         """How many more requests it would take now."""
         ...
@@ -92,6 +103,11 @@ class EnginePort(Protocol):
 
     def abort(self, rid: str) -> bool:
         """Gives up the requests with this id (all for an empty one); returns whether there were any."""
+        ...
+
+    @property
+    def profiling(self) -> Profiling:
+        """Its profiles."""
         ...
 
     def statistics(self) -> EngineStatistics:

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RequestError
+from ..vision.request_image import RequestImage
+from .images import image_part_schema, read_image_data, read_image_part, templated
 from .port import EnginePort
 from .values import JsonObject, Reader
+
+if TYPE_CHECKING:
+    from ..vision.inputs import ImagePlace
 
 __all__ = [
     "MAX_PROMPTS",
@@ -35,6 +40,7 @@ _LONGEST_NAME = 256
 MAX_PROMPTS = 4096
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _MESSAGE_FIELDS = ("role", "content", "name")
+_TEXT_ALONE = ("text", 'set it to "text"')
 _NEUTRAL_MESSAGE_FIELDS = ("tool_calls", "tool_call_id", "refusal", "reasoning_content", "annotations", "audio")
 
 Prompt = tuple[int, ...]
@@ -63,11 +69,24 @@ class Source:
         field: its name in the request.
         encode: returns its token ids.
         text: as the client wrote it; None for token ids and chats.
+        places: where the request has its images.
+        bare_images: whether these may be base64 without `data:` in front.
     """
 
     field: str
     encode: Callable[[], Awaitable[Prompt]]
     text: str | None = None
+    places: tuple[ImagePlace, ...] = ()
+    bare_images: bool = False
+
+    async def images(self, engine: EnginePort) -> tuple[RequestImage, ...]:
+        """Returns its images.
+
+        Raises:
+            RequestError: one is none, or too large.
+        """
+        inputs = engine.model.images
+        return await inputs.load(self.places, bare=self.bare_images) if inputs and self.places else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +114,12 @@ def read_generate_prompts(engine: EnginePort, body: Reader) -> Prompts:
     field = "text" if body.has("text") else "input_ids"
     value = body.raw(field)
     if not isinstance(value, list) or (field == "input_ids" and not any(isinstance(item, list) for item in value)):
-        return Prompts((_source(engine, field, value, body),))
-    return _listed(engine, body, field, value)
+        prompts = Prompts((_source(engine, field, value, body),))
+    else:
+        prompts = _listed(engine, body, field, value)
+    found = read_image_data(body, engine.model.images, len(prompts.sources), listed=prompts.listed)
+    sources = (replace(one, places=own, bare_images=True) for one, own in zip(prompts.sources, found, strict=True))
+    return Prompts(tuple(sources), prompts.listed)
 
 
 def read_completion_prompts(engine: EnginePort, body: Reader) -> Prompts:
@@ -155,21 +178,30 @@ def read_chat_prompts(engine: EnginePort, body: Reader) -> Prompts:
     if not isinstance(messages, list) or not messages:
         problem = "not a list of messages" if messages else "no messages"
         raise body.refuse("messages", problem, 'send a list such as [{"role": "user", "content": "Hi"}]')
+    inputs = engine.model.images
+    places: list[ImagePlace] = []
     for index, message in enumerate(messages):
-        _check_message(f"messages[{index}]", message)
+        places += _check_message(f"messages[{index}]", message, with_images=inputs is not None)
+    if inputs is not None:
+        inputs.check_count(places)
     options = read_chat_options(body)
+    chat = [{key: value for key, value in message.items() if value is not None} for message in messages]
+    keep_parts = inputs is not None and engine.tokenizer.template_takes_parts
+    if inputs is not None:
+        chat = templated(chat, inputs, takes_parts=keep_parts)
 
     async def render() -> Prompt:
         text = await asyncio.to_thread(
             engine.tokenizer.render_chat,
-            [{key: value for key, value in message.items() if value is not None} for message in messages],
+            chat,
+            keep_parts=keep_parts,
             add_generation_prompt=options.add_generation_prompt,
             continue_final_message=options.continue_final_message,
             extra=options.extra,
         )
         return await _encode(engine, "messages", text, add_special_tokens=False)
 
-    return Prompts((Source("messages", render),))
+    return Prompts((Source("messages", render, places=tuple(places)),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,14 +226,16 @@ def read_chat_options(body: Reader) -> ChatOptions:
     )
 
 
-def message_schema() -> dict[str, Any]:
+def message_schema(*, with_images: bool = False) -> dict[str, Any]:
     """Returns the JSON schema of one message."""
-    part = {
+    part: dict[str, Any] = {
         "type": "object",
         "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
         "required": ["type", "text"],
         "additionalProperties": False,
     }
+    if with_images:
+        part = {"anyOf": [part, image_part_schema()]}
     return {
         "type": "object",
         "properties": {
@@ -215,7 +249,8 @@ def message_schema() -> dict[str, Any]:
     }
 
 
-def _check_message(path: str, message: object) -> None:
+def _check_message(path: str, message: object, *, with_images: bool) -> list[ImagePlace]:
+    """Returns where the message has images."""
     if not isinstance(message, Mapping):
         raise RequestError(path, message, "not a message", 'send {"role": ..., "content": ...}')
     reader = Reader(message, path)
@@ -229,25 +264,31 @@ def _check_message(path: str, message: object) -> None:
         raise reader.refuse("role", "no role", f"use one of {', '.join(_ROLES)}")
     if reader.has("name"):
         reader.text("name", "", longest=_LONGEST_NAME)
-    _check_content(reader, message.get("content"))
+    return _check_content(reader, message.get("content"), with_images=with_images)
 
 
-def _check_content(reader: Reader, content: Any) -> None:
+def _check_content(reader: Reader, content: Any, *, with_images: bool) -> list[ImagePlace]:
     remedy = "send a string or a list of text parts"
     if content is None:
         raise reader.refuse("content", "no text", remedy)
     if isinstance(content, str):
-        return
+        return []
     if not isinstance(content, list):
         raise reader.refuse("content", "not text", remedy)
+    places: list[ImagePlace] = []
     for index, part in enumerate(content):
         path = reader.name(f"content[{index}]")
         if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
             raise RequestError(path, part, "not a text part", 'send {"type": "text", "text": "..."}')
+        if part["type"] == "image_url" and with_images:
+            places.append(read_image_part(path, part))
+            continue
         if part["type"] != "text":
-            raise RequestError(f"{path}.type", part["type"], "the model takes text only", 'set it to "text"')
+            takes, remedy = ("text and images", 'set it to "text" or "image_url"') if with_images else _TEXT_ALONE
+            raise RequestError(f"{path}.type", part["type"], f"the model takes {takes} only", remedy)
         if not isinstance(part.get("text"), str):
             raise RequestError(f"{path}.text", part.get("text"), "not a string", "send a string")
         if set(part) - {"type", "text"}:
             extra = min(set(part) - {"type", "text"})
             raise RequestError(f"{path}.{extra!r}", part[extra], "no such field", "leave it out")
+    return places

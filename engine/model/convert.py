@@ -106,6 +106,8 @@ def write_converted(source: Source, directory: Path, sha256: str, value: str, on
         with (temporary / "weights.safetensors").open("wb") as file:
             for done in write_tensors(file, header, length, blocks):
                 on_progress(Progress("convert", done, length))
+        if (write_beside := getattr(source, "write_beside", None)) is not None:
+            write_beside(temporary)
         (temporary / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
         settings = _tokenizer_settings(source)
         (temporary / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

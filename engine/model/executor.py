@@ -29,12 +29,22 @@ class TokenSpan:
         start: position of the first of them; all earlier positions have valid KV.
         slot: index of the sequence's first place in the slot memory.
         logits: True when the logits after the last of them are wanted.
+        group: attention group of the sequence, whose KV memory `slot` is a place of; see `engine.parallel.layout`.
+        prompt: they are of its prompt. A single token of an answer may be computed in another way, and is so again
+            whenever it is computed again.
     """
 
     tokens: Sequence[int]
     start: int
     slot: int
     logits: bool
+    group: int = 0
+    prompt: bool = False
+
+    @property
+    def decodes(self) -> bool:
+        """Whether this is one token of an answer."""
+        return len(self.tokens) == 1 and not self.prompt
 
     @property
     def stop(self) -> int:
@@ -51,12 +61,14 @@ class ExecutorInfo:
         attention: the path of attention, such as `native`, `sdpa` or `triton-paged`.
         weights: the format that the linear layers read, such as `float32`, `int4-g32` or `int8-g32`.
         reason: why this path and no faster one, in one sentence.
+        decode: what the linear layers multiply for a token of an answer, and why; empty where it is as for prompts.
     """
 
     executor: str
     attention: str
     weights: str
     reason: str = ""
+    decode: str = ""
 
 
 class Executor(Protocol):

@@ -17,6 +17,8 @@ from torch import Tensor
 from ..kv import KVCache
 from .attention import Attend, SpanAttention
 from .executor import ExecutorInfo, TokenSpan
+from .experts import ExpertLayer, OwnExperts
+from .join import ALONE, Join
 from .packed import pack
 from .shape import ModelShape
 from .weights import LayerWeights, Weights
@@ -54,9 +56,12 @@ class Llama:
     Args:
         weights: on one device, in the compute dtype.
         context_length: positions to prepare rope for.
+        experts: computes the experts of the layers that have them; None computes those in `weights`.
     """
 
-    def __init__(self, shape: ModelShape, weights: Weights, context_length: int) -> None:
+    def __init__(
+        self, shape: ModelShape, weights: Weights, context_length: int, experts: ExpertLayer | None = None
+    ) -> None:
         self.shape = shape
         self.weights = weights
         cos, sin = rope_angles(shape, context_length)
@@ -64,6 +69,7 @@ class Llama:
         self._cos = torch.cat((cos, cos), dim=-1).to(as_weights)  # [positions, head_dim]
         self._sin = torch.cat((-sin, sin), dim=-1).to(as_weights)  # sign of rotate_half folded in
         self.info = ExecutorInfo("torch", "sdpa", str(weights.embedding.dtype).removeprefix("torch."))
+        self._experts = OwnExperts(shape.experts) if experts is None and shape.experts is not None else experts
         self._head_norms = tuple(_head_norm(layer, shape) for layer in weights.layers)
 
     def forward(self, spans: Sequence[TokenSpan], kv: KVCache, tap: Callable[[Tensor], None] | None = None) -> Tensor:
@@ -85,28 +91,43 @@ class Llama:
         wanted = packed.wanted
         return self.logits(x[wanted]) if wanted else x.new_empty((0, self.shape.vocab), dtype=torch.float32)
 
-    def states(self, ids: Tensor, positions: Tensor, places: Tensor, slots: Tensor, attend: Attend) -> Tensor:
+    def states(
+        self, ids: Tensor, positions: Tensor, places: Tensor, slots: Tensor, attend: Attend, join: Join = ALONE
+    ) -> Tensor:
         """Returns the states of tokens behind the last layer, [tokens, hidden], and writes their KV.
 
         Args:
-            ids: [tokens], and so are `positions` and `places`, all on the weights' device.
+            ids: [tokens], and so are `positions` and `places`, all on the weights' device; those two, of the tokens
+                that `join` has attended here.
             slots: [layers, K|V, kv_heads, places, dim].
             attend: how the queries look back; called once in each layer, after its KV was written.
+            join: makes one of a layer's parts where other ranks have some of them.
         """
         cos, sin = self._cos[positions].unsqueeze(1), self._sin[positions].unsqueeze(1)  # [tokens, 1, dim]
-        x = F.embedding(ids, self.weights.embedding)  # [tokens, hidden]
+        x = self.embed(ids)
         for layer, weights in enumerate(self.weights.layers):
-            x = x + self._attention(x, weights, self._head_norms[layer], slots[layer], attend, cos, sin, places)
-            x = x + self._feed_forward(x, weights)
+            own, norm = join.own(x), self._head_norms[layer]
+            x = x + join.attention(self._attention(own, weights, norm, slots[layer], attend, cos, sin, places))
+            x = x + join.feed_forward(self._feed_forward(x, weights))
         return x
 
-    def logits(self, states: Tensor) -> Tensor:
-        """Returns the logits, float32 [rows, vocab], of states [rows, hidden]."""
+    def embed(self, ids: Tensor) -> Tensor:
+        """Returns the states in front of the first layer, [tokens, hidden], of ids [tokens]."""
+        return F.embedding(ids, self.weights.embedding)
+
+    def logits(self, states: Tensor, head: Tensor | None = None) -> Tensor:
+        """Returns the logits, float32 [rows, vocab], of states [rows, hidden].
+
+        Args:
+            head: another output matrix than the weights' own, [vocab, hidden].
+        """
         rows = F.rms_norm(states, (self.shape.hidden,), self.weights.norm, self.shape.rms_eps)
-        return F.linear(rows, self.weights.lm_head).float()
+        return F.linear(rows, self.weights.lm_head if head is None else head).float()
 
     def _feed_forward(self, x: Tensor, weights: LayerWeights) -> Tensor:
         h = F.rms_norm(x, (self.shape.hidden,), weights.ffn_norm, self.shape.rms_eps)
+        if weights.experts is not None and self._experts is not None:
+            return self._experts(h, weights.experts)
         gate, up = F.linear(h, weights.gate_up).split(self.shape.ffn, dim=-1)
         return F.linear(F.silu(gate).mul_(up), weights.down)
 

@@ -17,7 +17,8 @@ class Progress:
     """One step of a preparation.
 
     Attributes:
-        stage: what is done now: `download`, `unpack`, `wait`, `hash`, `read`, `convert` or `pack`.
+        stage: what is done now: `download`, `unpack`, `wait`, `hash`, `read`, `convert`, `pack` or
+            `write`.
         done: bytes so far.
         total: bytes in all; 0 when unknown.
     """

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ..errors import ConfigError
+from .config_values import integer, integers, number, refuse
+from .expert_shape import MOE_ARCHITECTURES, ExpertShape, experts_from_hf_config, experts_from_json
 
 __all__ = [
     "SERVED_ARCHITECTURES",
@@ -22,16 +23,21 @@ __all__ = [
     "shape_from_json",
 ]
 
-SERVED_ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+SERVED_ARCHITECTURES = (
+    "LlamaForCausalLM",
+    "MistralForCausalLM",
+    "Qwen2ForCausalLM",
+    "Qwen3ForCausalLM",
+    *MOE_ARCHITECTURES,
+)
 SERVED_ROPE_TYPES = ("default", "linear", "llama3")
 
 _WITH_QKV_BIAS = frozenset({"Qwen2ForCausalLM"})
-_WITH_QK_NORM = frozenset({"Qwen3ForCausalLM"})
-_WITH_WINDOW_SWITCH = frozenset({"Qwen2ForCausalLM", "Qwen3ForCausalLM"})
+_WITH_QK_NORM = frozenset({"Qwen3ForCausalLM", "Qwen3MoeForCausalLM"})
+_WITH_WINDOW_SWITCH = frozenset({"Qwen2ForCausalLM", "Qwen3ForCausalLM", "Qwen3MoeForCausalLM"})
+_WITH_WINDOW_IN_SOME_LAYERS = frozenset({"Qwen2ForCausalLM", "Qwen3ForCausalLM"})
 _HEAD_DIMS = {"Qwen3ForCausalLM": 128}
 """What transformers takes where config.json has no `head_dim`; the other classes divide the hidden size."""
-
-_FIELD = "--model-path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ class ModelShape:
     Attributes:
         architecture: transformers' class name.
         heads: query heads; a multiple of `kv_heads`.
-        ffn: width of the gated feed-forward layer.
+        ffn: width of the gated feed-forward layer, in layers without experts.
         rope_scaling: None for plain rope.
         context_length: tokens that the model was made for, within `sliding_window` where it has one: no token looks
             back further there, so that full attention is exact.
@@ -66,6 +72,7 @@ class ModelShape:
         eos_ids: tokens that end an output; may be empty.
         qk_norm: True when each head of q and k passes an RMSNorm of its own size before rope.
         sliding_window: tokens that the narrowest layer looks back over, itself included; None for full attention.
+        experts: those of the layers that have them; None for a model without.
     """
 
     architecture: str
@@ -86,6 +93,11 @@ class ModelShape:
     bos_id: int | None
     qk_norm: bool = False
     sliding_window: int | None = None
+    experts: ExpertShape | None = None
+
+    def has_experts(self, layer: int) -> bool:
+        """Returns whether this layer has experts in place of one feed-forward network."""
+        return self.experts is not None and self.experts.in_layer(layer)
 
     @property
     def q_rows(self) -> int:
@@ -112,11 +124,12 @@ def shape_from_json(data: Mapping[str, Any]) -> ModelShape:
     Raises:
         KeyError, TypeError: `data` was not written by this version.
     """
-    values = {item.name: data[item.name] for item in fields(ModelShape)}
+    # Models that were converted before there were experts do not name any.
+    values = {item.name: data[item.name] for item in fields(ModelShape) if item.name != "experts"}
     scaling = values["rope_scaling"]
     values["rope_scaling"] = None if scaling is None else RopeScaling(**scaling)
     values["eos_ids"] = tuple(values["eos_ids"])
-    return ModelShape(**values)
+    return ModelShape(**values, experts=experts_from_json(data.get("experts")))
 
 
 def check_shape(shape: ModelShape, *, source: str) -> ModelShape:
@@ -127,12 +140,12 @@ def check_shape(shape: ModelShape, *, source: str) -> ModelShape:
     """
     for name in ("layers", "hidden", "heads", "kv_heads", "head_dim", "ffn", "vocab", "context_length"):
         if getattr(shape, name) < 1:
-            raise _refuse(source, f"its {name} is {getattr(shape, name)}", "use a complete model")
+            raise refuse(source, f"its {name} is {getattr(shape, name)}", "use a complete model")
     if shape.heads % shape.kv_heads:
         problem = f"its {shape.heads} query heads are no multiple of its {shape.kv_heads} KV heads"
-        raise _refuse(source, problem, "use a complete model")
+        raise refuse(source, problem, "use a complete model")
     if shape.head_dim % 2:
-        raise _refuse(source, f"its head size {shape.head_dim} is odd", "use a model with rotary halves")
+        raise refuse(source, f"its head size {shape.head_dim} is odd", "use a model with rotary halves")
     return shape
 
 
@@ -151,37 +164,34 @@ def shape_from_hf_config(
     """
     architecture = _architecture(config, source)
     _refuse_unserved(config, architecture, source)
-    hidden = _integer(config, "hidden_size", source)
-    heads = _integer(config, "num_attention_heads", source)
+    hidden = integer(config, "hidden_size", source)
+    heads = integer(config, "num_attention_heads", source)
     theta, scaling = _rope(config, source)
     window = _sliding_window(config, architecture, source)
-    context = _integer(config, "max_position_embeddings", source, default=2048)
+    context = integer(config, "max_position_embeddings", source, default=2048)
     ids = {**config, **{k: v for k, v in (generation or {}).items() if v is not None}}
     shape = ModelShape(
         architecture=architecture,
-        layers=_integer(config, "num_hidden_layers", source),
+        layers=integer(config, "num_hidden_layers", source),
         hidden=hidden,
         heads=heads,
-        kv_heads=_integer(config, "num_key_value_heads", source, default=heads),
-        head_dim=_integer(config, "head_dim", source, default=_HEAD_DIMS.get(architecture, hidden // max(heads, 1))),
-        ffn=_integer(config, "intermediate_size", source),
-        vocab=_integer(config, "vocab_size", source),
+        kv_heads=integer(config, "num_key_value_heads", source, default=heads),
+        head_dim=integer(config, "head_dim", source, default=_HEAD_DIMS.get(architecture, hidden // max(heads, 1))),
+        ffn=integer(config, "intermediate_size", source),
+        vocab=integer(config, "vocab_size", source),
         rope_theta=theta,
         rope_scaling=scaling,
-        rms_eps=_number(config, "rms_norm_eps", source, default=1e-6),
+        rms_eps=number(config, "rms_norm_eps", source, default=1e-6),
         tie_embeddings=bool(config.get("tie_word_embeddings", False)),
         context_length=context if window is None else min(context, window),
         qkv_bias=architecture in _WITH_QKV_BIAS,
-        eos_ids=_ids(ids.get("eos_token_id"), "eos_token_id", source),
-        bos_id=next(iter(_ids(ids.get("bos_token_id"), "bos_token_id", source)), None),
+        eos_ids=integers(ids.get("eos_token_id"), "eos_token_id", source, "a token id"),
+        bos_id=next(iter(integers(ids.get("bos_token_id"), "bos_token_id", source, "a token id")), None),
         qk_norm=architecture in _WITH_QK_NORM,
         sliding_window=window,
+        experts=experts_from_hf_config(config, architecture, source),
     )
     return check_shape(shape, source=source)
-
-
-def _refuse(source: str, problem: str, remedy: str) -> ConfigError:
-    return ConfigError(_FIELD, source, problem, remedy)
 
 
 def _architecture(config: Mapping[str, Any], source: str) -> str:
@@ -189,7 +199,7 @@ def _architecture(config: Mapping[str, Any], source: str) -> str:
     name = names[0] if isinstance(names, list) and names else f"model_type {config.get('model_type')!r}"
     if name not in SERVED_ARCHITECTURES:
         served = ", ".join(SERVED_ARCHITECTURES)
-        raise _refuse(source, f"the architecture {name} is not served", f"use a model of one of {served}")
+        raise refuse(source, f"the architecture {name} is not served", f"use a model of one of {served}")
     return str(name)
 
 
@@ -198,38 +208,39 @@ def _refuse_unserved(config: Mapping[str, Any], architecture: str, source: str) 
     if config.get("quantization_config"):
         method = dict(config["quantization_config"]).get("quant_method", "unknown")
         problem = f"weights quantised with {method} are not served"
-        raise _refuse(source, problem, "use the unquantised model or a .gguf file")
+        raise refuse(source, problem, "use the unquantised model or a .gguf file")
     activation = config.get("hidden_act", "silu")
     if activation not in {"silu", "swish"}:
-        raise _refuse(source, f"the activation {activation} is not served", "use a model with silu")
+        raise refuse(source, f"the activation {activation} is not served", "use a model with silu")
     for key in ("mlp_bias",) if architecture in _WITH_QKV_BIAS else ("attention_bias", "mlp_bias"):
         if config.get(key):
-            raise _refuse(source, f"{key} is not served for {architecture}", "use a model without it")
+            raise refuse(source, f"{key} is not served for {architecture}", "use a model without it")
     rope = config.get("rope_parameters")
     partial = rope.get("partial_rotary_factor") if isinstance(rope, Mapping) else None
     if float(partial or config.get("partial_rotary_factor") or 1.0) != 1.0:
-        raise _refuse(source, "partial rotary embeddings are not served", "use a model with full rotary size")
+        raise refuse(source, "partial rotary embeddings are not served", "use a model with full rotary size")
 
 
 def _sliding_window(config: Mapping[str, Any], architecture: str, source: str) -> int | None:
     """Returns the window of the layers that have one, None when all layers look back over everything.
 
-    The rule is transformers': Mistral slides in every layer; Qwen2 and Qwen3 with `use_sliding_window` alone, in the
-    layers that `layer_types` names, else from layer `max_window_layers` on.
+    The rule is transformers': Mistral and Mixtral slide in every layer; the Qwen classes with `use_sliding_window`
+    alone, Qwen2 and Qwen3 in the layers that `layer_types` names, else from layer `max_window_layers` on.
     """
     kinds = config.get("layer_types")
     kinds = [str(kind) for kind in kinds] if isinstance(kinds, list) else []
     if unknown := sorted(set(kinds) - {"full_attention", "sliding_attention"}):
-        raise _refuse(source, f"layers of type {unknown[0]} are not served", "use a model with full attention")
+        raise refuse(source, f"layers of type {unknown[0]} are not served", "use a model with full attention")
     has_switch = architecture in _WITH_WINDOW_SWITCH
     if config.get("sliding_window") is None or (has_switch and not config.get("use_sliding_window")):
         return None
-    first = _integer(config, "max_window_layers", source, default=28) if has_switch else 0
-    if "sliding_attention" not in kinds if kinds else first >= _integer(config, "num_hidden_layers", source):
+    in_some = architecture in _WITH_WINDOW_IN_SOME_LAYERS
+    first = integer(config, "max_window_layers", source, default=28) if in_some else 0
+    if "sliding_attention" not in kinds if kinds else first >= integer(config, "num_hidden_layers", source):
         return None
-    window = _integer(config, "sliding_window", source)
+    window = integer(config, "sliding_window", source)
     if window < 1:
-        raise _refuse(source, f"its sliding_window is {window}", "use a model with a complete config.json")
+        raise refuse(source, f"its sliding_window is {window}", "use a model with a complete config.json")
     return window
 
 
@@ -237,49 +248,23 @@ def _rope(config: Mapping[str, Any], source: str) -> tuple[float, RopeScaling | 
     """Reads transformers 5 `rope_parameters`, else transformers 4 `rope_theta` and `rope_scaling`."""
     data = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(data, Mapping) or any(isinstance(value, Mapping) for value in data.values()):
-        raise _refuse(source, "its rope parameters differ per layer", "use a model with one rope for all layers")
-    theta = _number(data if "rope_theta" in data else config, "rope_theta", source, default=10000.0)
+        raise refuse(source, "its rope parameters differ per layer", "use a model with one rope for all layers")
+    theta = number(data if "rope_theta" in data else config, "rope_theta", source, default=10000.0)
     kind = str(data.get("rope_type") or data.get("type") or "default")
     if kind not in SERVED_ROPE_TYPES:
         served = ", ".join(SERVED_ROPE_TYPES)
         problem = f"the rope type {kind} is not served"
-        raise _refuse(source, problem, f"use a model whose rope type is one of {served}")
+        raise refuse(source, problem, f"use a model whose rope type is one of {served}")
     if kind == "default":
         return theta, None
-    factor = _number(data, "factor", source)
+    factor = number(data, "factor", source)
     if kind == "linear":
         return theta, RopeScaling("linear", factor)
     scaling = RopeScaling(
         rope_type=kind,
         factor=factor,
-        low_freq_factor=_number(data, "low_freq_factor", source),
-        high_freq_factor=_number(data, "high_freq_factor", source),
-        original_max_position=_integer(data, "original_max_position_embeddings", source),
+        low_freq_factor=number(data, "low_freq_factor", source),
+        high_freq_factor=number(data, "high_freq_factor", source),
+        original_max_position=integer(data, "original_max_position_embeddings", source),
     )
     return theta, scaling
-
-
-def _number(data: Mapping[str, Any], key: str, source: str, *, default: float | None = None) -> float:
-    value = data.get(key)
-    if value is None:
-        value = default
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        problem = f"config.json lacks {key}" if value is None else f"{key} {value!r} is not a number"
-        raise _refuse(source, problem, "use a model with a complete config.json")
-    return float(value)
-
-
-def _integer(data: Mapping[str, Any], key: str, source: str, *, default: int | None = None) -> int:
-    value = _number(data, key, source, default=default)
-    if value != int(value):
-        raise _refuse(source, f"{key} {value!r} is not a whole number", "use a model with a complete config.json")
-    return int(value)
-
-
-def _ids(value: object, key: str, source: str) -> tuple[int, ...]:
-    items = value if isinstance(value, list) else [] if value is None else [value]
-    ids = tuple(item for item in items if isinstance(item, int) and not isinstance(item, bool))
-    if len(ids) != len(items):
-        problem = f"{key} {value!r} is neither a token id nor a list of them"
-        raise _refuse(source, problem, "use a model with a complete config.json")
-    return ids

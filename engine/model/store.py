@@ -1,7 +1,7 @@
 """From what a person writes after --model-path to a local, converted model.
 
-Owns what that text can be: a path, a name of the catalogue, or a hub id. Imports neither torch nor numpy, so
-that the panel can prepare a model before any worker starts.
+Owns what that text can be: a path, a name of the catalogue, a model of random weights, or a hub id. Imports neither
+torch nor numpy, so that the panel can prepare a model before any worker starts.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .converted import ensure_converted, open_converted
 from .fetch import fetch_catalog_model
 from .hub import fetch_snapshot
 from .progress import OnProgress, no_progress
+from .random_models import make_random_model, random_name
 from .shape import ModelShape
 
 __all__ = ["ResolvedModel", "resolve_model"]
@@ -52,7 +53,8 @@ def resolve_model(
     """Returns the model that `model_path` names, fetching and converting it first when needed.
 
     Args:
-        model_path: a .gguf file, a model directory, a catalogue name or a hub id; an existing path wins.
+        model_path: a .gguf file, a model directory, a catalogue name, `random:NAME` or a hub id; an existing path
+            wins.
         environment: cache directory and hub settings.
         on_progress: called in this thread.
 
@@ -67,6 +69,9 @@ def resolve_model(
         return _converted(
             local, local, local.stem if local.is_file() else local.resolve().name, environment, on_progress
         )
+    if (name := random_name(text)) is not None:
+        folder = make_random_model(name, environment.cache_dir, on_progress)
+        return _converted(folder, folder, text, environment, on_progress)
     if entry := find_in_catalog(text):
         file = fetch_catalog_model(entry, environment.cache_dir, on_progress)
         return _converted(file, file, entry.name, environment, on_progress)

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..errors import ConfigError
+from .experts import ExpertWeights
 from .layout import weight_layout
 from .shape import ModelShape
 
@@ -22,7 +23,10 @@ __all__ = ["LayerWeights", "Weights", "load_weights"]
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """One decoder layer; projections are [out, in], as `torch.nn.functional.linear` takes them."""
+    """One decoder layer; projections are [out, in], as `torch.nn.functional.linear` takes them.
+
+    A layer with experts has them in place of a feed-forward network, whose `gate_up` and `down` then have no columns.
+    """
 
     attn_norm: torch.Tensor  # [hidden]
     qkv: torch.Tensor  # [q_rows + 2 * kv_rows, hidden]: q, k, v
@@ -33,6 +37,7 @@ class LayerWeights:
     ffn_norm: torch.Tensor  # [hidden]
     gate_up: torch.Tensor  # [2 * ffn, hidden]: gate, up
     down: torch.Tensor  # [hidden, ffn]
+    experts: ExpertWeights | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +85,17 @@ def load_weights(
     embedding = take("embedding")
     return Weights(
         embedding=embedding,
-        layers=tuple(_layer(take, f"layers.{index}.", shape) for index in range(shape.layers)),
+        layers=tuple(
+            _layer(take, f"layers.{index}.", shape, shape.has_experts(index)) for index in range(shape.layers)
+        ),
         norm=take("norm"),
         lm_head=embedding if shape.tie_embeddings else take("lm_head"),
     )
 
 
-def _layer(take: Callable[[str], torch.Tensor], prefix: str, shape: ModelShape) -> LayerWeights:
+def _layer(take: Callable[[str], torch.Tensor], prefix: str, shape: ModelShape, has_experts: bool) -> LayerWeights:
+    ffn_norm = take(prefix + "ffn_norm")
+    experts = _experts(take, prefix, shape) if has_experts else None
     return LayerWeights(
         attn_norm=take(prefix + "attn_norm"),
         qkv=take(prefix + "qkv"),
@@ -94,9 +103,21 @@ def _layer(take: Callable[[str], torch.Tensor], prefix: str, shape: ModelShape) 
         q_norm=take(prefix + "q_norm") if shape.qk_norm else None,
         k_norm=take(prefix + "k_norm") if shape.qk_norm else None,
         o=take(prefix + "o"),
-        ffn_norm=take(prefix + "ffn_norm"),
-        gate_up=take(prefix + "gate_up"),
-        down=take(prefix + "down"),
+        ffn_norm=ffn_norm,
+        gate_up=ffn_norm.new_empty((0, shape.hidden)) if experts else take(prefix + "gate_up"),
+        down=ffn_norm.new_empty((shape.hidden, 0)) if experts else take(prefix + "down"),
+        experts=experts,
+    )
+
+
+def _experts(take: Callable[[str], torch.Tensor], prefix: str, shape: ModelShape) -> ExpertWeights:
+    assert shape.experts is not None
+    count = shape.experts.count
+    return ExpertWeights(
+        router=take(prefix + "router"),
+        ids=tuple(range(count)),
+        gate_up=take(prefix + "experts_gate_up").chunk(count),
+        down=take(prefix + "experts_down").chunk(count),
     )
 
 

@@ -14,6 +14,7 @@ import llvmlite.ir as ir
 from .code import FLOAT, INT, LANES, LONG, POINTER, VECTOR, Code, vector_of
 from .elements import Element
 from .formats import PANEL
+from .levels import BLOCK_BYTES, row_bytes, write_group
 from .linear import Epilogue
 from .mathematics import exponential
 from .rows import Heads
@@ -60,11 +61,12 @@ def _softmax(code: Code, scores: Any, limit: Any, padded: Any) -> Any:
     return code.splat(build.fdiv(code.float(1.0), code.sum(total.value)))
 
 
-def write_single(module: ir.Module, heads: Heads, element: Element) -> ir.Function:
+def write_single(module: ir.Module, heads: Heads, element: Element, *, levels: bool) -> ir.Function:
     """Attention of one token over all before it; a tile is a key head of a sequence.
 
     Words: q|k|v rows, bytes of such a row, K of the layer, V of the layer, bytes from head to head there, out, bytes of
-    a row of it, table (int64 [sequences, 3]: row, first place, tokens).
+    a row of it, table (int64 [sequences, 3]: row, first place, tokens). With `levels` rows of `out` are blocks of whole
+    numbers, else floats.
     """
     code = Code(module, "attend_single", (POINTER, LONG, POINTER), internal=False)
     arguments, tile, scratch = code.arguments
@@ -76,7 +78,8 @@ def write_single(module: ir.Module, heads: Heads, element: Element) -> ir.Functi
     keys, values = code.at(code.address(arguments, 2), start), code.at(code.address(arguments, 3), start)
     of_head = code.times(head, heads.group * heads.dim * 4)
     queries = code.at(code.at(code.address(arguments, 0), build.mul(row, code.field(arguments, 1))), of_head)
-    out = code.at(code.at(code.address(arguments, 5), build.mul(row, code.field(arguments, 6))), of_head)
+    of_out = code.times(head, row_bytes(heads.group * heads.dim)) if levels else of_head
+    out = code.at(code.at(code.address(arguments, 5), build.mul(row, code.field(arguments, 6))), of_out)
     vectors = heads.dim // LANES
     padded = code.times(build.sdiv(build.add(tokens, code.long(LANES - 1)), code.long(LANES)), LANES)
     line = code.times(padded, 4)
@@ -105,9 +108,13 @@ def write_single(module: ir.Module, heads: Heads, element: Element) -> ir.Functi
             weight = code.splat(code.load(place, FLOAT))
             for i in range(vectors):
                 sums[group][i].value = code.fma(weight, value[i], sums[group][i].value)
-    for group in range(heads.group):
-        for i in range(vectors):
-            code.store(build.fmul(sums[group][i].value, shares[group]), code.at(out, (group * vectors + i) * _STEP))
+    found = [build.fmul(sums[group][i].value, shares[group]) for group in range(heads.group) for i in range(vectors)]
+    if levels:
+        for at in range(0, len(found), 2):
+            write_group(code, found[at], found[at + 1], code.at(out, at // 2 * BLOCK_BYTES))
+    else:
+        for at, vector in enumerate(found):
+            code.store(vector, code.at(out, at * _STEP))
     return code.end()
 
 

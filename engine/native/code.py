@@ -166,9 +166,22 @@ class Code:
             vector = self.larger(vector, other)
         return self.build.extract_element(vector, ir.Constant(INT, 0))
 
+    def whole(self, operation: str, vector: Value) -> Value:
+        """Returns the elements of a vector of whole numbers combined to one, by `add` or `umax`."""
+        name = f"llvm.vector.reduce.{operation}.v{LANES}i32"
+        module = self.function.module
+        kind = ir.FunctionType(INT, (vector_of(INT),))
+        return self.build.call(module.globals.get(name) or ir.Function(module, kind, name), (vector,))
+
     def larger(self, left: Value, right: Value) -> Value:
         """Returns the larger of two floats or of each pair of two vectors."""
         return self.build.select(self.build.fcmp_ordered(">", left, right), left, right)
+
+    def opaque(self, pointer: Value) -> Value:
+        """Returns the same address as one that LLVM knows nothing of: what is read through it is read again."""
+        kind = ir.FunctionType(LONG, (LONG,))
+        word = self.build.ptrtoint(pointer, LONG)
+        return self.build.inttoptr(self.build.asm(kind, "", "=r,0", (word,), side_effect=True), POINTER)
 
     def call(self, function: Value, arguments: Sequence[Value]) -> Value:
         """Calls a function."""

@@ -51,7 +51,7 @@ def write_drive(module: ir.Module) -> ir.Function:
         turns = code.variable(code.long(0))
         names = ("take", "work", "look", "wait", "sleep", "go")
         take, work, look, wait, sleep, go = (code.function.append_basic_block(name) for name in names)
-        build.branch(take)
+        build.cbranch(build.icmp_signed(">", tiles, code.long(0)), take, go)
         build.position_at_end(take)
         tile = build.atomic_rmw("add", taken, code.long(1), "monotonic")
         build.cbranch(build.icmp_signed("<", tile, tiles), work, look)

@@ -1,12 +1,14 @@
 """Forward passes of Llama-family decoders on CPUs, through kernels that are generated for the host.
 
-All arithmetic is in float32; weights are unpacked from 4 or 8 bits as they are read. A token's KV and logits have the
-same bits whatever else is in the step, so they do not depend on batches; attention of one new token and of several
-differ in the order of their sums.
+Prompts are computed in float32; weights are unpacked from 4 or 8 bits as they are read. A token of an answer is
+multiplied as whole numbers of 15 bits where the processor has an instruction for that (`dots`), and attends in another
+order of sums. Which way a token goes follows from its span alone: its KV and its logits have the same bits whatever
+else is in the step, and when it is computed again.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,10 +20,12 @@ from ..model.executor import ExecutorInfo, TokenSpan
 from ..model.llama import rope_angles
 from ..model.shape import ModelShape
 from ..model.weights import Weights
+from ..profiling_spans import OPERATION, Spans
 from .attention import scratch_floats
 from .crew import Crew
 from .formats import GROUP, PANEL
 from .library import Library
+from .machine import Machine
 from .packing import PackedWeights
 from .passes import Head, Parts, Pass
 from .rows import Heads
@@ -35,6 +39,13 @@ def heads_of(shape: ModelShape) -> Heads:
     return Heads(shape.heads, shape.kv_heads, shape.head_dim, shape.qkv_bias, shape.qk_norm)
 
 
+def _decode_path(machine: Machine) -> str:
+    """Returns what linear layers multiply for tokens of answers, and why."""
+    if machine.dot_lanes:
+        return "bytes, two for each activation"
+    return f"float32, since this CPU ({machine.name}) has neither AVX512-VNNI nor AVX-VNNI"
+
+
 class NativeLlama:
     """A loaded model.
 
@@ -45,6 +56,9 @@ class NativeLlama:
         context_length: positions to prepare rope for.
         threads: that compute a step together.
         niceness: of those beside the one that calls `forward`.
+
+    Attributes:
+        noted: takes the time of each operation while a profile is made; None for a model that nobody profiles.
     """
 
     def __init__(
@@ -59,13 +73,14 @@ class NativeLlama:
         niceness: int = 0,
     ) -> None:
         self.shape = shape
-        self.info = ExecutorInfo("native", "native", packed.name)
+        self.info = ExecutorInfo("native", "native", packed.name, decode=_decode_path(library.machine))
         self._parts = Parts(shape, weights, packed, library, heads_of(shape), rope_angles(shape, context_length))
         self._threads, self._niceness = threads, niceness
         self._crew: Crew | None = None
         self._longest = 0
         self._pass: Pass | None = None
         self._head: Head | None = None
+        self.noted: Spans | None = None
 
     def close(self) -> None:
         """Ends the threads."""
@@ -81,18 +96,44 @@ class NativeLlama:
     def forward(self, spans: Sequence[TokenSpan], kv: KVCache, tap: Callable[[Tensor], None] | None = None) -> Tensor:
         """See `Executor.forward`."""
         tables = span_tables(spans, self._parts.heads, all_states=tap is not None)
-        states = self._pass_for(tables, kv).run(tables, self._crew_for(tables.longest))
+        states = self._run(tables, kv)
+        wanted = sorted(tables.wanted)
         if tap is not None:
-            tap(states.clone())
-            ends = np.cumsum([len(span.tokens) for span in spans]) - 1
-            states = states[[int(end) for end, span in zip(ends, spans, strict=True) if span.logits]]
-        return self.logits(states) if len(states) else torch.empty((0, self.shape.vocab))
+            tap(states[tables.order])
+            states = states[wanted]
+        if not wanted:
+            return torch.empty((0, self.shape.vocab))
+        decoding = sum(span.decodes and span.logits for span in spans)
+        found = self._logits(states, decoding)
+        if wanted == tables.wanted:
+            return found
+        places = {number: row for row, number in enumerate(wanted)}
+        return found[[places[number] for number in tables.wanted]]
 
     def logits(self, states: Tensor) -> Tensor:
         """See `Executor.logits`."""
+        return self._logits(states, 0)
+
+    def _logits(self, states: Tensor, decoding: int) -> Tensor:
+        """Returns the logits of states, the first `decoding` of which are of decoding spans."""
         if self._head is None or self._head.capacity < len(states):
             self._head = Head(self._parts, max(GROUP, len(states)))
-        return self._head.run(states, self._crew_for(1))
+        began = time.time_ns()
+        found = self._head.run(states, decoding, self._crew_for(1))
+        if self.noted is not None:
+            self.noted.add(OPERATION, "lm_head", began, time.time_ns())
+        return found
+
+    def _run(self, tables: SpanTables, kv: KVCache) -> Tensor:
+        its_pass, crew = self._pass_for(tables, kv), self._crew_for(tables.longest)
+        if self.noted is None or not self.noted.active:
+            return its_pass.run(tables, crew)
+        clock, began = np.zeros(len(its_pass.tape.operations), dtype=np.int64), time.time_ns()
+        states = its_pass.run(tables, crew, clock)
+        ran = its_pass.tape.operations[:, 2] > 0
+        names = [name for name, has_tiles in zip(its_pass.tape.names, ran, strict=True) if has_tiles]
+        self.noted.add_operations(names, clock[ran].tolist(), began, time.time_ns())
+        return states
 
     def profile(self, spans: Sequence[TokenSpan], kv: KVCache) -> dict[str, float]:
         """Runs a pass and returns for each kind of operation its share of the time."""

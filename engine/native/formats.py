@@ -4,11 +4,14 @@ A matrix [out, in] is cut into panels of 32 outputs, a panel into groups of 32 i
 scales of its 32 outputs, then the numbers, so that a kernel reads one stream. Lane n of a vector is output n.
 
     int4: w = q * d + m, q in 0..15.   d[32] f16, m[32] f16, then for each half of the outputs four vectors of words:
-          bits 4i..4i+3 of word n of vector v are q of input 8v + i.                                      640 B a group
-    int8: w = q * d, q in -127..127.   d[32] f16, then for each input 32 bytes.                          1,088 B a group
+          byte b of word n of vector v has q of input 8v + b in its lower half, of 8v + 4 + b in its upper.
+                                                                                                          640 B a group
+    int8: w = q * d, q in -127..127.   d[32] f16, then for each half of the outputs eight vectors of words: byte b of
+          word n of vector v is q + 128 of input 4v + b.                                               1,088 B a group
 
 Both are grids that GGUF files use (Q4_1 and Q8_0 of ggml), so such files lose nothing. Numbers become floats by one
-operation of a fixed order, hence a weight has the same bits whichever kernel reads it.
+operation of a fixed order, hence a weight has the same bits whichever kernel reads it. Four neighbouring inputs of an
+output stand in one lane, as the processors' products of bytes want them.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .code import BYTE, FLOAT, HALF, INT, LANES, VECTOR, Code, vector_of
+from .code import HALF, INT, LANES, VECTOR, Code, vector_of
 
 __all__ = ["FORMATS", "GROUP", "INT4", "INT8", "PANEL", "Format", "pack", "unpack"]
 
@@ -29,6 +32,8 @@ GROUP = 32
 
 PANEL = 2 * LANES
 """Outputs of a panel."""
+
+_ZERO = 128
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -44,6 +49,11 @@ class Format:
         decode: the reverse.
         begin: writes code that reads a group's header.
         weights: writes code that returns the two vectors of input k of the group.
+        quads: writes code that returns, for half the outputs, eight vectors of words: byte b of word n of vector v is
+            the number of input 4v + b, without a sign.
+        scales: writes code that returns scale and offset of half the outputs: what a number is multiplied by, and what
+            is added then; None where that is `-zero` times the scale.
+        zero: the number that stands for 0 where there is no offset.
     """
 
     name: str
@@ -52,6 +62,9 @@ class Format:
     decode: Callable[[Bytes], Floats]
     begin: Callable[[Code, Any], Any]
     weights: Callable[[Code, Any, Any, int], tuple[Any, Any]]
+    quads: Callable[[Code, Any, int], list[Any]]
+    scales: Callable[[Code, Any, int], tuple[Any, Any | None]]
+    zero: int = 0
 
 
 def pack(weight: Floats, layout: Format) -> Bytes:
@@ -85,26 +98,33 @@ def _encode_int4(groups: Floats) -> Bytes:
     low = least.astype(np.float16)
     step = scale.astype(np.float32)[:, :, None]
     steps = np.divide(groups - low.astype(np.float32)[:, :, None], step, out=np.zeros_like(groups), where=step > 0)
-    numbers = np.clip(np.rint(steps), 0, 15).astype(np.uint32)  # [groups, outputs, inputs]
-    nibbles = numbers.reshape(-1, 2, LANES, 4, 8)  # [groups, half, output, vector, nibble]
-    words = (nibbles << np.arange(0, 32, 4, dtype=np.uint32)).sum(axis=4, dtype=np.uint32).swapaxes(2, 3)
-    parts = (scale.view(np.uint8), low.view(np.uint8), np.ascontiguousarray(words).view(np.uint8))
+    numbers = np.clip(np.rint(steps), 0, 15).astype(np.uint8)  # [groups, outputs, inputs]
+    halves = numbers.reshape(-1, 2, LANES, 4, 2, 4)  # [groups, half, output, vector, part, byte]
+    packed = (halves[..., 0, :] | halves[..., 1, :] << np.uint8(4)).swapaxes(2, 3)
+    parts = (scale.view(np.uint8), low.view(np.uint8), np.ascontiguousarray(packed))
     return np.concatenate([part.reshape(len(groups), -1) for part in parts], axis=1)
 
 
 def _decode_int4(packed: Bytes) -> Floats:
     halves = np.ascontiguousarray(packed[:, :128]).view(np.float16).astype(np.float32)  # [groups, d | m]
-    words = np.ascontiguousarray(packed[:, 128:]).view(np.uint32).reshape(-1, 2, 4, LANES)
-    nibbles = (words[..., None] >> np.arange(0, 32, 4, dtype=np.uint32)) & 15  # [groups, half, vector, output, nibble]
-    numbers = nibbles.swapaxes(2, 3).reshape(-1, PANEL, GROUP).astype(np.float32)
+    both = packed[:, 128:].reshape(-1, 2, 4, LANES, 4).swapaxes(2, 3)  # [groups, half, output, vector, byte]
+    numbers = np.stack((both & 15, both >> 4), axis=4).reshape(-1, PANEL, GROUP).astype(np.float32)
     return numbers * halves[:, :PANEL, None] + halves[:, PANEL:, None]
+
+
+def _floats(code: Code, header: Any) -> Any:
+    """Returns the 16 floats that stand at an address as halves."""
+    return code.build.fpext(code.load(header, vector_of(HALF), align=2), VECTOR)
+
+
+def _scales_int4(code: Code, group: Any, half: int) -> tuple[Any, Any]:
+    return _floats(code, code.at(group, 32 * half)), _floats(code, code.at(group, 64 + 32 * half))
 
 
 def _begin_int4(code: Code, group: Any) -> Any:
     header = []
     for half in range(2):
-        scale = code.build.fpext(code.load(code.at(group, 32 * half), vector_of(HALF), align=2), VECTOR)
-        low = code.build.fpext(code.load(code.at(group, 64 + 32 * half), vector_of(HALF), align=2), VECTOR)
+        scale, low = _scales_int4(code, group, half)
         # A number becomes a float by putting it into the mantissa of 1: 1 + q / 16, so w = that * 16 d + (m - 16 d).
         sixteen = code.build.fmul(scale, code.floats(16.0))
         header.append((sixteen, code.build.fsub(low, sixteen)))
@@ -114,10 +134,11 @@ def _begin_int4(code: Code, group: Any) -> Any:
 def _weights_int4(code: Code, group: Any, header: Any, k: int) -> tuple[Any, Any]:
     found = []
     word, place = divmod(k, 8)
+    upper, byte = divmod(place, 4)
     for half in range(2):
         offset = 128 + 256 * half + 64 * word
         bits = code.load(code.at(group, offset), vector_of(INT))
-        shift = 4 * place - 19  # to the top of the mantissa
+        shift = 8 * byte + 4 * upper - 19  # to the top of the mantissa
         if shift < 0:
             bits = code.build.shl(bits, code.ints(-shift))
         elif shift > 0:
@@ -128,36 +149,56 @@ def _weights_int4(code: Code, group: Any, header: Any, k: int) -> tuple[Any, Any
     return found[0], found[1]
 
 
+def _quads_int4(code: Code, group: Any, half: int) -> list[Any]:
+    words = [code.load(code.at(group, 128 + 256 * half + 64 * word), vector_of(INT)) for word in range(4)]
+    parts = [part for both in words for part in (both, code.build.lshr(both, code.ints(4)))]
+    return [code.build.and_(part, code.ints(0x0F0F0F0F)) for part in parts]
+
+
 def _encode_int8(groups: Floats) -> Bytes:
     scale = (np.abs(groups).max(axis=2) / 127).astype(np.float16)
     step = scale.astype(np.float32)[:, :, None]
     steps = np.divide(groups, step, out=np.zeros_like(groups), where=step > 0)
-    numbers = np.clip(np.rint(steps), -127, 127).astype(np.int8).swapaxes(1, 2)  # [groups, inputs, outputs]
-    parts = (scale.view(np.uint8), np.ascontiguousarray(numbers).view(np.uint8))
+    numbers = (np.clip(np.rint(steps), -127, 127) + _ZERO).astype(np.uint8)  # [groups, outputs, inputs]
+    words = numbers.reshape(-1, 2, LANES, GROUP // 4, 4).swapaxes(2, 3)  # [groups, half, vector, output, byte]
+    parts = (scale.view(np.uint8), np.ascontiguousarray(words))
     return np.concatenate([part.reshape(len(groups), -1) for part in parts], axis=1)
 
 
 def _decode_int8(packed: Bytes) -> Floats:
     scale = np.ascontiguousarray(packed[:, :64]).view(np.float16).astype(np.float32)
-    numbers = np.ascontiguousarray(packed[:, 64:]).view(np.int8).reshape(-1, GROUP, PANEL).swapaxes(1, 2)
-    return numbers.astype(np.float32) * scale[:, :, None]
+    numbers = packed[:, 64:].reshape(-1, 2, GROUP // 4, LANES, 4).swapaxes(2, 3).reshape(-1, PANEL, GROUP)
+    return (numbers.astype(np.float32) - _ZERO) * scale[:, :, None]
+
+
+def _scales_int8(code: Code, group: Any, half: int) -> tuple[Any, None]:
+    return _floats(code, code.at(group, 32 * half)), None
 
 
 def _begin_int8(code: Code, group: Any) -> Any:
-    return [
-        code.build.fpext(code.load(code.at(group, 32 * half), vector_of(HALF), align=2), VECTOR) for half in range(2)
-    ]
+    return [_scales_int8(code, group, half)[0] for half in range(2)]
 
 
 def _weights_int8(code: Code, group: Any, header: Any, k: int) -> tuple[Any, Any]:
     found = []
+    word, byte = divmod(k, 4)
     for half in range(2):
-        numbers = code.load(code.at(group, 64 + 32 * k + 16 * half), vector_of(BYTE), align=1)
-        whole = code.build.sitofp(code.build.sext(numbers, vector_of(INT)), vector_of(FLOAT))
+        bits = code.load(code.at(group, 64 + 512 * half + 64 * word), vector_of(INT))
+        if byte:
+            bits = code.build.lshr(bits, code.ints(8 * byte))
+        # Put into the lowest bits of 2^23 a number is that many more.
+        bits = code.build.or_(code.build.and_(bits, code.ints(255)), code.ints(0x4B000000))
+        whole = code.build.fsub(code.build.bitcast(bits, VECTOR), code.floats(float(2**23 + _ZERO)))
         found.append(code.build.fmul(whole, header[half]))
     return found[0], found[1]
 
 
-INT4 = Format("int4-g32", 640, _encode_int4, _decode_int4, _begin_int4, _weights_int4)
-INT8 = Format("int8-g32", 1088, _encode_int8, _decode_int8, _begin_int8, _weights_int8)
+def _quads_int8(code: Code, group: Any, half: int) -> list[Any]:
+    return [code.load(code.at(group, 64 + 512 * half + 64 * word), vector_of(INT)) for word in range(GROUP // 4)]
+
+
+INT4 = Format("int4-g32", 640, _encode_int4, _decode_int4, _begin_int4, _weights_int4, _quads_int4, _scales_int4)
+INT8 = Format(
+    "int8-g32", 1088, _encode_int8, _decode_int8, _begin_int8, _weights_int8, _quads_int8, _scales_int8, _ZERO
+)
 FORMATS = {layout.name: layout for layout in (INT4, INT8)}

@@ -17,6 +17,7 @@ import llvmlite
 import llvmlite.ir as ir
 
 from .attention import write_several, write_single, write_turn
+from .dots import write_dots
 from .drive import write_drive
 from .elements import ELEMENTS
 from .formats import FORMATS
@@ -28,10 +29,21 @@ __all__ = ["Library", "open_library"]
 
 
 class Library:
-    """Kernels by name: `norm`, `gather`, `rope`, `attend_single`, `attend_several`, `turn`, `drive`, `linear_...`."""
+    """Kernels by name: `norm`, `gather`, `rope`, `attend_single`, `attend_several`, `turn`, `drive`, `linear_...`.
 
-    def __init__(self, *programs: Program) -> None:
+    Attributes:
+        machine: what they were compiled for. With `dot_lanes` there are `norm_single` and `dots_...` too, and
+            `attend_single` writes what these read.
+    """
+
+    def __init__(self, machine: Machine, *programs: Program) -> None:
+        self.machine = machine
         self._programs = programs
+
+    @property
+    def has_dots(self) -> bool:
+        """Whether there are kernels that multiply bytes."""
+        return self.machine.dot_lanes > 0
 
     def address(self, name: str) -> int:
         """Returns where a kernel stands."""
@@ -47,10 +59,13 @@ def open_library(machine: Machine, heads: Heads, kv_dtype: str, cache_dir: Path)
         kv_dtype: torch's name of the KV memory's type.
         cache_dir: where object code is kept; what cannot be written is compiled again next time.
     """
-    own = (*astuple(heads), kv_dtype)
+    own, levels = (*astuple(heads), kv_dtype), machine.dot_lanes > 0
     return Library(
-        _open(machine, "linear", (), cache_dir, _write_linear_layers),
-        _open(machine, "heads", own, cache_dir, lambda module: _write_attention(module, heads, kv_dtype)),
+        machine,
+        _open(machine, "linear", (), cache_dir, lambda module: _write_linear_layers(module, machine.dot_lanes)),
+        _open(
+            machine, "heads", own, cache_dir, lambda module: _write_attention(module, heads, kv_dtype, levels=levels)
+        ),
     )
 
 
@@ -76,19 +91,23 @@ def _open(
     return program
 
 
-def _write_linear_layers(module: ir.Module) -> None:
+def _write_linear_layers(module: ir.Module, dot_lanes: int) -> None:
     blocks = write_blocks(module)
     for layout in FORMATS.values():
         write_linear(module, layout, blocks)
-    write_norm(module)
+        if dot_lanes:
+            write_dots(module, layout, dot_lanes)
+    write_norm(module, levels=False)
+    if dot_lanes:
+        write_norm(module, levels=True)
     write_gather(module)
     write_drive(module)
 
 
-def _write_attention(module: ir.Module, heads: Heads, kv_dtype: str) -> None:
+def _write_attention(module: ir.Module, heads: Heads, kv_dtype: str, *, levels: bool) -> None:
     element = ELEMENTS[kv_dtype]
     write_rope(module, heads, element)
-    write_single(module, heads, element)
+    write_single(module, heads, element, levels=levels)
     write_turn(module, heads, element)
     write_several(module, heads, write_blocks(module))
 

@@ -17,7 +17,7 @@ from .code import FLOAT, LANES, LONG, POINTER, VECTOR, Code
 from .formats import GROUP, PANEL, Format
 from .mathematics import silu
 
-__all__ = ["Epilogue", "write_blocks", "write_linear"]
+__all__ = ["Epilogue", "finish", "in_blocks", "write_blocks", "write_linear"]
 
 _FLOAT_BYTES = 4
 _PANEL_BYTES = PANEL * _FLOAT_BYTES
@@ -38,7 +38,7 @@ class Epilogue(IntEnum):
     GATE = 2
 
 
-def _finish(code: Code, epilogue: Any, sums: Sequence[Sequence[Any]], target: Any, row_bytes: Any) -> None:
+def finish(code: Code, epilogue: Any, sums: Sequence[Sequence[Any]], target: Any, row_bytes: Any) -> None:
     """Writes the two vectors of each row."""
     build = code.build
     after = LANES * _FLOAT_BYTES
@@ -89,7 +89,7 @@ def _write_direct(module: ir.Module, layout: Format, rows: int) -> ir.Function:
             for half in range(2):
                 sums[row][half].value = totals[row][half]
         group.value = code.at(group.value, layout.group_bytes)
-    _finish(code, epilogue, [[one.value for one in row] for row in sums], y, y_row)
+    finish(code, epilogue, [[one.value for one in row] for row in sums], y, y_row)
     return code.end()
 
 
@@ -125,7 +125,7 @@ def _write_block(module: ir.Module, rows: int) -> ir.Function:
             for half in range(2):
                 sums[row][half].value = code.fma(factor, weights[half], sums[row][half].value)
         line.value = code.at(line.value, b_row)
-    _finish(code, epilogue, [[one.value for one in row] for row in sums], c, c_row)
+    finish(code, epilogue, [[one.value for one in row] for row in sums], c, c_row)
     return code.end()
 
 
@@ -135,14 +135,14 @@ def write_blocks(module: ir.Module) -> ir.Function:
     types = (POINTER, LONG, POINTER, LONG, POINTER, LONG, LONG, LONG, LONG)
     code = Code(module, "blocks", types)
     a, a_row, b, b_row, c, c_row, depth, rows, epilogue = code.arguments
-    for size, row in _in_blocks(code, _BLOCK_ROWS, rows):
+    for size, row in in_blocks(code, _BLOCK_ROWS, rows):
         source = code.at(a, code.build.mul(row, a_row))
         target = code.at(c, code.build.mul(row, c_row))
         code.call(blocks[size], (source, a_row, b, b_row, target, c_row, depth, epilogue))
     return code.end()
 
 
-def _in_blocks(code: Code, sizes: Sequence[int], rows: Any) -> Iterator[tuple[int, Any]]:
+def in_blocks(code: Code, sizes: Sequence[int], rows: Any) -> Iterator[tuple[int, Any]]:
     """Writes a loop for each size, largest first; yields it with the first row of a block, inside of its loop."""
     done = code.variable(code.long(0))
     for size in sizes:
@@ -158,7 +158,7 @@ def write_linear(module: ir.Module, layout: Format, blocks: ir.Function) -> ir.F
     """Writes the kernel of a linear layer; a tile is a panel.
 
     Its arguments, 64-bit words: address of x, bytes of a row of x, address of the packed weights, address of y, bytes
-    of a row of y, inputs, address of the word with the number of rows, an `Epilogue`.
+    of a row of y, inputs, address of two words with the first row and the number of rows, an `Epilogue`.
     """
     direct = {rows: _write_direct(module, layout, rows) for rows in _DIRECT_ROWS}
     unpack = _write_unpack(module, layout)
@@ -172,16 +172,18 @@ def write_linear(module: ir.Module, layout: Format, blocks: ir.Function) -> ir.F
         code.field(arguments, 4),
         code.field(arguments, 5),
     )
-    rows = code.load(code.address(arguments, 6), LONG, align=8)
+    about = code.address(arguments, 6)
+    first, rows = (code.load(code.at(about, 8 * i), LONG, align=8) for i in range(2))
+    x = code.at(x, code.build.mul(first, x_row))
     groups = code.build.sdiv(inputs, code.long(GROUP))
     panel = code.at(packed, code.build.mul(tile, code.times(groups, layout.group_bytes)))
     epilogue = code.field(arguments, 7)
     is_gate = code.build.icmp_signed("==", epilogue, code.long(Epilogue.GATE))
     width = code.build.select(is_gate, code.long(_PANEL_BYTES // 2), code.long(_PANEL_BYTES))
-    y = code.at(y, code.build.mul(tile, width))
+    y = code.at(code.at(y, code.build.mul(first, y_row)), code.build.mul(tile, width))
     with code.build.if_else(code.build.icmp_signed("<", rows, code.long(_UNPACK_FROM))) as (few, many):
         with few:
-            for size, row in _in_blocks(code, _DIRECT_ROWS, rows):
+            for size, row in in_blocks(code, _DIRECT_ROWS, rows):
                 source = code.at(x, code.build.mul(row, x_row))
                 target = code.at(y, code.build.mul(row, y_row))
                 code.call(direct[size], (source, x_row, panel, target, y_row, inputs, epilogue))

@@ -30,6 +30,13 @@ class Machine:
             return {"avx2", "fma", "f16c"} <= self.features
         return self.triple.startswith(("aarch64", "arm64"))
 
+    @property
+    def dot_lanes(self) -> int:
+        """Words of a register that products of bytes are added up in by one instruction; 0 where there is none."""
+        if {"avx512vnni", "avx512f"} <= self.features:
+            return 16
+        return 8 if "avxvnni" in self.features else 0
+
 
 def open_machine() -> Machine:
     """Returns the processor of this host."""

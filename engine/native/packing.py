@@ -31,7 +31,7 @@ from .memory import in_large_pages
 
 __all__ = ["PackedWeights", "alternate", "load_packed", "why_not"]
 
-_VERSION = 1
+_VERSION = 2
 _CHUNK_PANELS = 64
 # An int4 grid that is found again to within this share of its step is the one that the file was made with.
 _SAME_GRID = 0.01
@@ -66,6 +66,8 @@ class PackedWeights:
 
 def why_not(shape: ModelShape) -> str:
     """Returns why the kernels cannot compute a model of this shape; empty when they can."""
+    if shape.experts is not None:
+        return f"its layers have {shape.experts.count} experts each"
     for name, value, unit in (
         ("hidden size", shape.hidden, GROUP),
         ("feed-forward size", shape.ffn, GROUP),

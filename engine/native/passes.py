@@ -5,8 +5,11 @@ The lists are made once for steps of up to a size; a step fills in its tables. T
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..kv import KVCache
@@ -14,6 +17,7 @@ from ..model.shape import ModelShape
 from ..model.weights import Weights
 from .crew import Crew, Words
 from .formats import GROUP, PANEL
+from .levels import row_bytes
 from .library import Library
 from .linear import Epilogue
 from .memory import aligned
@@ -28,6 +32,52 @@ __all__ = ["Head", "Parts", "Pass"]
 _ROOM = 1.5
 
 Matrix = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Activations.
+
+    Attributes:
+        floats: [rows, width].
+        blocks: bytes [rows, bytes of a row], the first rows as `levels` has them; None where nobody reads them so.
+    """
+
+    floats: Matrix
+    blocks: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the tiles of a layer's operations are counted by."""
+
+    dots: Count
+    floats: Count
+    any_dots: Count
+    any_floats: Count
+    single: Count
+    turn: Count
+    several: Count
+
+    def set(self, tape: Tape, about: Words, rows: int, dots: int) -> None:
+        """Sets how many rows there are, and that the first `dots` of them are multiplied as bytes."""
+        about[:] = dots, rows - dots
+        for count, number in ((self.dots, dots), (self.floats, rows - dots)):
+            tape.set_count(count, number)
+        for count, number in ((self.any_dots, dots), (self.any_floats, rows - dots)):
+            tape.set_count(count, int(number > 0))
+
+
+_LAYER = Counts(Count.DOTS, Count.FLOATS, Count.ANY_DOTS, Count.ANY_FLOATS, Count.SINGLE, Count.TURN, Count.SEVERAL)
+_LAST = Counts(
+    Count.LAST_DOTS,
+    Count.LAST_FLOATS,
+    Count.LAST_ANY_DOTS,
+    Count.LAST_ANY_FLOATS,
+    Count.LAST_SINGLE,
+    Count.LAST_TURN,
+    Count.LAST_SEVERAL,
+)
 
 
 class Parts:
@@ -49,20 +99,44 @@ class Parts:
         self.shape, self.weights, self.packed, self.library, self.heads = shape, weights, packed, library, heads
         self.cos, self.sin = (angle.contiguous() for angle in angles)
         self.epsilon = int(np.float32(shape.rms_eps).view(np.int32))
+        self._zero = table(1, 1)[0]
 
-    def add_norm(self, tape: Tape, weight: Tensor, source: Matrix, target: Matrix, count: Count) -> None:
+    def add_norm(self, tape: Tape, weight: Tensor, source: Matrix, target: Rows, about: Words, counts: Counts) -> None:
         """Appends the norm of all rows."""
-        places = (source.ctypes.data, source.strides[0], weight.data_ptr(), target.ctypes.data, target.strides[0])
-        tape.add("norm", (*places, self.shape.hidden, self.epsilon), count)
+        origin = (source.ctypes.data, source.strides[0], weight.data_ptr())
+        for function, matrix, count, first in (
+            ("norm", target.floats, counts.floats, about),
+            ("norm_single", target.blocks, counts.dots, self._zero),
+        ):
+            if matrix is not None:
+                place = (matrix.ctypes.data, matrix.strides[0])
+                words = (*origin, *place, self.shape.hidden, self.epsilon, first.ctypes.data)
+                tape.add(function, words, count, name="norm")
 
     def add_linear(
-        self, tape: Tape, name: str, epilogue: Epilogue, source: Matrix, target: Matrix, rows: Words
-    ) -> Words:
-        """Appends a linear layer; `rows` is the word with the number of rows."""
+        self, tape: Tape, name: str, epilogue: Epilogue, source: Rows, target: Rows, about: Words, counts: Counts
+    ) -> list[Words]:
+        """Appends a linear layer of all rows; returns the words of its operations, of which 3 and 4 are the target."""
         matrix, layout = self.packed.matrices[name], self.packed.formats[name]
-        places = (source.ctypes.data, source.strides[0], matrix.ctypes.data, target.ctypes.data, target.strides[0])
-        words = (*places, matrix.shape[1] * GROUP, rows.ctypes.data, epilogue)
-        return tape.add(f"linear_{layout.name}", words, Count.FIXED, len(matrix), name.rpartition(".")[2])
+        panels, shown = len(matrix), name.rpartition(".")[2]
+        floats = target.floats
+        rest = (matrix.ctypes.data, floats.ctypes.data, floats.strides[0], matrix.shape[1] * GROUP, about.ctypes.data)
+        words = (source.floats.ctypes.data, source.floats.strides[0], *rest, epilogue)
+        added = [tape.add(f"linear_{layout.name}", words, counts.any_floats, panels, shown)]
+        if source.blocks is not None:
+            words = (source.blocks.ctypes.data, source.blocks.strides[0], *rest, epilogue)
+            tiles = panels
+            if epilogue is Epilogue.GATE:
+                assert target.blocks is not None and panels % 2 == 0
+                words = (*words, target.blocks.ctypes.data, target.blocks.strides[0])
+                tiles = panels // 2
+            added.append(tape.add(f"dots_{layout.name}", words, counts.any_dots, tiles, shown))
+        return added
+
+    def rows(self, count: int, decoding: int, width: int) -> Rows:
+        """Returns memory for `count` rows that linear layers read; up to `decoding` of them become bytes."""
+        blocks = aligned(decoding * row_bytes(width)).reshape(decoding, -1) if self.library.has_dots else None
+        return Rows(floats(count, width), blocks)
 
     def add_rope(
         self, tape: Tape, layer: int, qkv: Matrix, tokens: tuple[Words, Words], kv: KVCache
@@ -96,17 +170,25 @@ class Pass:
         }
         self._turned = aligned(int(4 * _ROOM * tables.turned) + 64).view(np.float32)
         rows, width = self._rows, shape.q_rows + 2 * shape.kv_rows
-        self._x, self._h = floats(rows, shape.hidden), floats(rows, shape.hidden)
-        self._qkv, self._out, self._ffn = floats(rows, width), floats(rows, shape.q_rows), floats(rows, shape.ffn)
-        self._last_x, self._last_q = floats(self._kept, shape.hidden), floats(self._kept, shape.q_rows)
-        self._states, self._last_states = torch.from_numpy(self._x), torch.from_numpy(self._last_x)
-        self._positions, self._places, self._index = (table(1, size)[0] for size in (rows, rows, self._kept))
+        decoding = self._lines[Count.SINGLE]
+        self._x, self._qkv = Rows(floats(rows, shape.hidden)), Rows(floats(rows, width))
+        self._h = parts.rows(rows, decoding, shape.hidden)
+        self._out, self._ffn = parts.rows(rows, decoding, shape.q_rows), parts.rows(rows, decoding, shape.ffn)
+        self._last_x, self._last_q = Rows(floats(self._kept, shape.hidden)), Rows(floats(self._kept, shape.q_rows))
+        self._last_states = torch.from_numpy(self._last_x.floats)
+        self._ids, self._positions, self._places = (table(1, rows)[0] for _ in range(3))
+        self._index = table(1, self._kept)[0]
         self._single, self._last_single = table(self._lines[Count.SINGLE], 3), table(self._lines[Count.SINGLE], 3)
         self._turn = table(self._lines[Count.TURN], 5)
         self._several = table(self._lines[Count.SEVERAL], 6)
         self._last_several = table(self._lines[Count.LAST_SEVERAL], 6)
-        self._count, self._last_count = table(1, 1)[0], table(1, 1)[0]
+        # How many rows are multiplied as bytes, which is the number of the first row in floats, and how many those are.
+        self._about, self._last_about = table(1, 2)[0], table(1, 2)[0]
         self.tape = Tape(parts.library)
+        embedding = parts.weights.embedding
+        assert embedding.dtype is torch.float32 and embedding.is_contiguous()
+        whence = (embedding.data_ptr(), embedding.stride(0) * embedding.element_size())
+        self._add_gather(whence, self._x.floats, self._ids, Count.ROWS, "embedding")
         for layer in range(shape.layers):
             self._add_layer(layer, kv, is_last=layer == shape.layers - 1)
         self.tape.finish()
@@ -115,33 +197,34 @@ class Pass:
         """Appends a layer; of the last one, all but its KV is computed for the kept rows alone."""
         parts, tape, name = self._parts, self.tape, f"layers.{layer}."
         weights = parts.weights.layers[layer]
-        parts.add_norm(tape, weights.attn_norm, self._x, self._h, Count.ROWS)
-        parts.add_linear(tape, name + "qkv", Epilogue.STORE, self._h, self._qkv, self._count)
-        keys, values, step = parts.add_rope(tape, layer, self._qkv, (self._positions, self._places), kv)
-        x, q, count = self._x, self._qkv, self._count
-        rows, single_lines, turn_lines, several_lines = Count.ROWS, Count.SINGLE, Count.TURN, Count.SEVERAL
-        single, several = self._single, self._several
+        about, counts = self._about, _LAYER
+        parts.add_norm(tape, weights.attn_norm, self._x.floats, self._h, about, counts)
+        parts.add_linear(tape, name + "qkv", Epilogue.STORE, self._h, self._qkv, about, counts)
+        keys, values, step = parts.add_rope(tape, layer, self._qkv.floats, (self._positions, self._places), kv)
+        x, q, single, several = self._x, self._qkv, self._single, self._several
         if is_last:
-            x, q, count = self._last_x, self._last_q, self._last_count
-            rows, single_lines = Count.LAST_ROWS, Count.LAST_SINGLE
-            turn_lines, several_lines = Count.LAST_TURN, Count.LAST_SEVERAL
-            single, several = self._last_single, self._last_several
-            self._add_gather(self._x, x)
-            self._add_gather(self._qkv, q)
-        source, target = (q.ctypes.data, q.strides[0]), (self._out.ctypes.data, self._out.strides[0])
-        words = (*source, keys, values, step, *target, single.ctypes.data)
-        tape.add("attend_single", words, single_lines, name="attention")
-        tape.add("turn", (keys, values, step, self._turn.ctypes.data), turn_lines, name="attention")
-        tape.add("attend_several", (*source, *target, several.ctypes.data), several_lines, name="attention")
-        parts.add_linear(tape, name + "o", Epilogue.ADD, self._out, x, count)
-        parts.add_norm(tape, weights.ffn_norm, x, self._h, rows)
-        parts.add_linear(tape, name + "gate_up", Epilogue.GATE, self._h, self._ffn, count)
-        parts.add_linear(tape, name + "down", Epilogue.ADD, self._ffn, x, count)
+            x, q, single, several = self._last_x, self._last_q, self._last_single, self._last_several
+            about, counts = self._last_about, _LAST
+            for whence, target in ((self._x.floats, x.floats), (self._qkv.floats, q.floats)):
+                place = (whence.ctypes.data, whence.strides[0])
+                self._add_gather(place, target, self._index, Count.LAST_ROWS, "gather")
+        source = (q.floats.ctypes.data, q.floats.strides[0])
+        out = self._out.floats
+        target = (out.ctypes.data, out.strides[0])
+        decoded = out if self._out.blocks is None else self._out.blocks
+        words = (*source, keys, values, step, decoded.ctypes.data, decoded.strides[0], single.ctypes.data)
+        tape.add("attend_single", words, counts.single, parts.heads.keys, name="attention")
+        tape.add("turn", (keys, values, step, self._turn.ctypes.data), counts.turn, name="attention")
+        tape.add("attend_several", (*source, *target, several.ctypes.data), counts.several, name="attention")
+        parts.add_linear(tape, name + "o", Epilogue.ADD, self._out, x, about, counts)
+        parts.add_norm(tape, weights.ffn_norm, x.floats, self._h, about, counts)
+        parts.add_linear(tape, name + "gate_up", Epilogue.GATE, self._h, self._ffn, about, counts)
+        parts.add_linear(tape, name + "down", Epilogue.ADD, self._ffn, x, about, counts)
 
-    def _add_gather(self, source: Matrix, target: Matrix) -> None:
-        places = (source.ctypes.data, source.strides[0], target.ctypes.data, target.strides[0])
-        words = (*places, target.strides[0], self._index.ctypes.data)
-        self.tape.add("gather", words, Count.LAST_ROWS, name="gather")
+    def _add_gather(self, source: tuple[int, int], target: Matrix, index: Words, count: Count, name: str) -> None:
+        """Appends the copying of some rows of a matrix, which is its address and the bytes from row to row."""
+        words = (*source, target.ctypes.data, target.strides[0], target.strides[0], index.ctypes.data)
+        self.tape.add("gather", words, count, name=name)
 
     def fits(self, tables: SpanTables, kv: KVCache) -> bool:
         """Returns whether a step has room here."""
@@ -158,30 +241,30 @@ class Pass:
 
     def run(self, tables: SpanTables, crew: Crew, clock: Words | None = None) -> Tensor:
         """Computes a step; returns the states of the kept tokens, [kept, hidden], valid until the next step."""
-        rows, kept, key_heads = len(tables.ids), len(tables.kept), self._parts.heads.keys
-        torch.index_select(self._parts.weights.embedding, 0, torch.tensor(tables.ids), out=self._states[:rows])
-        self._positions[:rows], self._places[:rows] = tables.positions, tables.places
+        rows, kept = len(tables.ids), len(tables.kept)
+        if min(tables.ids) < 0 or max(tables.ids) >= self._parts.shape.vocab:
+            raise IndexError(f"token ids are 0 to {self._parts.shape.vocab - 1}; one of {tables.ids} is not")
+        # Native code looks the ids up: torch would let go of the interpreter, which another thread then keeps.
+        self._ids[:rows], self._positions[:rows], self._places[:rows] = tables.ids, tables.positions, tables.places
         self._index[:kept] = tables.kept
-        self._count[0], self._last_count[0] = rows, kept
         _fill(self._single, tables.single)
         _fill(self._last_single, tables.last_single)
         base = self._turned.ctypes.data
         _fill(self._turn, tables.turn, base)
         _fill(self._several, tables.several, base)
         _fill(self._last_several, tables.last_several, base)
-        for count, tiles in (
-            (Count.ROWS, rows),
-            (Count.SINGLE, len(tables.single) * key_heads),
-            (Count.TURN, len(tables.turn)),
-            (Count.SEVERAL, len(tables.several)),
-            (Count.LAST_ROWS, kept),
-            (Count.LAST_SINGLE, len(tables.last_single) * key_heads),
-            (Count.LAST_TURN, len(tables.turn) if tables.last_several else 0),
-            (Count.LAST_SEVERAL, len(tables.last_several)),
-        ):
-            self.tape.set_tiles(count, tiles)
+        self.tape.set_count(Count.ROWS, rows)
+        self.tape.set_count(Count.LAST_ROWS, kept)
+        turns = len(tables.turn) if tables.last_several else 0
+        self._set(_LAYER, self._about, rows, len(tables.single), len(tables.turn), len(tables.several))
+        self._set(_LAST, self._last_about, kept, len(tables.last_single), turns, len(tables.last_several))
         crew.run(self.tape.operations, clock)
         return self._last_states[:kept]
+
+    def _set(self, counts: Counts, about: Words, rows: int, single: int, turn: int, several: int) -> None:
+        counts.set(self.tape, about, rows, single if self._parts.library.has_dots else 0)
+        for count, number in ((counts.single, single), (counts.turn, turn), (counts.several, several)):
+            self.tape.set_count(count, number)
 
 
 def _fill(target: Words, lines: list[tuple[int, ...]], base: int = 0) -> None:
@@ -197,23 +280,23 @@ class Head:
 
     def __init__(self, parts: Parts, capacity: int) -> None:
         self.capacity = capacity
-        self._vocab = parts.shape.vocab
+        self._vocab, self._has_dots = parts.shape.vocab, parts.library.has_dots
         self._width = len(parts.packed.matrices["lm_head"]) * PANEL
-        self._x, self._h = floats(capacity, parts.shape.hidden), floats(capacity, parts.shape.hidden)
-        self._count = table(1, 1)[0]
+        self._x, self._h = floats(capacity, parts.shape.hidden), parts.rows(capacity, capacity, parts.shape.hidden)
+        self._about = table(1, 2)[0]
         self._tape = Tape(parts.library)
-        parts.add_norm(self._tape, parts.weights.norm, self._x, self._h, Count.ROWS)
-        self._nothing = floats(1, self._width)
-        self._words = parts.add_linear(self._tape, "lm_head", Epilogue.STORE, self._h, self._nothing, self._count)
+        parts.add_norm(self._tape, parts.weights.norm, self._x, self._h, self._about, _LAYER)
+        nothing = Rows(floats(1, self._width))
+        self._words = parts.add_linear(self._tape, "lm_head", Epilogue.STORE, self._h, nothing, self._about, _LAYER)
         self._tape.finish()
 
-    def run(self, states: Tensor, crew: Crew) -> Tensor:
-        """Returns the logits of states [rows, hidden], in memory of their own."""
+    def run(self, states: Tensor, decoding: int, crew: Crew) -> Tensor:
+        """Returns the logits of states [rows, hidden], the first `decoding` of such spans; their memory is new."""
         rows = len(states)
         torch.from_numpy(self._x)[:rows] = states
         found = torch.empty((rows, self._width))
-        self._words[3], self._words[4] = found.data_ptr(), 4 * self._width
-        self._count[0] = rows
-        self._tape.set_tiles(Count.ROWS, rows)
+        for words in self._words:
+            words[3], words[4] = found.data_ptr(), 4 * self._width
+        _LAYER.set(self._tape, self._about, rows, decoding if self._has_dots else 0)
         crew.run(self._tape.operations)
         return found[:, : self._vocab]

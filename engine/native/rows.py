@@ -12,6 +12,7 @@ import llvmlite.ir as ir
 
 from .code import FLOAT, INT, LANES, LONG, POINTER, VECTOR, Code
 from .elements import Element
+from .levels import BLOCK_BYTES, write_group
 
 __all__ = ["Heads", "write_gather", "write_norm", "write_rope"]
 
@@ -63,27 +64,39 @@ def write_gather(module: ir.Module) -> ir.Function:
     return code.end()
 
 
-def write_norm(module: ir.Module) -> ir.Function:
-    """RMS norm of a row.
+def write_norm(module: ir.Module, *, levels: bool) -> ir.Function:
+    """RMS norm of a row: `norm` writes floats, `norm_single`, with `levels`, blocks of whole numbers.
 
-    Words: x, bytes of a row of x, weight, y, bytes of a row of y, width (a multiple of 16), bits of epsilon.
+    Words: x, bytes of a row of x, weight, y, bytes of a row of y, width (a multiple of 32), bits of epsilon, address of
+    the number of the first row.
     """
-    code = Code(module, "norm", (POINTER, LONG, POINTER), internal=False)
+    code = Code(module, "norm_single" if levels else "norm", (POINTER, LONG, POINTER), internal=False)
     arguments, tile, _ = code.arguments
     build = code.build
+    row = build.add(tile, code.load(code.address(arguments, 7), LONG, align=8))
     x, x_row, weight = code.address(arguments, 0), code.field(arguments, 1), code.address(arguments, 2)
     y, y_row, width = code.address(arguments, 3), code.field(arguments, 4), code.field(arguments, 5)
     epsilon = build.bitcast(build.trunc(code.field(arguments, 6), INT), FLOAT)
-    x, y = code.at(x, build.mul(tile, x_row)), code.at(y, build.mul(tile, y_row))
+    x, y = code.at(x, build.mul(row, x_row)), code.at(y, build.mul(row, y_row))
     squares = code.variable(code.floats(0.0))
     size = code.times(width, 4)
     with code.loop(code.long(0), size, _STEP) as offset:
         here = code.load(code.at(x, offset), VECTOR)
         squares.value = code.fma(here, here, squares.value)
     root = _root(code, code.sum(squares.value), build.sitofp(width, FLOAT), epsilon)
-    with code.loop(code.long(0), size, _STEP) as offset:
+
+    def normed(offset: Any) -> Any:
         scaled = build.fmul(code.load(code.at(x, offset), VECTOR), root)
-        code.store(build.fmul(scaled, code.load(code.at(weight, offset), VECTOR)), code.at(y, offset))
+        return build.fmul(scaled, code.load(code.at(weight, offset), VECTOR))
+
+    if levels:
+        block = code.variable(y)
+        with code.loop(code.long(0), size, 2 * _STEP) as offset:
+            write_group(code, normed(offset), normed(build.add(offset, code.long(_STEP))), block.value)
+            block.value = code.at(block.value, BLOCK_BYTES)
+    else:
+        with code.loop(code.long(0), size, _STEP) as offset:
+            code.store(normed(offset), code.at(y, offset))
     return code.end()
 
 

@@ -28,11 +28,13 @@ class SpanTables:
     """A step's tables.
 
     Attributes:
-        ids: token ids, in the order of the spans.
+        ids: token ids, those of decoding spans first, else in the order of the spans.
         positions: of the tokens.
         places: token indices in the slots.
         kept: rows whose states go through the whole of the last layer.
-        single: [row, first place, tokens] of each sequence with one new token.
+        order: numbers in `kept` in the order of the spans.
+        wanted: numbers in `kept` of the rows whose logits are wanted, in the order of the spans.
+        single: [row, first place, tokens] of each decoding span; they are the first rows.
         turn: [head, first place, tokens, offset of the keys, offset of the values]; offsets in floats.
         several: [row, tokens, how many the first sees, head, offset of the keys, offset of the values].
         last_single: as `single`, of `kept` rows by their number there.
@@ -45,6 +47,8 @@ class SpanTables:
     positions: list[int] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
     kept: list[int] = field(default_factory=list)
+    order: list[int] = field(default_factory=list)
+    wanted: list[int] = field(default_factory=list)
     single: Lines = field(default_factory=list)
     turn: Lines = field(default_factory=list)
     several: Lines = field(default_factory=list)
@@ -69,15 +73,17 @@ def span_tables(spans: Sequence[TokenSpan], heads: Heads, *, all_states: bool = 
     several: Lines = []
     last_single: Lines = []
     last_several: Lines = []
+    numbers: list[range] = [range(0)] * len(spans)
     turned = longest = 0
-    for span in spans:
+    for at in sorted(range(len(spans)), key=lambda at: not spans[at].decodes):
+        span = spans[at]
         row, count = len(ids), len(span.tokens)
         ids.extend(span.tokens)
         positions.extend(range(span.start, span.stop))
         places.extend(range(span.slot + span.start, span.slot + span.stop))
         longest = max(longest, span.stop)
         wanted = count if all_states else int(span.logits)
-        if count == 1:
+        if span.decodes:
             single.append((row, span.slot, span.stop))
             last_single.extend([(len(kept), span.slot, span.stop)] * wanted)
         else:
@@ -85,8 +91,23 @@ def span_tables(spans: Sequence[TokenSpan], heads: Heads, *, all_states: bool = 
             turn.extend(_turn_lines(turns, heads))
             several.extend(_several_lines(turns, heads, row, count))
             last_several.extend(_several_lines(turns, heads, len(kept), wanted))
+        numbers[at] = range(len(kept), len(kept) + wanted)
         kept.extend(range(row + count - wanted, row + count))
-    return SpanTables(ids, positions, places, kept, single, turn, several, last_single, last_several, longest, turned)
+    return SpanTables(
+        ids,
+        positions,
+        places,
+        kept,
+        [number for found in numbers for number in found],
+        [found[-1] for span, found in zip(spans, numbers, strict=True) if span.logits],
+        single,
+        turn,
+        several,
+        last_single,
+        last_several,
+        longest,
+        turned,
+    )
 
 
 def _turns(span: TokenSpan, heads: Heads, start: int) -> tuple[Turns, int]:

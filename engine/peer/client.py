@@ -50,6 +50,9 @@ class PeerClient:
         self._channels: dict[str, Channel] = {}
         self._pending: dict[str, list[Message]] = {}
         self._wakes: dict[str, asyncio.Event] = {}
+        self._is_here = asyncio.Event()
+        self._is_here.set()
+        self._life = 0  # counts how often this worker came back as another one
 
     @property
     def connected(self) -> tuple[str, ...]:
@@ -81,6 +84,23 @@ class PeerClient:
         else:
             self._wakes[peer].set()
 
+    def leave(self, reason: str) -> None:
+        """Ends all channels, as the end of the process would; nobody is connected to until `come_back`."""
+        self._is_here.clear()
+        self._life += 1
+        channels, self._channels = self._channels, {}
+        unsent, self._pending = self._pending, {}
+        for peer in {**channels, **unsent}:
+            text = f"The prefill worker at {peer} was disconnected: {reason}."
+            self._listener.peer_lost(peer, text, unsent.get(peer, []))
+        for channel in channels.values():
+            channel.end(reason)
+
+    def come_back(self, hello: Hello) -> None:
+        """Connects as another process at this address would."""
+        self._hello = hello
+        self._is_here.set()
+
     def drop(self, peer: str, reason: str) -> None:
         """Ends the channel to a peer, if there is one; the listener hears the reason."""
         if (channel := self._channels.get(peer)) is not None:
@@ -91,6 +111,7 @@ class PeerClient:
         pause_s = _FIRST_PAUSE_S
         try:
             while peer in self._pending or self._is_awaited(peer):
+                await self._is_here.wait()
                 if await self._visit(peer):
                     pause_s = _FIRST_PAUSE_S
                 self._wakes[peer].clear()
@@ -104,9 +125,10 @@ class PeerClient:
 
     async def _visit(self, peer: str) -> bool:
         """Makes one connection and stays while it lasts; returns whether it was made."""
+        life = self._life
         async with contextlib.AsyncExitStack() as connection:  # closed only after the loss was told
             try:
-                reason = await self._talk(peer, connection)
+                reason = await self._talk(peer, connection, life)
             except RemoteProtocolError as error:
                 reason = str(error).rstrip(".")
             except TimeoutError:
@@ -116,13 +138,14 @@ class PeerClient:
             except Exception as error:  # a bug of this worker's; the peer's rooms must still end
                 reason = f"this worker failed ({error!r})"
             finally:
+                is_told = life != self._life  # by `leave`; what is pending is for the next connection
                 joined = self._channels.pop(peer, None) is not None
-                unsent = self._pending.pop(peer, [])
+                unsent = [] if is_told else self._pending.pop(peer, [])
             if joined or unsent:
                 self._listener.peer_lost(peer, f"The prefill worker at {peer} went away: {reason}.", unsent)
-        return joined
+        return joined or is_told
 
-    async def _talk(self, peer: str, connection: contextlib.AsyncExitStack) -> str:
+    async def _talk(self, peer: str, connection: contextlib.AsyncExitStack, life: int) -> str:
         assert self._session is not None
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             connected = await self._session.ws_connect(
@@ -132,6 +155,8 @@ class PeerClient:
             )
         connection.push_async_callback(close, connected)
         channel = await Channel.greet(connected, self._hello, self._load)
+        if life != self._life:
+            raise RemoteProtocolError("this worker has other ranks now")
         self._channels[peer] = channel
         self._listener.peer_joined(peer, channel.hello)
         for message in self._pending.pop(peer, []):

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from ..errors import RemoteProtocolError
 from ..pages import Run, Runs
+from ..parallel.orders import PeerRank
 from ..request import TokenLogprobs
 from ..transfer.api import EndpointInfo
 
@@ -30,11 +31,14 @@ __all__ = [
     "Refused",
     "check_geometry",
     "check_hello",
+    "check_ranks",
     "decode_message",
     "encode_message",
 ]
 
-PROTOCOL = 3
+PROTOCOL = 4
+
+_MOST_RANKS = 1024
 
 Room = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Count = Annotated[int, Meta(ge=0)]
@@ -74,6 +78,7 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
         address: host:port of the worker's HTTP API; names the worker in metrics.
         epoch: drawn at each start; another epoch at the same address is another process.
         process: None where it is not known.
+        ranks: of the worker, in order; empty for a worker of one rank, which `endpoint` is then.
     """
 
     role: str
@@ -83,6 +88,12 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     endpoint: EndpointInfo
     protocol: int = PROTOCOL
     process: ProcessId | None = None
+    ranks: Annotated[tuple[PeerRank, ...], Meta(max_length=_MOST_RANKS)] = ()
+
+    @property
+    def all_ranks(self) -> tuple[PeerRank, ...]:
+        """The ranks, also where there is one."""
+        return self.ranks or (PeerRank(self.endpoint, 0, 0, self.geometry.kv_heads),)
 
 
 class Refused(msgspec.Struct, frozen=True, tag_field="t", tag="refused"):
@@ -97,12 +108,14 @@ class Grant(msgspec.Struct, frozen=True, tag_field="t", tag="grant"):
     Attributes:
         prompt_tokens: what prefill is to compute, output of earlier tries included.
         lease_until: CLOCK_MONOTONIC seconds, which the processes of one host share; no write may start after it.
+        group: decode's attention group, whose ranks have the pages.
     """
 
     room: Room
     runs: tuple[tuple[Count, Annotated[int, Meta(ge=1)]], ...]
     prompt_tokens: Count
     lease_until: float
+    group: Count = 0
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.lease_until):  # compared with, it would never be over
@@ -214,7 +227,7 @@ def check_hello(ours: Hello, theirs: Hello) -> str | None:
         return f"both are {ours.role} workers"
     if theirs.endpoint.kind != ours.endpoint.kind:
         return f"the peer's transport is {theirs.endpoint.kind} where this worker's is {ours.endpoint.kind}"
-    return check_geometry(ours.geometry, theirs.geometry)
+    return check_geometry(ours.geometry, theirs.geometry) or check_ranks(theirs)
 
 
 def check_geometry(ours: Geometry, theirs: Geometry) -> str | None:
@@ -223,4 +236,25 @@ def check_geometry(ours: Geometry, theirs: Geometry) -> str | None:
         mine, other = getattr(ours, name), getattr(theirs, name)
         if mine != other:
             return f"{name} is {other!r} at the peer and {mine!r} here"
+    return None
+
+
+def check_ranks(hello: Hello) -> str | None:
+    """Returns why a worker's ranks cannot exchange KV, or None: each of its groups must hold all KV heads, alike."""
+    total = hello.geometry.kv_heads
+    groups: dict[int, list[range]] = {}
+    for number, rank in enumerate(hello.all_ranks):
+        if rank.endpoint.kind != hello.endpoint.kind:
+            kinds = f"{rank.endpoint.kind} where the worker's is {hello.endpoint.kind}"
+            return f"the transport of the peer's rank {number} is {kinds}"
+        if not 0 <= rank.first < rank.stop <= total:
+            return f"the peer's rank {number} has KV heads {rank.first} to {rank.stop} of {total}"
+        groups.setdefault(rank.group, []).append(range(rank.first, rank.stop))
+    if sorted(groups) != list(range(len(groups))):
+        return f"the peer's attention groups are {sorted(groups)} where they are counted from 0"
+    for group, heads in groups.items():
+        if heads != groups[0]:
+            return f"the peer's attention group {group} shares the KV heads out otherwise than its group 0"
+        if missing := set(range(total)).difference(*heads):
+            return f"no rank of the peer's attention group {group} has KV head {min(missing)}"
     return None

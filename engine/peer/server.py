@@ -20,15 +20,18 @@ from .metadata_store import MetadataStore
 
 __all__ = ["PeerServer", "topology"]
 
+# Shorter than a decode worker tries to connect.
+_AWAY_S = 4.0
 _ROUTE_PARAMETERS = ("prefill_dp_rank", "prefill_cp_rank", "target_tp_rank", "target_pp_rank")
 
 
 def topology(hello: Hello, http_port: int) -> dict[str, object]:
     """Returns the answer to SGLang's `GET /route` with all ranks -1 (sglang-wire.md 5)."""
+    groups = [rank.group for rank in hello.all_ranks]
     return {
-        "attn_tp_size": 1,
+        "attn_tp_size": groups.count(0),
         "attn_cp_size": 1,
-        "dp_size": 1,
+        "dp_size": len(set(groups)),
         "pp_size": 1,
         "page_size": hello.geometry.page_size,
         "kv_cache_dtype": hello.geometry.dtype,
@@ -68,6 +71,9 @@ class PeerServer:
         self._load = load
         self._metadata = MetadataStore() if metadata is None else metadata
         self._channels: dict[str, Channel] = {}
+        self._is_here = asyncio.Event()
+        self._is_here.set()
+        self._life = 0  # counts how often this worker came back as another one
         self._runner: web.AppRunner | None = None
         self._sockets: set[web.WebSocketResponse] = set()
 
@@ -90,6 +96,20 @@ class PeerServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
+    def leave(self, reason: str) -> None:
+        """Ends all channels, as the end of the process would; workers that connect wait until `come_back`."""
+        self._is_here.clear()
+        self._life += 1
+        channels, self._channels = self._channels, {}
+        for peer, channel in channels.items():
+            self._listener.peer_lost(peer, f"The decode worker at {peer} was disconnected: {reason}.")
+            channel.end(reason)
+
+    def come_back(self, hello: Hello, route: Mapping[str, object]) -> None:
+        """Greets workers as another process at this address would."""
+        self._hello, self._route = hello, route
+        self._is_here.set()
+
     def send(self, peer: str, message: Message) -> None:
         """Queues a message for a connected peer; for a lost one it is dropped, since `peer_lost` was told."""
         if (channel := self._channels.get(peer)) is not None:
@@ -109,11 +129,18 @@ class PeerServer:
         return web.Response(status=405, text=text, headers={"Allow": "GET"})
 
     async def _accept(self, request: web.Request) -> web.StreamResponse:
+        try:
+            await asyncio.wait_for(self._is_here.wait(), _AWAY_S)
+        except TimeoutError:
+            return web.Response(status=503, text="This worker has lost a rank and is not ready again.")
+        life = self._life
         accepted = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, timeout=CLOSE_S, compress=False)
         await accepted.prepare(request)
         self._sockets.add(accepted)
         try:
             channel = await Channel.greet(accepted, self._hello, self._load)
+            if life != self._life:
+                raise RemoteProtocolError("This worker has other ranks now.")
             await self._talk(channel)
         except (RemoteProtocolError, ConnectionError) as error:
             record("peer_refused", level=logging.WARNING, remote=request.remote, reason=str(error))

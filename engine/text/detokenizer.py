@@ -18,6 +18,8 @@ _REPLACEMENT = "\ufffd"
 _MAX_UNFINISHED = 3
 _WINDOW_TOKENS = 32
 _CONTEXT_TOKENS = 8
+# Ids from here on are no tokens of any vocabulary (`tokenizers` counts in 32 bits) but rows of images.
+_NO_TEXT = 1 << 32
 
 
 class Detokenizer:
@@ -37,7 +39,8 @@ class Detokenizer:
     def __init__(self, decode: Callable[[list[int]], str], skipped: frozenset[int], after: Sequence[int] = ()) -> None:
         self._decode = decode
         self._skipped = skipped
-        self._ids = [token for token in after[-_CONTEXT_TOKENS:] if token not in skipped]
+        near = after[-_CONTEXT_TOKENS:]
+        self._ids = [token for token in near if token not in skipped and token < _NO_TEXT]
         self._given = decode(self._ids)
         if self._given.endswith(_REPLACEMENT):
             self._ids, self._given = [], ""

@@ -27,6 +27,8 @@ _NO_TEMPLATE_REMEDY = (
 )
 
 
+# A template that goes through a message's parts, or asks for the type of one.
+_PARTS = re.compile(r"""\bin\s+\w+(?:\.content|\[\s*['"]content['"]\s*\])|['"]image['"]""")
 _BYTE_FALLBACK = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -115,6 +117,11 @@ class Tokenizer:
         """True when `render_chat` can be used."""
         return self._source is not None
 
+    @property
+    def template_takes_parts(self) -> bool:
+        """True when the chat template goes through the parts of a message and writes the places of images itself."""
+        return self._source is not None and _PARTS.search(self._source) is not None
+
     def token_id(self, text: str) -> int | None:
         """Returns the id of the token that is written exactly `text`, None without one."""
         return self._backend.token_to_id(text)
@@ -177,6 +184,7 @@ class Tokenizer:
         continue_final_message: bool = False,
         tools: Sequence[Mapping[str, Any]] | None = None,
         extra: Mapping[str, Any] | None = None,
+        keep_parts: bool = False,
     ) -> str:
         """Returns the prompt for `messages`; encode it with `add_special_tokens=False`.
 
@@ -186,13 +194,17 @@ class Tokenizer:
             continue_final_message: leave the last message open instead.
             tools: OpenAI tool descriptions.
             extra: more variables for the template (`chat_template_kwargs`).
+            keep_parts: leave a content of parts as it is, for a template that takes them.
 
         Raises:
             RequestError: no template, a template that fails or does not end, or a part that is not text.
         """
         if self._source is None:
             raise RequestError("messages", messages, "the model has no chat template", _NO_TEMPLATE_REMEDY)
-        chat = [_with_plain_content(index, message) for index, message in enumerate(messages)]
+        chat = [
+            dict(message) if keep_parts else _with_plain_content(index, message)
+            for index, message in enumerate(messages)
+        ]
         if self._template is None:
             from .template import ChatTemplate
 
