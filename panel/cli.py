@@ -24,6 +24,7 @@ from . import (
     cli_history,
     cli_load,
     cli_planning,
+    cli_profile,
     cli_proof,
     cli_report,
     cli_scale,
@@ -359,18 +360,11 @@ def metadata(
     raise typer.Exit(code)
 
 
-cli_access.register(app)
-cli_app.register(app)
-cli_attach.register(app)
-cli_planning.register(app)
-cli_bench.register(app)
-cli_supervise.register(app)
-cli_load.register(app)
-cli_history.register(app)
-cli_report.register(app)
-cli_proof.register(app)
-cli_verdict.register(app)
-cli_scale.register(app)
+for _part in (
+    *(cli_access, cli_app, cli_attach, cli_planning, cli_bench, cli_supervise, cli_load),
+    *(cli_history, cli_report, cli_profile, cli_proof, cli_verdict, cli_scale),
+):
+    _part.register(app)
 
 
 def main() -> NoReturn:

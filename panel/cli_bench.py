@@ -68,18 +68,29 @@ def faults(
     seconds: Annotated[float, typer.Option(min=5, max=86400, help="How long there is load.")] = 60.0,
     clients: Annotated[int, typer.Option(min=1, max=1024, help="Clients at once.")] = 12,
     seed: SeedOption = 0,
-    model: ModelOption = "smollm2-135m-instruct",
+    model: Annotated[
+        str, typer.Option(help="A folder, a .gguf file, a catalogue name or a Hub id; empty: the topology's own.")
+    ] = "",
     transport: TransportOption = "mooncake_tcp",
+    topology: Annotated[
+        str, typer.Option(metavar="NAME", help="pair, groups, experts-..., elastic-..., encoders...")
+    ] = "pair",
+    ranks: Annotated[str, typer.Option(metavar="P-D", help="Ranks of a pair's prefill and decode workers.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Kill and stop workers at random under load, and check that every request ends once and rightly.
 
-    Starts two prefill and two decode workers. Exits with 1 when a request has no end or several, a token is wrong, a
-    page is lost, or one is written after it was free.
+    Starts two workers of each role; of workers with several ranks, any rank may die. Topologies: pair (prefill and
+    decode), groups (attention groups), experts-gloo and experts-mooncake (on two ranks), elastic-gloo and
+    elastic-mooncake (unified, going on without a rank), elastic-pair (the same for pairs), encoders and
+    encoders-mooncake (images). Exits with 1 when a request has no end or several, a token is wrong, a page, a room or a
+    process is left, or a page is written after it was free.
     """
     from .bench.faults import FaultPlan, measure_faults
+    from .bench.topology import topology_of
 
-    plan = FaultPlan(seconds=seconds, clients=clients, seed=seed, model=model, transport=transport)
+    chosen = topology_of(topology, ranks)
+    plan = FaultPlan(seconds, clients, seed=seed, model=model, transport=transport, topology=chosen)
     with ended_by_sigterm_too():
         tally = measure_faults(_runs(context), plan, _teller(as_json=as_json))
     _show(tally.line(), tally.problems, as_json=as_json)

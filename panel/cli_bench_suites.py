@@ -1,4 +1,4 @@
-"""`pdpanel bench engine|pd|transfer|router|start|scale`: the suites that compare with peers.
+"""`pdpanel bench engine|pd|transfer|router|start|scale|parallel`: the suites that compare with peers.
 
 A thin shell: `cli_bench` calls `register`. First the machine, then each figure as soon as it is measured, then how many
 goals are met. Progress goes to standard error, results to standard output and, with -o, to a file of JSON lines.

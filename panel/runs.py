@@ -18,6 +18,7 @@ from ..engine.errors import ConflictError, NotFoundError, PdpanelError, PeerErro
 from . import ports
 from .config import PanelConfig, inherited_environment
 from .deployment import Deployment, dump_deployment
+from .dialects.bundled_parallel import check_on_disk
 from .dialects.registry import dialect_of
 from .file_lock import locked
 from .host_facts import HostFacts, this_host
@@ -368,6 +369,7 @@ class Runs:
 
             nodes = {"": probe_this_host(inherited_environment(), simulation.files if simulation else None)}
         launch = self._planner(found, host, ids, nodes, None)
+        check_on_disk(found, self._config.cache_dir)
         return launch if simulation is None else seated(launch, simulation, self._store.gpus_in_use())
 
     def _command(self, run_id: str, name: str, request: protocol.Request) -> RunView:

@@ -26,6 +26,8 @@ _PADDING = " Many people have asked this before, and most of the answers agree o
 _PADDINGS = (0, 1, 6, 40)
 _ROUTES = ("/generate", "/v1/chat/completions", "/v1/completions")
 _LENGTHS = (6, 24, 48)
+# Of a context, for what is not padding: opening, images, answer.
+_LEFT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +46,20 @@ class Case:
     stream: bool
 
 
-def make_cases(count: int, *, longest: int = _LENGTHS[-1]) -> tuple[Case, ...]:
-    """Returns the first `count` cases; their answers have at most `longest` tokens."""
-    return tuple(_case(index, longest) for index in range(count))
+def make_cases(count: int, *, longest: int = _LENGTHS[-1], context: int = 4096) -> tuple[Case, ...]:
+    """Returns the first `count` cases; their answers have at most `longest` tokens.
+
+    Args:
+        context: tokens of the model's context, which a prompt fits into even where each character is a token.
+    """
+    most = (context - _LEFT) // len(_PADDING)
+    return tuple(_case(index, longest, most) for index in range(count))
 
 
-def _case(index: int, longest: int) -> Case:
+def _case(index: int, longest: int, most_paddings: int) -> Case:
     route = _ROUTES[index % len(_ROUTES)]
-    text = _PADDING * _PADDINGS[index // 5 % len(_PADDINGS)] + " " + _OPENINGS[index % len(_OPENINGS)]
+    paddings = min(_PADDINGS[index // 5 % len(_PADDINGS)], most_paddings)
+    text = _PADDING * paddings + " " + _OPENINGS[index % len(_OPENINGS)]
     tokens = min(longest, _LENGTHS[index // 2 % len(_LENGTHS)])
     seeded = index % 2 == 1
     sampling = {"temperature": 0.8, "top_p": 0.95} if seeded else {"temperature": 0}

@@ -91,7 +91,7 @@ def bars_svg(title: str, about: str, names: Sequence[str], groups: Sequence[Grou
     parts, y = _legend(names), _HEADER + 22
     for group in groups:
         height = _ROW * len(group.bars)
-        parts.append(_text(_MARGIN, y + height / 2 + 4, _cut(group.label), "head"))
+        parts.append(_text(_MARGIN, y + height / 2 + 4, _cut(group.label)))
         for bar in group.bars:
             width = length(bar.value)
             left = _MARGIN + _LABELS

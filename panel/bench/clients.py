@@ -149,7 +149,9 @@ def measure_clients(runs: Runs, plan: ClientsPlan, tell: Tell) -> ClientsResult:
     expected = references(runs, cases, plan.model, tell)
     flags = {} if plan.queue is None else {"max_queued_requests": plan.queue}
     roles = {"prefill": 1, "decode": 1}
-    wanted = deployment("bench-clients", roles, model=plan.model, transport=plan.transport, **flags)
+    wanted = deployment(
+        "bench-clients", roles, model=plan.model, transport=plan.transport, fields=None, env=None, **flags
+    )
     few: list[Round] = []
     crowd: list[Round] = []
     with running(runs, wanted, tell) as run:

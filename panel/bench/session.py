@@ -19,6 +19,7 @@ from ..deployment import Deployment, parse_deployment
 from ..launch import Role
 from ..ports import is_free
 from ..runner.lifecycle import ProcessState, RunState
+from ..runner.procfs import all_stats, variables
 from ..runs import ProcessView, Runs, RunView
 
 __all__ = ["BenchRun", "deployment", "running"]
@@ -26,28 +27,43 @@ __all__ = ["BenchRun", "deployment", "running"]
 _POLL_S = 0.1
 _READY_S = 300.0
 _PORTS = range(20000, 29000)
-_BLOCK = 10
+_BLOCK = 12
 _HTTP_S = 10.0
+_RUN_ID = "PDPANEL_RUN_ID"
 _WORKERS = frozenset({Role.PREFILL, Role.DECODE, Role.UNIFIED})
 
 Tell = Callable[[str], None]
 
 
-def deployment(name: str, roles: Mapping[str, int], *, model: str, transport: str, **flags: str | int) -> Deployment:
+def deployment(
+    name: str,
+    roles: Mapping[str, int],
+    *,
+    model: str,
+    transport: str,
+    fields: Mapping[str, Mapping[str, str | int]] | None = None,
+    env: Mapping[str, str] | None = None,
+    **flags: str | int,
+) -> Deployment:
     """Returns the deployment of a benchmark: workers of the bundled engine in check mode, behind a router.
 
     All in float32: rounded to bfloat16, near ties between two tokens turn with the size of the batch, on any worker.
 
     Args:
         roles: how many workers of each role.
+        fields: further ones of a role's workers, such as tp.
+        env: variables of all processes.
         flags: of all workers, with underscores for dashes.
     """
     base = _free_block()
-    first = {
+    first: dict[str, dict[str, str | int]] = {
         "prefill": {"port": base, "bootstrap_port": base + 6},
         "decode": {"port": base + 3},
         "unified": {"port": base},
+        "encoder": {"port": base + 10},
     }
+    for role, more in (fields or {}).items():
+        first[role] |= more
     return parse_deployment(
         {
             "name": name,
@@ -59,13 +75,13 @@ def deployment(name: str, roles: Mapping[str, int], *, model: str, transport: st
                 "kv_cache_dtype": "float32",
                 "flags": {"dtype": "float32", **{key.replace("_", "-"): str(value) for key, value in flags.items()}},
             },
-            "env": {"PDPANEL_CHECK_PAGES": "1"},
+            "env": {"PDPANEL_CHECK_PAGES": "1", **(env or {})},
         }
     )
 
 
 def _free_block() -> int:
-    """Returns the first of ten free ports that runs of others are not given.
+    """Returns the first of a row of free ports that runs of others are not given.
 
     A worker that died leaves its port to whoever asks until it is started again, and another run may ask.
     """
@@ -90,8 +106,12 @@ class BenchRun:
         return self.runs.get(self.id)
 
     def workers(self) -> list[ProcessView]:
-        """Returns its workers, router and others left out."""
+        """Returns its workers, encoders, router and others left out."""
         return [process for process in self.view().processes if process.role in _WORKERS]
+
+    def encoders(self) -> list[ProcessView]:
+        """Returns its encoders."""
+        return [process for process in self.view().processes if process.role == Role.ENCODER]
 
     def addresses(self, name: str) -> tuple[str, ...]:
         """Returns where a process listens, as host:port."""
@@ -120,23 +140,66 @@ class BenchRun:
                 tell(view.notice)
             time.sleep(_POLL_S)
 
+    def rank_pids(self, process: ProcessView) -> list[int]:
+        """Returns the processes of a worker's ranks beside the first; none when it does not answer."""
+        try:
+            ranks: list[dict[str, int]] = _info(process).get("ranks", [])
+        except (OSError, ValueError):
+            return []
+        return [rank["pid"] for rank in ranks if rank["rank"] and rank["alive"]]
+
     def pages_in_use(self) -> dict[str, int]:
         """Returns by worker and pool the pages that are neither free nor kept for later prompts alone.
 
-        A worker that does not answer counts as one page: nobody knows.
+        Pools are those of all attention groups together, and of each rank the memory where slices are gathered. A
+        worker that does not answer counts as one page: nobody knows.
         """
         held: dict[str, int] = {}
         for process in self.workers():
-            url = f"http://127.0.0.1:{process.port}"
             try:
-                pools: dict[str, dict[str, int]] = _get(url + "/server_info")["pages"]
+                info = _info(process)
+                pools: dict[str, dict[str, int]] = info["pages"]
+                bounces: dict[int, int] = {rank["rank"]: rank["bounce"] for rank in info["ranks"]}
             except (OSError, ValueError, KeyError) as error:
                 held[f"{process.name} ({error!r})"] = 1
                 continue
             for name, pool in pools.items():
                 if pool and (used := pool["total"] - pool["free"] - pool.get("cached", 0)):
                     held[f"{process.name} {name}"] = used
+            held |= {f"{process.name} bounce of rank {rank}": used for rank, used in bounces.items() if used}
         return held
+
+    def open_work(self) -> dict[str, int]:
+        """Returns by process and kind what has begun there and not ended: requests, rooms, sends, images.
+
+        A process that does not answer counts as one.
+        """
+        found: dict[str, int] = {}
+        for process in (*self.workers(), *self.encoders()):
+            try:
+                info = _info(process)
+                kinds: dict[str, int] = dict(info.get("open", {}))
+                if process.role == Role.ENCODER:
+                    kinds["images"] = info["images"]["waiting"]
+                else:
+                    kinds["images"] = sum(encoder["images"] for encoder in info["encoders"])
+            except (OSError, ValueError, KeyError) as error:
+                kinds = {f"({error!r})": 1}
+            found |= {f"{process.name} {kind}": count for kind, count in kinds.items() if count}
+        return found
+
+    def processes_left(self) -> list[int]:
+        """Returns the processes that carry the run's id, its runner's among them."""
+        own = os.getpid()
+        return [
+            stat.pid
+            for stat in all_stats()
+            if stat.pid != own and variables(stat.pid, (_RUN_ID,)).get(_RUN_ID) == self.id
+        ]
+
+
+def _info(process: ProcessView) -> Any:
+    return _get(f"http://127.0.0.1:{process.port}/server_info")
 
 
 def _get(url: str) -> Any:

@@ -21,6 +21,7 @@ SUITES = {
     "router": "The bundled router against sglang-router and smg.",
     "start": "The time from `up` to the first token, broken down.",
     "scale": "What batch, context, workers and clients cost.",
+    "parallel": "Unequal halves, expert exchanges and embeddings against what lies beneath them; and what deaths cost.",
 }
 """What each suite compares; its module in `suites` has the same name and a function `measure`."""
 

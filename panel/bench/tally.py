@@ -10,7 +10,15 @@ from .verdict import Verdict, is_right, verdict
 
 __all__ = ["MUST_BE_ZERO", "Tally"]
 
-MUST_BE_ZERO = ("missing_final", "wrong_tokens", "leaked_pages", "late_writes", "integrity_errors")
+MUST_BE_ZERO = (
+    "missing_final",
+    "wrong_tokens",
+    "leaked_pages",
+    "leaked_rooms",
+    "leaked_processes",
+    "late_writes",
+    "integrity_errors",
+)
 _SHOWN_FAULTS = 20
 
 
@@ -20,6 +28,9 @@ class Tally:
 
     Attributes:
         wrong_tokens: answers whose tokens or text differ from the reference.
+        leaked_rooms: requests, rooms, sends and images that had not ended once all was quiet.
+        leaked_processes: that outlived their run.
+        ranks_lost: that their worker went on without.
         problems: the first ones of what went wrong, in words.
     """
 
@@ -27,11 +38,14 @@ class Tally:
     left: int = 0
     wrong_tokens: int = 0
     leaked_pages: int = 0
+    leaked_rooms: int = 0
+    leaked_processes: int = 0
     late_writes: int = 0
     integrity_errors: int = 0
     kills: int = 0
     stops: int = 0
     restarts: int = 0
+    ranks_lost: int = 0
     detect_seconds_max: float = 0.0
     problems: list[str] = field(default_factory=list)
 
@@ -70,11 +84,14 @@ class Tally:
             "missing_final": broken,
             "wrong_tokens": self.wrong_tokens,
             "leaked_pages": self.leaked_pages,
+            "leaked_rooms": self.leaked_rooms,
+            "leaked_processes": self.leaked_processes,
             "late_writes": self.late_writes,
             "integrity_errors": self.integrity_errors,
             "kills": self.kills,
             "stops": self.stops,
             "restarts": self.restarts,
+            "ranks_lost": self.ranks_lost,
             "detect_seconds_max": round(self.detect_seconds_max, 3),
         }
 

@@ -1,10 +1,12 @@
 """Slows processes down as a whole, whatever they do: stopped and continued again and again, by signals.
 
-Works for any number of cores and needs no rights. One thread for each process; `close` lets all of them go on.
+Works for any number of cores and needs no rights. One thread for each process; `close` lets all of them go on. Cycles
+differ in length, so that whoever looks at regular times sees every phase of them.
 """
 
 from __future__ import annotations
 
+import random
 import signal
 import threading
 from collections.abc import Mapping
@@ -16,11 +18,13 @@ from ..runner.procfs import Stat, send_signal
 __all__ = ["USUAL", "Pace", "Throttle"]
 
 _IDLE_S = 0.05
+# Of a cycle's length, both parts of it: samples are taken twice a second, which is a multiple of many cycles.
+_SHORTEST, _LONGEST = 0.6, 1.4
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How a process is let run: `run_s` seconds, then stopped for `pause_s`, and so on."""
+    """How a process is let run: `run_s` seconds, then stopped for `pause_s`, and so on; in the mean."""
 
     run_s: float
     pause_s: float
@@ -70,6 +74,7 @@ class Throttle:
         self._paces = dict(paces)
 
     def _keep(self, name: str, stat: Stat) -> None:
+        rng = random.Random(name)
         try:
             while not self._end.is_set():
                 pace = self._paces.get(name)
@@ -78,8 +83,9 @@ class Throttle:
                     continue
                 if not send_signal(stat, signal.SIGSTOP):
                     return
-                self._end.wait(pace.pause_s)
+                length = rng.uniform(_SHORTEST, _LONGEST)
+                self._end.wait(length * pace.pause_s)
                 send_signal(stat, signal.SIGCONT)
-                self._end.wait(pace.run_s)
+                self._end.wait(length * pace.run_s)
         finally:
             send_signal(stat, signal.SIGCONT)

@@ -15,6 +15,7 @@ from ...engine.errors import ConfigError
 from ...nic_probe.checks.check import Rule
 from ...nic_probe.finding import Evidence, Finding, Severity
 from ..launch import PlannedFile, Preparation, ProcessSpec, Readiness, Role
+from .bundled_parallel import check_parallel, encoder_side, machines_of, meeting_side, parallel_side, ranks_of
 from .dialect import Dialect, Draft, PortDefaults
 from .placement import Placed, PlacedRouter, Placement, flag, flags, url
 from .servers import server_processes
@@ -30,6 +31,7 @@ _READY_TIMEOUT_S = 600.0
 _GPU_SHARE_PERCENT = 86
 _PREFILL_NICENESS = 10
 _MODES = {Role.PREFILL: "prefill", Role.DECODE: "decode", Role.UNIFIED: "null"}
+_PAIR = (Role.PREFILL, Role.DECODE)
 _CLOCK = Rule(
     "bundled-several-machines",
     "Workers of the bundled engine on machines with clocks of their own",
@@ -45,9 +47,14 @@ _MODULE = "pdpanel.engine.launch_server"
 
 
 def build(placement: Placement) -> Draft:
-    """Returns the commands; decode starts first, since prefill asks for its pages."""
-    order = {Role.DECODE: 0, Role.UNIFIED: 0, Role.PREFILL: 1}
+    """Returns the commands; decode starts first, since prefill asks for its pages, and encoders before both.
+
+    Raises:
+        ConfigError: the engine would refuse what the deployment asks for.
+    """
+    order = {Role.ENCODER: 0, Role.DECODE: 1, Role.UNIFIED: 1, Role.PREFILL: 2}
     check_limits(placement.deployment.limits)
+    check_parallel(placement)
     _check_transport(placement)
     servers = server_processes(placement)
     waits = tuple(server.name for server in servers)
@@ -67,14 +74,14 @@ def build(placement: Placement) -> Draft:
 
 
 def _check_transport(placement: Placement) -> None:
-    nodes = {placed.address for placed in placement.workers if placed.role is not Role.UNIFIED}
+    nodes = machines_of(placement, *_PAIR)
     if placement.deployment.transport == "shm" and placement.several_nodes and len(nodes) > 1:
         problem = f"reaches workers of one host alone, and these are on {len(nodes)}"
         raise ConfigError("transport", "shm", problem, "write transport: mooncake or tcp")
 
 
 def _notes(placement: Placement) -> Iterator[Finding]:
-    nodes = sorted({placed.address for placed in placement.workers if placed.role is not Role.UNIFIED})
+    nodes = sorted(machines_of(placement, *_PAIR))
     if placement.several_nodes and len(nodes) > 1:
         evidence = (Evidence("the deployment's hosts", ", ".join(nodes[:8])),)
         reason = "Prefill and decode workers on different machines do not agree on when a grant of pages ends."
@@ -87,18 +94,22 @@ def _worker(placement: Placement, placed: Placed, waits: tuple[str, ...]) -> Pro
     argv = [placement.python, "-m", _MODULE, *flag("model-path", deployment.model)]
     if deployment.served_model_name:
         argv += flag("served-model-name", deployment.served_model_name)
-    argv += [*flag("disaggregation-mode", _MODES[placed.role]), *flag("host", placed.address)]
-    argv += flag("port", placed.port)
+    if placed.role in _MODES:
+        argv += flag("disaggregation-mode", _MODES[placed.role])
+    argv += [*flag("host", placed.address), *flag("port", placed.port)]
     ports = {"http": placed.port}
     if placed.bootstrap_port is not None:
         argv += flag("disaggregation-bootstrap-port", placed.bootstrap_port)
-        ports["bootstrap"] = placed.bootstrap_port
-    if placed.role is not Role.UNIFIED:
+    if placed.role in _PAIR:
         argv += flag("disaggregation-transfer-backend", deployment.transport)
     if placed.nics:
         argv += flag("disaggregation-ib-device", placed.nics)
-    argv += _shared_cores(placement, placed)
-    argv += [*group_arguments(placed), *_memory_share(placement, placed)]
+    if placed.rank == 0:
+        ports |= {} if placed.bootstrap_port is None else {"bootstrap": placed.bootstrap_port}
+        ports |= {"dist": int(placed.dist_init.rpartition(":")[2])} if placed.dist_init else {}
+    argv += [*encoder_side(placement, placed), *_shared_cores(placement, placed)]
+    argv += [*group_arguments(placed), *meeting_side(placement, placed, _timeout(placement))]
+    argv += [*parallel_side(placed), *_memory_share(placement, placed)]
     argv += [*size_arguments(placed.settings), *flags(placed.settings.flags)]
     return ProcessSpec(
         name=placed.name,
@@ -112,37 +123,46 @@ def _worker(placement: Placement, placed: Placed, waits: tuple[str, ...]) -> Pro
         log=f"{placed.name}.log",
         gpus=tuple(str(gpu) for gpu in placed.gpus),
         after=waits,
-        metrics_url=url(placed.address, placed.port, "/metrics"),
-        info_url=url(placed.address, placed.port, "/server_info"),
+        # The first node of a worker speaks for all of its ranks.
+        metrics_url="" if placed.rank else url(placed.address, placed.port, "/metrics"),
+        info_url="" if placed.rank else url(placed.address, placed.port, "/server_info"),
+        rank=placed.rank,
     )
 
 
 def _shared_cores(placement: Placement, placed: Placed) -> list[str]:
     """Lets prefill beside decode compute with all cores that decode leaves: no answer's token waits for a prompt.
 
-    Decode leaves more of them while prompts pile up.
+    The decode workers of a node share all its cores, which are theirs whenever no prompt is computed, and leave more of
+    them while prompts pile up. Threads are those of a rank.
     """
     others = {Role.PREFILL: Role.DECODE, Role.DECODE: Role.PREFILL}
-    if placed.role not in others or placed.gpus or placement.cores < 2:
+    # All nodes of a worker have the same arguments.
+    if placed.role not in others or placed.gpus or placement.cores < 2 or placed.settings.nodes > 1:
         return []
     if not any(other.node == placed.node for other in placement.of_role(others[placed.role])):
         return []
     own = placed.settings.flags
     if placed.role is Role.DECODE:
-        return ["--yield-to-prefill"] if "yield-to-prefill" not in own else []
+        alike = sum(ranks_of(other) for other in placement.of_role(Role.DECODE) if other.node == placed.node)
+        return [
+            *(flag("threads", max(1, placement.cores // alike)) if "threads" not in own else ()),
+            *(["--yield-to-prefill"] if "yield-to-prefill" not in own else ()),
+        ]
     return [
-        *(flag("threads", placement.cores) if "threads" not in own else ()),
+        *(flag("threads", max(1, placement.cores // ranks_of(placed))) if "threads" not in own else ()),
         *(flag("niceness", _PREFILL_NICENESS) if "niceness" not in own else ()),
     ]
 
 
 def _memory_share(placement: Placement, placed: Placed) -> tuple[str, ...]:
-    """Returns what a worker may take of a GPU that others of the plan compute on, too: equal parts."""
+    """Returns what a rank may take of a GPU that other ranks of the plan compute on, too: equal parts."""
     settings = placed.settings
     if settings.mem_fraction is not None or "mem-fraction-static" in settings.flags:
         return ()
     own = set(placed.gpus)
-    sharers = sum(worker.node == placed.node and not own.isdisjoint(worker.gpus) for worker in placement.workers)
+    sharing = [one for one in placement.workers if one.node == placed.node and not own.isdisjoint(one.gpus)]
+    sharers = sum(math.ceil(ranks_of(one) / len(one.gpus)) for one in sharing)
     return flag("mem-fraction-static", math.floor(_GPU_SHARE_PERCENT / sharers) / 100) if sharers > 1 else ()
 
 
@@ -199,7 +219,7 @@ def _env(placement: Placement) -> dict[str, str]:
 
 def _transfer_env(placement: Placement, placed: Placed) -> dict[str, str]:
     """The band in which Mooncake's engine listens, on all addresses; its metadata server; limits and timeouts."""
-    if placed.role is Role.UNIFIED:
+    if placed.role not in _PAIR and not _moves_by_mooncake(placement, placed):
         return {}
     env = limit_env(placement.deployment.limits, placed.role)
     if (band := placement.rpc_ports.get(placed.node)) is not None:
@@ -207,12 +227,21 @@ def _transfer_env(placement: Placement, placed: Placed) -> dict[str, str]:
     return env | ({"MOONCAKE_CONFIG_PATH": f"./{_FILE}"} if placement.deployment.metadata else {})
 
 
+def _moves_by_mooncake(placement: Placement, placed: Placed) -> bool:
+    """Whether a Transfer Engine carries a worker's images or its experts' tokens."""
+    settings, deployment = placed.settings, placement.deployment
+    if deployment.encoder.count and placed.role in {Role.ENCODER, Role.UNIFIED}:
+        own = deployment.settings("encoder").encoder_transfer
+        return (settings.encoder_transfer or own) == "mooncake" or settings.moe_a2a == "mooncake"
+    return settings.moe_a2a == "mooncake"
+
+
 def _files(placement: Placement) -> tuple[PlannedFile, ...]:
     """One mooncake.json for each node, with the keys of SGLang's first Mooncake document."""
     deployment = placement.deployment
     if deployment.metadata is None:
         return ()
-    nodes = {placed.node: placed.address for placed in placement.workers if placed.role is not Role.UNIFIED}
+    nodes = {placed.node: placed.address for placed in placement.workers if placed.role in _PAIR}
     protocol = "rdma" if deployment.transport == "mooncake" else "tcp"
     files: list[PlannedFile] = []
     for node, address in nodes.items():
@@ -242,11 +271,15 @@ DIALECT = Dialect(
             *("limits.bootstrap_timeout_s", "limits.waiting_timeout_s"),
             *(f"workers.{name}" for name in ("context_length", "page_size", "chunked_prefill_size", "kv_cache_dtype")),
             *("workers.mem_fraction", "workers.max_running_requests"),
+            *(f"workers.{name}" for name in ("tp", "dp", "dp_attention", "attn_dp", "ep", "moe_a2a", "elastic_ep")),
+            *(f"{role}.{name}" for role in ("prefill", "decode", "unified") for name in ("nodes", "dist_port")),
+            *(f"encoder.{name}" for name in ("count", "hosts", "port", "flags", "env", "run")),
+            *(f"{role}.encoder_transfer" for role in ("encoder", "prefill", "unified")),
         }
     ),
     transports=("mooncake", "mooncake_tcp", "nixl", "shm", "tcp"),
     routers=("bundled",),
-    ports=PortDefaults(http={Role.PREFILL: 30000, Role.DECODE: 30000, Role.UNIFIED: 30000}),
+    ports=PortDefaults(http=dict.fromkeys((Role.PREFILL, Role.DECODE, Role.UNIFIED, Role.ENCODER), 30000)),
     gpu_selection="none",
     build=build,
     shares_gpus=True,

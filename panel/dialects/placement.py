@@ -105,7 +105,7 @@ class Placement:
     Attributes:
         local_name: what this host calls itself, for processes without a node of the deployment.
         python: the interpreter that has pdpanel installed, for the bundled engine; elsewhere a word such as python3.
-        threads: compute threads of each worker of the bundled engine; 0 leaves it to the engine.
+        threads: compute threads of each rank of the bundled engine; 0 leaves it to the engine.
         cores: of this host; 0 when unknown.
         ids: of the run that is started; None for a plan that is shown or exported.
         workers: every process of every worker, prefill first, then decode, unified and encoders.

@@ -55,12 +55,13 @@ def host_loopback(group: Group) -> list[Finding]:
     if not group.several_nodes:
         return []
     found = _etcd_loopback(group)
+    given = {worker.get("host") for worker in group.servers}
+    if len(given) > 1 and all(_is_loopback(host) for host in given):
+        return found  # Different loopback addresses are nodes that one host plays.
     for worker in group.servers:
         host = said(worker, "host")
         # A worker whose --host names its node is no concern; one that says nothing listens on loopback.
-        if worker.get("host", "x").startswith("$") or not (
-            host == "localhost" or host == "::1" or host.startswith("127.")
-        ):
+        if worker.get("host", "x").startswith("$") or not _is_loopback(host):
             continue
         reason = f"{worker.name} listens on {host}, which no other host reaches."
         remedy = "Set --host to an address of the common network, or to 0.0.0.0."
@@ -73,7 +74,7 @@ def _etcd_loopback(group: Group) -> list[Finding]:
     for server in group.of_role(WorkerRole.METADATA):
         urls = server.get("listen_client_urls", "http://localhost:2379" if server.program == "etcd" else "")
         named = [urlsplit(url).hostname or "" for url in urls.split(",") if "://" in url]
-        if not named or not all(host == "localhost" or host == "::1" or host.startswith("127.") for host in named):
+        if not named or not all(_is_loopback(host) for host in named):
             continue
         reason = f"{server.name} (etcd) listens on {urls}, which no other host reaches."
         remedy = "etcd --listen-client-urls http://0.0.0.0:2379 --advertise-client-urls http://ADDRESS:2379"
@@ -81,6 +82,10 @@ def _etcd_loopback(group: Group) -> list[Finding]:
             _LOOPBACK.finding(Severity.WARNING, server.name, (seen(server, "listen_client_urls"),), reason, remedy)
         )
     return found
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
 def address_ambiguous(group: Group) -> list[Finding]:

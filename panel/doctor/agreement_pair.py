@@ -137,7 +137,9 @@ def tensor_parallel(group: Group) -> list[Finding]:
     for prefill in prefills:
         for decode in decodes:
             left, right = attention_tp(prefill), attention_tp(decode)
-            if left == right or is_mla((prefill, decode)):
+            # The bundled engine gathers the heads that a rank needs and sends them in one piece, in any numbers.
+            own = prefill.engine is decode.engine is Engine.BUNDLED
+            if left == right or own or is_mla((prefill, decode)):
                 continue
             evidence = (seen(prefill, "tp_size"), seen(decode, "tp_size"))
             nixl = "nixl" in said(prefill, "disaggregation_transfer_backend").lower()

@@ -17,6 +17,22 @@ _NOTHING = "Nothing needs to be done."
 HARMLESS: tuple[Signature, ...] = (
     Signature(
         Rule(
+            "log-harmless-profiler",
+            "PyTorch's profiler was begun on another thread than the first one",
+            "The profiler's library sets its client for profiles that are asked for from outside up on the thread that "
+            "loaded PyTorch, and says so when another one begins first. A worker begins its profiles on the thread "
+            "that computes, and they are complete.",
+            ("pytorch/kineto: libkineto/src/libkineto_api.cpp",),
+        ),
+        Speaker.TORCH,
+        Severity.INFO,
+        ("external init callback must run in same thread",),
+        r"External init callback must run in same thread as registerClient",
+        "Harmless: the profile was begun on the thread that computes, as it should be.",
+        _NOTHING,
+    ),
+    Signature(
+        Rule(
             "log-harmless-local-segment",
             "Mooncake looks for its own segment before it has made it",
             "At its start the engine asks for the description of its own segment, which it writes only afterwards. "

@@ -8,12 +8,13 @@ in the plan, since only Kubernetes knows them, and `k8s_text` replaces them by v
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ...engine.errors import ConfigError
 from ..deployment import Deployment
-from ..deployment_parts import HostSpec, MetadataSpec, RouterSpec, RunSpec, StoreSpec
+from ..deployment_parts import HostSpec, MetadataSpec, RoleSpec, RouterSpec, RunSpec, StoreSpec
 from ..dialects.registry import dialect_of
 from ..host_facts import elsewhere
 from ..launch import LaunchPlan
@@ -80,6 +81,9 @@ def cluster_of(deployment: Deployment) -> Cluster:
             names += members
         own = getattr(deployment, role)
         changes: dict[str, object] = {"hosts": names, "run": None, "base_gpu_id": None, "gpus": None}
+        if spec.nodes > 1:
+            leaders = [f"{name}-{role}-{index}-leader" for index in range(spec.count)]
+            changes["flags"] = {**own.flags, **_answers_to(deployment, spec, leaders)}
         update[role] = own.model_copy(update=changes | _without_affinity(own.nics))
     update["workers"] = deployment.workers.model_copy(
         update={"run": None, **_without_affinity(deployment.workers.nics)}
@@ -93,6 +97,14 @@ def cluster_of(deployment: Deployment) -> Cluster:
         changed = f"tcp://{first}:{port}" if port else f"tcp://{first}"
         update["ascend"] = deployment.ascend.model_copy(update={"store_url": changed})
     return Cluster(name, plan_of(deployment.model_copy(update=update), elsewhere(), None), frozenset(groups))
+
+
+def _answers_to(deployment: Deployment, spec: RoleSpec, names: Sequence[str]) -> dict[str, str]:
+    """The bundled engine answers to the name that it is bound to alone, and pods of a group are bound to addresses."""
+    if deployment.engine != "bundled":
+        return {}
+    given = spec.flags.get("allowed-hosts")
+    return {"allowed-hosts": ",".join([*([str(given)] if given else []), *names])}
 
 
 def _without_affinity(nics: object) -> dict[str, object]:

@@ -10,13 +10,14 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from urllib.parse import urlsplit
 
 from ..dialects.placement import url
 from ..launch import LaunchPlan, PlannedFile, ProcessSpec, Request
 from .exported import ExportedFile
 
-__all__ = ["Node", "config_files", "environment", "file_labels", "nodes_of", "ready_url"]
+__all__ = ["Node", "alias_of", "config_files", "environment", "file_labels", "nodes_of", "ready_url"]
 
 _OF_A_RUN = frozenset({"PDPANEL_RUN_ID", "PDPANEL_PROCESS"})
 
@@ -107,6 +108,24 @@ def ready_url(plan: LaunchPlan, spec: ProcessSpec, seen_from: str) -> str:
     if not address or not _local_alone(parts.hostname or ""):
         return asked
     return url(address, parts.port or 80, parts.path)
+
+
+def alias_of(plan: LaunchPlan, spec: ProcessSpec) -> str:
+    """Returns the loopback address that a process alone listens on, as --host says; empty where it is not so.
+
+    Nodes at several loopback addresses, such as 127.0.0.1 and 127.0.0.2, are one machine, and use the same ports there.
+    """
+    address = plan.addresses.get(spec.node, "")
+    if not _is_loopback(address) or len({each for each in plan.addresses.values() if _is_loopback(each)}) < 2:
+        return ""
+    return address if ("--host", address) in pairwise(spec.argv) else ""
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.IPv4Address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _local_alone(host: str) -> bool:

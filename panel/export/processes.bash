@@ -84,14 +84,22 @@ find_members() {
   done < <(grep -szlxF -e "PDPANEL_RUN_ID=$token" /proc/[1-9]*/environ || true)
 }
 
-# Fails unless somebody on this host listens on port $1.
+# Fails unless somebody on this host listens on port $1; for PORT@ADDRESS, at that address or at all of them.
 listens() {
-  local wanted table address status
-  printf -v wanted ':%04X' "$1"
+  local wanted own='' table address status parts
+  printf -v wanted ':%04X' "${1%@*}"
+  if [[ $1 == *@* ]]; then
+    # As the kernel of a little-endian machine writes it.
+    IFS=. read -r -a parts <<<"${1#*@}"
+    printf -v own '%02X%02X%02X%02X' "${parts[3]}" "${parts[2]}" "${parts[1]}" "${parts[0]}"
+  fi
   for table in /proc/net/tcp /proc/net/tcp6; do
     [[ -r $table ]] || continue
     while read -r _ address _ status _; do
-      if [[ $status == 0A && $address == *"$wanted" ]]; then return 0; fi
+      [[ $status == 0A && $address == *"$wanted" ]] || continue
+      address=${address%:*}
+      # Zeros alone are all addresses.
+      if [[ -z $own || $address =~ ^0+$ || $address == *"$own" ]]; then return 0; fi
     done <"$table"
   done
   return 1

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from ...nic_probe.finding import Severity
 from ..deployment import Deployment
-from ..launch import LaunchPlan
+from ..launch import LaunchPlan, Role
 from ..runner.journal import one_line
 from .firewall import table_name
 from .nodes import Node
@@ -103,6 +103,11 @@ def _firewall(plan: LaunchPlan) -> Iterator[str]:
         f"is. As root: `nft -f NODE/firewall.nft`, and to undo it `nft delete table inet {table_name(plan)}`. RDMA "
         "does not pass through it."
     )
+    if any(spec.rank or spec.role is Role.ENCODER for spec in plan.processes):
+        yield (
+            "Ranks of one worker, and encoders and those who ask them, also meet at ports that the kernel chooses, "
+            "which no rule here names: keep the nodes in a network that you trust."
+        )
 
 
 def _cell(text: str) -> str:

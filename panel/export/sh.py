@@ -18,7 +18,7 @@ from .command_words import option_lines
 from .container import container_removal
 from .exported import ExportedFile, Format
 from .firewall import firewall_files
-from .nodes import Node, config_files, environment, file_labels, nodes_of, ready_url
+from .nodes import Node, alias_of, config_files, environment, file_labels, nodes_of, ready_url
 from .readme import code, readme
 from .shell_texts import shell_text
 
@@ -90,7 +90,8 @@ def _cases(plan: LaunchPlan, node: Node, nodes: dict[str, Node]) -> Iterator[str
         yield f"    file={shlex.quote(label)} log={shlex.quote(f'{label}.log')} directory={shlex.quote(spec.cwd)}"
         yield f"    ready={shlex.quote(ready_url(plan, spec, node.name))}"
         yield f"    ready_s={_seconds(spec.ready.timeout_s)} grace_s={_seconds(spec.grace_s)}"
-        yield f"    ports=({' '.join(str(port) for port in dict.fromkeys(spec.ports.values()))})"
+        own = f"@{alias}" if (alias := alias_of(plan, spec)) else ""
+        yield f"    ports=({' '.join(f'{port}{own}' for port in dict.fromkeys(spec.ports.values()))})"
         yield from _listed("waits", _waits(plan, spec, node, nodes))
         yield f"    cleanup=({_words(container_removal(spec))})"
         variables = (shlex.quote(f"{name}={value}") for name, value in environment(spec).items())

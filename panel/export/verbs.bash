@@ -90,7 +90,7 @@ spawn() {
     waits=("${waits[@]:4}")
   done
   for port in ${ports[@]+"${ports[@]}"}; do
-    if listens "$port"; then fail "port $port of $name is taken by another process"; fi
+    if listens "$port"; then fail "port ${port%@*} of $name is taken by another process"; fi
   done
   place=$(cd -- "$folder" && CDPATH='' cd -- "${directory:-.}" && pwd) || fail "$name cannot start in $directory: no such folder"
   place_files "$place"
@@ -180,7 +180,7 @@ end_processes() {
     for port in ${ports[@]+"${ports[@]}"}; do
       while listens "$port"; do
         if ((SECONDS - begun > 5)); then
-          warn "port $port of $name is held by another process"
+          warn "port ${port%@*} of $name is held by another process"
           status=1
           break
         fi

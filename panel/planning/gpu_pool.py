@@ -41,10 +41,13 @@ class GpuPool:
         while self._low in self._owners:
             self._low += 1
 
-    def least_used(self) -> tuple[int, ...]:
-        """Returns the GPU that was given to the fewest, the first of them; none where it has none, or nobody knows."""
-        gpus = range(self.total or 0)
-        return (min(gpus, key=lambda gpu: self._uses.get(gpu, 0)),) if gpus else ()
+    def least_used(self, count: int = 1) -> tuple[int, ...]:
+        """Returns the `count` GPUs that were given to the fewest, the first of them; all where there are not so many.
+
+        None where it has none, or nobody knows.
+        """
+        gpus = sorted(range(self.total or 0), key=lambda gpu: self._uses.get(gpu, 0))
+        return tuple(sorted(gpus[:count]))
 
     def neighbours(self, count: int) -> tuple[int, ...] | None:
         """Returns the first `count` free GPUs that lie side by side, None when there are none."""

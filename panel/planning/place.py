@@ -94,12 +94,13 @@ class _Placing:
             bands = place_band(counted, self._kept.band)
 
         workers = tuple(worker for role in seating for worker in self._workers(role, seating, ports[role]))
+        ranks = sum(gpus_of_process(worker.settings) for worker in workers)
         places = {*used, *(server.node for server in servers), *([router.node] if router else [])}
         return Placement(
             deployment=deployment,
             local_name=self._host.node,
             python=self._host.python,
-            threads=self._host.cores // max(1, len(workers)) or (1 if self._host.cores else 0),
+            threads=self._host.cores // max(1, ranks) or (1 if self._host.cores else 0),
             cores=self._host.cores,
             ids=ids,
             workers=workers,

@@ -31,16 +31,18 @@ _MOONCAKE = frozenset({"mooncake", "mooncake_tcp"})
 def engines_of(deployment: Deployment, seating: Seating, machines: Machines) -> Mapping[int, tuple[Machine, int]]:
     """Returns for each machine (by its id) how many Mooncake engines run on it.
 
-    SGLang and vLLM have one for each GPU of a prefill or decode worker, and one more with a Mooncake Store; the
-    bundled engine has one for each worker.
+    All have one for each rank of a prefill or decode worker, one more with a Mooncake Store, and the bundled engine
+    another one where experts' tokens travel by Mooncake.
     """
-    if deployment.transport not in _MOONCAKE:
+    pair = deployment.transport in _MOONCAKE
+    if not pair and deployment.engine != "bundled":
         return {}
     counted: dict[int, tuple[Machine, int]] = {}
     for role, workers in seating.items():
         spec = deployment.settings(role.value)
-        each = 1 if role in {Role.PREFILL, Role.DECODE} or spec.encoder_transfer == "mooncake" else 0
-        each = (each + (deployment.store is not None)) * gpus_of_process(spec)
+        each = 1 if (pair and role in {Role.PREFILL, Role.DECODE}) or spec.encoder_transfer == "mooncake" else 0
+        experts = deployment.engine == "bundled" and spec.moe_a2a == "mooncake"
+        each = (each + (deployment.store is not None) + experts) * gpus_of_process(spec)
         for seat in (seat for seats in workers for seat in seats if each):
             machine = machines.of(seat.node)
             counted[id(machine)] = (machine, counted.get(id(machine), (machine, 0))[1] + each)

@@ -124,8 +124,10 @@ class _RoleSeats:
             raise ConfigError(f"{role}.nodes", spec.nodes, problem, f"name {spec.nodes} hosts in {role}.hosts")
         totals = {node: self._machines.of(node).gpus.total for node in self._hosts}
         for node, total in totals.items():
-            # A worker that takes one GPU may as well take none: the bundled engine runs on CPUs.
-            if total is not None and total < self._wanted and (self._wanted > 1 or self._selection != "none"):
+            # Ranks that share GPUs may as well have none, and so may a worker that takes one: the bundled engine
+            # runs on CPUs.
+            needed = not self._shares and (self._wanted > 1 or self._selection != "none")
+            if needed and total is not None and total < self._wanted:
                 if all(each is not None and each < self._wanted for each in totals.values()):
                     raise seat_errors.too_large(self._deployment, self._role, node, total)
         turn = deque(self._hosts)
@@ -164,7 +166,7 @@ class _RoleSeats:
         gpus = self._kept.gpus.get(owner)
         if self._shares:
             if gpus is None:
-                pool.give(gpus := pool.least_used(), owner)
+                pool.give(gpus := pool.least_used(self._wanted), owner)
             return gpus
         if self._selection == "none":
             return ()

@@ -31,6 +31,7 @@ _STAGES = {
     "hash": "checking",
     "read": "reading",
     "convert": "converting",
+    "write": "writing",
 }
 
 

@@ -19,12 +19,20 @@ from .series import known_series, pairs
 __all__ = ["HostUse", "Scraped", "Translator"]
 
 _WINDOW_S: Final = 5.0
+# A rank says every second what it has done; twice that without a word, and nobody knows.
+_WORD_S: Final = 2.5
 _WORKERS: Final = frozenset({Role.PREFILL, Role.DECODE, Role.UNIFIED})
 # Decode's stream begins with the token that prefill sampled: prefill's count would be a second one.
 _GENERATE: Final = frozenset({Role.DECODE, Role.UNIFIED})
 _TAKE_PROMPTS: Final = frozenset({Role.PREFILL, Role.UNIFIED})
 _ROUTERS: Final = frozenset({Role.ROUTER, Role.PROXY})
 _RATES: Final = ("prompt_tokens", "generated_tokens")
+# Counters of a rank, and the series that each becomes.
+_OF_RANKS: Final = {
+    "rank_compute_seconds": "compute_percent",
+    "rank_wait_seconds": "wait_percent",
+    "rank_kv_bytes": "kv_bytes_per_s",
+}
 # Who sends the client its first token, and so knows how long that took; prefill where no other is named.
 _FIRST_TOKEN: Final = {"SGLang": _GENERATE}
 _SHARES: Final = (("p50", 0.5), ("p99", 0.99))
@@ -52,6 +60,7 @@ class Translator:
     def __init__(self, plan: LaunchPlan) -> None:
         self._rates = Rates()
         self._windows = Windows(_WINDOW_S)
+        self._shares: dict[str, tuple[float, float]] = {}
         self.replan(plan)
 
     def replan(self, plan: LaunchPlan) -> None:
@@ -103,7 +112,41 @@ class Translator:
                 self._add_rate(values, f"proc/{name}/{quantity}_per_s", name, total, page.at)
         if self._roles.get(name) is Role.PREFILL:
             self._add_links(values, name, page)
+        self._add_ranks(values, name, page)
         return values
+
+    def _add_ranks(self, values: dict[str, float], name: str, page: Scraped) -> None:
+        """Adds what each rank and each attention group of a worker does, where the plan has several."""
+        said = page.reading.measurement
+        for (quantity, split), value in said.gauges.items():
+            place, _, part = quantity.partition("_")
+            if split and (key := f"{place}/{name}/{split}/{part}") in self._known:
+                values[key] = value
+        for (quantity, split), total in said.counters.items():
+            if not split or quantity not in _OF_RANKS:
+                continue
+            key = f"rank/{name}/{split}/{_OF_RANKS[quantity]}"
+            if key not in self._known:
+                continue
+            if key.endswith("_percent"):
+                self._add_share(values, key, total, said.counters.get(("rank_seconds", split), page.at), page.at)
+            else:
+                self._add_rate(values, key, name, total, page.at)
+
+    def _add_share(self, values: dict[str, float], key: str, seconds: float, of: float, at: float) -> None:
+        """Adds which share of its time a rank spends on something.
+
+        Args:
+            seconds: that it has spent so far.
+            of: its age when it said that, which may be before `at`, when it was read.
+        """
+        rate = self._rates.rate(key, seconds, of)
+        if rate is not None:
+            self._shares[key] = (at, min(100.0, 100.0 * rate))
+        said_at, share = self._shares.get(key, (float("-inf"), 0.0))
+        # Until its next word the last one holds.
+        if at - said_at < _WORD_S:
+            values[key] = share
 
     def _add_links(self, values: dict[str, float], name: str, page: Scraped) -> None:
         receivers = self._receivers.get(name, [])
@@ -157,7 +200,7 @@ class Translator:
             known = [values[key] for name in self._of(roles) if (key := f"proc/{name}/{part}") in values]
             if known:
                 sums[f"run/{part}"] = sum(known)
-        kv = [value for key, value in values.items() if key.endswith("/kv_bytes_per_s")]
+        kv = [value for key, value in values.items() if key.endswith("/kv_bytes_per_s") and not key.startswith("rank/")]
         if kv:
             sums["run/kv_bytes_per_s"] = sum(kv)
         return sums
@@ -196,7 +239,7 @@ class Translator:
     ) -> Histogram | None:
         for roles in ways:
             found = merged(observed[name][quantity] for name in self._of(roles) if quantity in observed.get(name, {}))
-            if found is not None:
+            if found is not None and found.count > 0:  # a router sees first tokens of streams alone
                 return found
         return None
 

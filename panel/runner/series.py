@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ..launch import LaunchPlan, ProcessSpec, Role
+from ..rank_sizes import sizes_in
 from ..telemetry.series_info import SeriesInfo
 
 __all__ = ["LinkLimit", "SeriesInfo", "engine_source", "gpu_memory_series", "known_series", "metrics_url", "pairs"]
@@ -44,6 +45,17 @@ _OF_BUNDLED: tuple[_Row, ...] = (
     ("slot_pages_used", "Slot pages in use", "pages", "pages", None),
     ("staging_pages_used", "Staging pages in use", "pages", "pages", None),
     ("pages_quarantined", "Pages in quarantine", "pages", "pages", None),
+)
+_OF_RANK: tuple[_Row, ...] = (
+    ("compute_percent", "Time in passes", "%", "ranks", 100.0),
+    ("wait_percent", "Time in exchanges with other ranks", "%", "ranks", 100.0),
+    ("rss_bytes", "Memory", "B", "ranks", None),
+    ("kv_bytes_per_s", "KV sent", "B/s", "ranks", None),
+)
+_OF_GROUP: tuple[_Row, ...] = (
+    ("running", "Running requests", "requests", "attention", None),
+    ("queued", "Queued requests", "requests", "attention", None),
+    ("kv_usage_percent", "KV pool in use", "%", "attention", 100.0),
 )
 _OF_STORE: tuple[_Row, ...] = (
     ("store_bytes", "Store in use", "B", "store", None),
@@ -150,6 +162,7 @@ def _of_processes(plan: LaunchPlan) -> Iterator[SeriesInfo]:
                 rows += _OF_PREFILL if spec.role is Role.PREFILL else ()
                 rows += _OF_DECODE if spec.role is Role.DECODE else ()
                 rows += _OF_BUNDLED if plan.dialect == "bundled" else ()
+                yield from _of_ranks(spec, source) if plan.dialect == "bundled" else ()
         said = f"{spec.role.value}'s /metrics" if spec.role in _ROUTERS else source
         yield from _named(f"proc/{name}", name, rows, said)
         if spec.role is Role.PREFILL and metrics_url(spec, plan):
@@ -158,6 +171,16 @@ def _of_processes(plan: LaunchPlan) -> Iterator[SeriesInfo]:
             yield from _named(f"proc/{name}", name, _OF_LOG, _LOG)
         yield SeriesInfo(f"proc/{name}/cpu_percent", f"CPU of {name}", "%", _HOST, name, "cpu")
         yield SeriesInfo(f"proc/{name}/rss_bytes", f"Memory of {name}", "B", _HOST, name, "memory")
+
+
+def _of_ranks(spec: ProcessSpec, source: str) -> Iterator[SeriesInfo]:
+    """Yields the series of each rank and of each attention group of a worker that has several."""
+    sizes, name = sizes_in(spec), spec.name
+    for rank in range(sizes.tp if sizes.tp > 1 else 0):
+        rows = [row for row in _OF_RANK if spec.role is Role.PREFILL or not row[0].startswith("kv_")]
+        yield from _named(f"rank/{name}/{rank}", f"rank {rank} of {name}", rows, source, name)
+    for group in range(sizes.attn_dp if sizes.attn_dp > 1 else 0):
+        yield from _named(f"group/{name}/{group}", f"attention group {group} of {name}", _OF_GROUP, source, name)
 
 
 def gpu_memory_series(gpu: str, size_bytes: float | None) -> SeriesInfo:
@@ -182,6 +205,6 @@ def _of_host(
     yield SeriesInfo("host/memory_bytes", "Memory of the host in use", "B", _HOST, "", "memory", False, memory)
 
 
-def _named(place: str, name: str, rows: Iterable[_Row], source: str) -> Iterator[SeriesInfo]:
+def _named(place: str, name: str, rows: Iterable[_Row], source: str, process: str = "") -> Iterator[SeriesInfo]:
     for part, title, unit, group, bound in rows:
-        yield SeriesInfo(f"{place}/{part}", f"{title} of {name}", unit, source, name, group, False, bound)
+        yield SeriesInfo(f"{place}/{part}", f"{title} of {name}", unit, source, process or name, group, False, bound)

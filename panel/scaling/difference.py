@@ -16,6 +16,8 @@ from .router_words import is_told_live, without_workers
 __all__ = ["Change", "PlanDifference", "check_same_run", "compare", "settled"]
 
 _SHARED_OUT = frozenset({"OMP_NUM_THREADS", "MC_MIN_RPC_PORT", "MC_MAX_RPC_PORT"})
+# The same of arguments: a worker that stays keeps the threads that it has.
+_THREADS = "--threads"
 _SAME = ("run_name", "host", "dialect", "model", "transport", "prepare", "engine_version", "router_url", "attached")
 
 
@@ -125,10 +127,19 @@ def _settle(before: ProcessSpec | None, fresh: ProcessSpec, old: LaunchPlan, new
     shared = {name: value for name, value in before.env.items() if name in _SHARED_OUT}
     others = {name: value for name, value in fresh.env.items() if name not in _SHARED_OUT}
     # Whom it waits for matters when all of the run starts, and the plan's order has to hold then.
-    like = replace(fresh, env={**others, **shared}, after=before.after)
+    argv = _with_threads_of(before.argv, fresh.argv)
+    like = replace(fresh, argv=argv, env={**others, **shared}, after=before.after)
     if like == before:
         return replace(before, after=fresh.after)
-    return replace(fresh, env={**others, **shared})
+    return replace(fresh, argv=argv, env={**others, **shared})
+
+
+def _with_threads_of(before: tuple[str, ...], fresh: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns a command with the number of threads that the one before it had."""
+    if _THREADS not in before[:-1] or _THREADS not in fresh[:-1]:
+        return fresh
+    place = fresh.index(_THREADS) + 1
+    return (*fresh[:place], before[before.index(_THREADS) + 1], *fresh[place + 1 :])
 
 
 def _change(before: ProcessSpec, after: ProcessSpec, old: LaunchPlan, new: LaunchPlan) -> Change | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ...engine.errors import ConfigError
 from ..launch import LaunchPlan, ProcessSpec, Role
+from ..planning.hosts import is_loopback
 
 __all__ = ["check_startable", "local_addresses"]
 
@@ -43,7 +44,7 @@ def check_startable(
         raise ConfigError("dialect", plan.dialect, problem, remedy)
     here = frozenset(addresses)
     for node, address in plan.addresses.items():
-        if address not in here and node not in here:
+        if address not in here and node not in here and not is_loopback(address):
             problem = "is another host, and processes are started on this one alone"
             raise ConfigError("hosts", node, problem, "export the deployment (pdpanel export) and start it there")
     asked: set[tuple[str, str]] = set()

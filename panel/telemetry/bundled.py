@@ -11,11 +11,16 @@ from .vocabulary import Fold, Kind, Term
 __all__ = ["BundledRouter", "BundledWorker"]
 
 _USED = frozenset({"held", "quarantined"})
+_RANK_COUNTERS = ("seconds", "compute_seconds", "wait_seconds", "kv_bytes", "kv_writes")
 
 
 def _pages(quantity: str, states: frozenset[str], *pools: str) -> Term:
     where = {"state": states} | ({"pool": frozenset(pools)} if pools else {})
     return Term(quantity, Kind.GAUGE, ("pdpanel_pages",), Fold.ALL, where=where)
+
+
+def _of_rank(name: str, kind: Kind) -> Term:
+    return Term(f"rank_{name}", kind, (f"pdpanel_rank_{name}",), Fold.ALL, by="rank")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,12 @@ class BundledWorker:
         _pages("slot_pages_used", _USED, "slot"),
         _pages("staging_pages_used", _USED, "staging"),
         _pages("pages_quarantined", frozenset({"quarantined"})),
+        *(_of_rank(name, Kind.COUNTER) for name in _RANK_COUNTERS),
+        _of_rank("rss_bytes", Kind.GAUGE),
+        # SGLang's gauges are those of all attention groups together; these are of each.
+        Term("group_running", Kind.GAUGE, ("sglang_num_running_reqs",), Fold.ALL, by="dp_rank"),
+        Term("group_queued", Kind.GAUGE, ("sglang_num_queue_reqs",), Fold.ALL, by="dp_rank"),
+        Term("group_kv_usage_percent", Kind.GAUGE, ("sglang_token_usage",), Fold.LARGEST, 100.0, by="dp_rank"),
     )
 
 

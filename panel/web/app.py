@@ -41,8 +41,10 @@ from .page_only import PageOnly
 from .plan_actions import action_routes
 from .plan_routes import plan_routes
 from .port import Source
+from .profile_routes import profile_routes
 from .proof_routes import proof_routes
 from .range_routes import range_routes
+from .ranks_routes import ranks_routes
 from .report_routes import report_routes
 from .scale_routes import scale_routes
 from .sign_in_trail import SignInTrail
@@ -97,6 +99,8 @@ def build_api(source: Source, *, poll_s: float = 0.5, config_dir: Path | None = 
     app.include_router(bench_routes(source))
     app.include_router(plan_routes(source, config_dir))
     app.include_router(action_routes(source, hub.wake))
+    app.include_router(profile_routes(source))
+    app.include_router(ranks_routes(source))
     app.include_router(proof_routes(source))  # these two before the routes of any action on a run
     app.include_router(report_routes(source))
     app.include_router(simulate_routes(source))

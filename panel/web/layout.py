@@ -36,6 +36,8 @@ HEAD = "\n".join(
         f'<link rel="stylesheet" href="{_STATIC}/bench.css">',
         f'<link rel="stylesheet" href="{_STATIC}/simulate.css">',
         f'<link rel="stylesheet" href="{_STATIC}/scale.css">',
+        f'<link rel="stylesheet" href="{_STATIC}/ranks.css">',
+        f'<link rel="stylesheet" href="{_STATIC}/profile.css">',
         f'<link rel="stylesheet" href="{_STATIC}/dialogs.css">',
         f'<script src="{_STATIC}/uPlot.iife.min.js"></script>',
         f'<script type="module" src="{_STATIC}/main.js"></script>',

@@ -20,6 +20,7 @@ from ..launch import LaunchPlan
 from ..plan import plan
 from ..planning.fields import set_fields
 from ..planning.read_nodes import read_nodes
+from ..ranks import planned_ranks
 from .plan_form import FormField, knows
 from .plan_lines import REMOVED, from_shown, read_host_lines, to_shown
 from .plan_shell import nodes_of
@@ -153,6 +154,7 @@ def _planned(made: LaunchPlan, deployment: Deployment, fields: Mapping[str, Form
         "router_url": made.router_url,
         "engine_version": made.engine_version,
         "nodes": nodes_of(made),
+        "ranks": planned_ranks(made),
         "findings": findings,
         "hosts": {name: {"gpus": host.gpus, "gpu": host.gpu or ""} for name, host in deployment.hosts.items()},
     }

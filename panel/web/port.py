@@ -17,7 +17,9 @@ from .attach_port import Attachments
 from .bench_port import Bench
 from .deploy_port import RunCommands, StartChecks
 from .history_port import History
+from .profile_port import ProfilePort
 from .proof_port import Proofs
+from .ranks_port import RanksPort
 from .report_port import Reports
 from .scale_port import Scaling
 from .verdict_port import Verdicts
@@ -63,6 +65,8 @@ class ProcessView:
         after: the processes that must be ready before this one is started.
         stages: what was seen of its start, oldest first.
         place: its GPUs and NICs, in a few words; empty without any.
+        ranks: of its worker that it has.
+        can_profile: its time can be profiled.
     """
 
     name: str
@@ -82,6 +86,8 @@ class ProcessView:
     after: tuple[str, ...] = ()
     stages: tuple[StageView, ...] = ()
     place: str = ""
+    ranks: int = 1
+    can_profile: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +286,8 @@ class Source(Protocol):
         proof: which way the KV of a run travels.
         scaling: more or fewer workers of runs that serve.
         verdict: what limits a run now.
+        profiles: what the time of a worker goes into.
+        ranks: what each rank of a worker computes.
     """
 
     choices: Choices
@@ -294,6 +302,8 @@ class Source(Protocol):
     proof: Proofs
     scaling: Scaling
     verdict: Verdicts
+    profiles: ProfilePort
+    ranks: RanksPort
 
     def runs(self) -> Sequence[RunView]:
         """Returns the runs, newest first."""

@@ -28,6 +28,8 @@ _GROUPS = {
 }
 _CACHED_RUNS = 16
 _WHOLE = frozenset({"run", "host"})
+# Of a worker: the subject is its name and a number.
+_PARTS = frozenset({"rank", "group"})
 
 
 def quantity_of(key: str) -> str:
@@ -48,6 +50,8 @@ def to_series(info: SeriesInfo) -> SeriesView | None:
         label = "host" if where == "host" else "total"
     else:
         label = f"GPU {subject}" if where == "gpu" else subject.replace(">", " → ")
+        if where in _PARTS:
+            label = label.replace("/", f" {where} ")
     return SeriesView(info.key, label, group, info.unit, info.source, whole, info.limit, info.process)
 
 

@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...engine.errors import ConfigError, PdpanelError
@@ -19,7 +19,9 @@ from ..deployment import parse_deployment_text
 from ..doctor_text import finding_json
 from ..launch import ProcessSpec, Role
 from ..load.jobs import Loads
+from ..profile import Profiles, can_profile
 from ..proof.keep import key_of_run
+from ..rank_sizes import ranks_of_process
 from ..report.gather import RunReports
 from ..runner.lifecycle import ProcessState
 from ..runs import ProcessView as RunProcess
@@ -50,8 +52,11 @@ from .port import (
     SampleBatch,
     SampleStretch,
 )
+from .profile_port import ProfilePort
 from .proof_port import Proofs
 from .proof_source import RunProofs
+from .ranks_port import RanksPort
+from .ranks_source import RunRanks
 from .report_port import Reports
 from .run_commands import RunsCommands
 from .scale_port import Scaling
@@ -65,6 +70,8 @@ from .verdict_source import RunVerdicts
 __all__ = ["RunsSource"]
 
 _ROLES = tuple(role.value for role in Role)
+# A further node of a worker: its first one speaks for it.
+_NODE = re.compile(r"-rank[0-9]+$")
 _SHARE = re.compile(r"\b(\d+(?:\.\d+)?) of (\d+(?:\.\d+)?) [kMG]?B\b")
 
 
@@ -103,11 +110,30 @@ def _to_process(process: RunProcess, after: tuple[str, ...], attached: bool) -> 
     )
 
 
-def _to_run(run: RealRun, after: Mapping[str, tuple[str, ...]], places: Mapping[str, str]) -> RunView:
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What a process's plan says of it."""
+
+    ranks: int = 1
+    can_profile: bool = False
+
+
+def _to_run(
+    run: RealRun, after: Mapping[str, tuple[str, ...]], places: Mapping[str, str], facts: Mapping[str, _Facts]
+) -> RunView:
     ordered = sorted(run.processes, key=lambda process: _ROLES.index(str(process.role)))
     of_role = {
-        role: [process.name for process in run.processes if str(process.role) == role] for role in ("prefill", "decode")
+        role: [
+            process.name for process in run.processes if str(process.role) == role and not _NODE.search(process.name)
+        ]
+        for role in ("prefill", "decode")
     }
+
+    def shown(one: RunProcess) -> ProcessView:
+        known = facts.get(one.name, _Facts())
+        view = _to_process(one, after.get(one.name, ()), run.attached)
+        return replace(view, place=places.get(one.name, ""), ranks=known.ranks, can_profile=known.can_profile)
+
     return RunView(
         id=run.id,
         state=str(run.state),
@@ -116,10 +142,7 @@ def _to_run(run: RealRun, after: Mapping[str, tuple[str, ...]], places: Mapping[
         transport=run.transport,
         router_url=run.router_url.rstrip("/"),
         created_s=run.created_at,
-        processes=tuple(
-            replace(_to_process(one, after.get(one.name, ()), run.attached), place=places.get(one.name, ""))
-            for one in ordered
-        ),
+        processes=tuple(shown(one) for one in ordered),
         links=tuple((one, two) for one in of_role["prefill"] for two in of_role["decode"]),
         other_logs=("model", "runner"),
         notice=run.notice,
@@ -170,14 +193,18 @@ class RunsSource:
         self.scaling: Scaling = RunsScaling(runs)
         self.verdict: Verdicts = RunVerdicts(Look(runs).verdict)
         self.proof: Proofs = RunProofs(runs, prover(self._simulation, lambda run_id: key_of_run(runs, run_id)))
+        self.profiles: ProfilePort = Profiles(lambda run_id: runs.plan(run_id))
+        self.ranks: RanksPort = RunRanks(lambda run_id: runs.plan(run_id), lambda: runs.cache_dir)
         self._orders: dict[str, Mapping[str, tuple[str, ...]]] = {}
         self._places: dict[tuple[str, ...], Mapping[str, str]] = {}
         self._ended: dict[str, tuple[RealRun, RunView]] = {}
+        self._facts: dict[str, tuple[tuple[str, ...], Mapping[str, _Facts]]] = {}
 
     def runs(self) -> Sequence[RunView]:
         """Returns the runs, newest first."""
         shown = {run.id: self._shown(run) for run in self._runs.list()}
         self._ended = {run_id: both for run_id, both in shown.items() if both[0].ended_at is not None}
+        self._facts = {run_id: facts for run_id, facts in self._facts.items() if run_id in shown}
         return self._stages.seen([view for _, view in shown.values()])
 
     def _shown(self, run: RealRun) -> tuple[RealRun, RunView]:
@@ -185,7 +212,22 @@ class RunsSource:
         known = self._ended.get(run.id)
         if known is not None and known[0] is run:
             return known
-        return run, _to_run(self._expected(run), self._after(run), self._placed(run))
+        return run, _to_run(self._expected(run), self._after(run), self._placed(run), self._planned(run))
+
+    def _planned(self, run: RealRun) -> Mapping[str, _Facts]:
+        """Returns what the plan says of a run's processes while it goes on; it is read once, and after a change."""
+        if run.ended_at is not None:
+            return {}
+        names = tuple(process.name for process in run.processes)
+        known = self._facts.get(run.id)
+        if known is None or known[0] != names:
+            try:
+                plan = self._runs.plan(run.id)
+            except PdpanelError:
+                return {}
+            found = {spec.name: _Facts(ranks_of_process(spec), can_profile(spec, plan)) for spec in plan.processes}
+            self._facts[run.id] = known = (names, found)
+        return known[1]
 
     def _expected(self, run: RealRun) -> RealRun:
         """Returns a run that has lost its runner with what will become of it in its notice."""

@@ -233,7 +233,13 @@ class _Suite:
 
 def _words(about: dict[str, Any]) -> str:
     """Returns the path that a contender computes on."""
-    words = {"executor": "{}", "weights": "weights {}", "attention": "attention {}", "kv_dtype": "KV {}"}
+    words = {
+        "executor": "{}",
+        "weights": "weights {}",
+        "decode": "decode multiplies {}",
+        "attention": "attention {}",
+        "kv_dtype": "KV {}",
+    }
     parts = [said.format(about[name]) for name, said in words.items() if about.get(name)]
     return ", ".join([*parts, *(f"built for {name}" for name in [about.get("built_for")] if name)])
 

@@ -122,6 +122,7 @@ class Ours:
         return {
             "executor": info.executor,
             "weights": info.weights,
+            "decode": info.decode,
             "attention": info.attention,
             "reason": info.reason,
             "step_bytes": step_bytes(self._executor),

@@ -1,7 +1,7 @@
 """What quantising costs: the default mode against float32 on a fixed text, each token given the true ones before it.
 
 The default mode computes the text token by token, as decode does, and a second time in chunks, as prefill does, since
-the two may read other weights. Exact is float32 weights, activations and KV.
+the two may read other weights and round activations otherwise. Exact is float32 weights, activations and KV.
 """
 
 from __future__ import annotations

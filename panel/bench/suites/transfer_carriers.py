@@ -22,7 +22,7 @@ from ....engine.transfer.memory import SharedMemory, address_of
 from ....engine.transfer.mooncake import apply_environment, mooncake_environment
 from ....engine.transfer.select import open_endpoint
 
-__all__ = ["EXPORT", "IMPORT", "MEMCPY", "PLAIN_SOCKET", "RAW_MOONCAKE", "Carrier", "open_carrier"]
+__all__ = ["EXPORT", "IMPORT", "MEMCPY", "PLAIN_SOCKET", "RAW_MOONCAKE", "Carrier", "RawMooncake", "open_carrier"]
 
 RAW_MOONCAKE = "raw mooncake"
 PLAIN_SOCKET = "plain socket"
@@ -67,7 +67,7 @@ def open_carrier(name: str, memory: SharedMemory, element: int) -> Carrier:
         from .transfer_staging import StagingCopy  # torch
 
         return StagingCopy(memory, element, is_export=name == EXPORT)
-    others = {RAW_MOONCAKE: _RawMooncake, PLAIN_SOCKET: _PlainSocket, MEMCPY: _Memcpy}
+    others = {RAW_MOONCAKE: RawMooncake, PLAIN_SOCKET: _PlainSocket, MEMCPY: _Memcpy}
     return others[name](memory) if name in others else _Engine(name, memory)
 
 
@@ -95,7 +95,7 @@ class _Engine:
             raise TransferError(ticket.error, quiesced=ticket.quiesced)
 
 
-class _RawMooncake:
+class RawMooncake:
     """Mooncake's own batches with nothing of ours around them; its settings are those of our transport."""
 
     def __init__(self, memory: SharedMemory) -> None:
@@ -105,6 +105,7 @@ class _RawMooncake:
         except ImportError as error:
             raise TransferError(f"Mooncake cannot be imported: {error}", quiesced=True) from None
         self._engine: Any = module.TransferEngine()
+        self._memory = memory  # stays mapped
         self._base = address_of(memory.map)
         codes = (
             self._engine.initialize(_HOST, "P2PHANDSHAKE", "tcp", ""),
@@ -114,14 +115,17 @@ class _RawMooncake:
             raise TransferError(f"Mooncake's engine does not start (codes {codes}).", quiesced=True)
 
     def address(self) -> str:
+        """See `Carrier`."""
         return f"{_HOST}:{self._engine.get_rpc_port()} {self._base}"
 
     def connect(self, address: str) -> None:
+        """See `Carrier`."""
         session, _, base = address.partition(" ")
         self._peer, self._peer_base = session, int(base)
         self._engine.send_probe(session)
 
     def carry(self, segments: Sequence[Segment]) -> None:
+        """See `Carrier`."""
         sources = [self._base + segment.source for segment in segments]
         targets = [self._peer_base + segment.target for segment in segments]
         lengths = [segment.length for segment in segments]

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import select
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO
 
 import msgspec
 
 from ....engine.errors import PeerError
 from ....engine.transfer.api import Segment
+from .child import Child
 from .transfer_carriers import EXPORT, IMPORT, MEMCPY
 from .transfer_wire import Carry, Checksum, Connect, Lap, Order, Report, Reset
 
 __all__ = ["Pair", "Sample"]
 
 _ANSWER_S = 60.0
-_END_S = 5.0
 _ALONE = frozenset({MEMCPY, EXPORT, IMPORT})
 _MODULE = f"{__package__}.transfer_end"
 
@@ -43,10 +37,7 @@ class Sample:
 
 class _End:
     def __init__(self, name: str, size: int, element: int, role: str) -> None:
-        command = [sys.executable, "-m", _MODULE, name, str(size), str(element), role]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
-        self._about = f"The {role} process of {name}"
-        self._rest = b""
+        self._child = Child(f"The {role} process of {name}", _MODULE, [name, str(size), str(element), role])
         try:
             self.address = self._hear().address
         except PeerError:
@@ -63,39 +54,17 @@ class _End:
         return self._hear(patience_s)
 
     def tell(self, order: Order) -> None:
-        try:
-            _pipe(self._process.stdin).write(msgspec.json.encode(order) + b"\n")
-        except OSError:
-            pass  # it has ended, as `_hear` finds out
+        self._child.tell(msgspec.json.encode(order))
 
     def _hear(self, patience_s: float = _ANSWER_S) -> Report:
-        pipe, deadline = _pipe(self._process.stdout), time.monotonic() + patience_s
-        while b"\n" not in self._rest:
-            if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise PeerError(f"{self._about} does not answer within {patience_s:g} s.")
-            if not (data := os.read(pipe.fileno(), 1 << 16)):
-                raise PeerError(f"{self._about} ended with code {self._process.wait()}.")
-            self._rest += data
-        line, _, self._rest = self._rest.partition(b"\n")
-        report = msgspec.json.decode(line, type=Report)
+        report = msgspec.json.decode(self._child.hear(patience_s), type=Report)
         if report.error:
             raise PeerError(report.error)
         return report
 
     def close(self) -> None:
         """Ends the process."""
-        _pipe(self._process.stdin).close()
-        try:
-            self._process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        _pipe(self._process.stdout).close()
-
-
-def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    assert pipe is not None
-    return pipe
+        self._child.close()
 
 
 def _places(writes: Sequence[Sequence[Segment]]) -> tuple[tuple[tuple[int, int, int], ...], ...]:

@@ -63,6 +63,21 @@ SIGNATURES = (
     ),
     Signature(
         Rule(
+            "log-bundled-rank",
+            "A rank of a bundled worker is gone",
+            "All ranks of a worker compute every step together: when one of them is gone, the worker ends and its "
+            "runner starts it again. With --elastic-ep-backend the others go on without it.",
+            ("docs/parallel.md",),
+        ),
+        Speaker.PDPANEL,
+        Severity.ERROR,
+        ('"event": "fatal"', '"event": "rank_lost"'),
+        r'"event": "(?:fatal|rank_lost)", (?:"rank": \d+, )?"reason": "(?P<reason>Rank \d+ ' + _TEXT + ')"',
+        "{reason}",
+        "After SIGKILL see dmesg | grep -i -E 'oom|killed process'; else read what that rank wrote before.",
+    ),
+    Signature(
+        Rule(
             "log-bundled-fatal",
             "A bundled worker failed",
             "An error inside the step loop ends the worker, after every client was told.",

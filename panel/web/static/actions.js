@@ -90,6 +90,33 @@ export async function verdictOf(run) {
   return (await get(`/api/runs/${part(run)}/verdict`)).json();
 }
 
+/** What each rank of a run's workers computes, by worker; only workers with several ranks. */
+export async function ranksOf(run) {
+  return (await (await get(`/api/runs/${part(run)}/ranks`)).json()).workers;
+}
+
+const profileOf = (run, process) => `/api/runs/${part(run)}/processes/${part(process)}/profile`;
+
+/** Where the last profile of a process stands, and its files. */
+export async function profileStatus(run, process) {
+  return (await get(profileOf(run, process))).json();
+}
+
+/** Begins a profile (`start`), or ends it (`stop`) and answers once its traces are written. */
+export async function profileAction(run, process, action) {
+  return (await post(`${profileOf(run, process)}/${action}`)).json();
+}
+
+/** What took the time in the last trace of a rank. */
+export async function profileSummary(run, process, rank) {
+  return (await get(`${profileOf(run, process)}/summary?rank=${part(rank)}`)).json();
+}
+
+/** Where the last trace of a rank is downloaded. */
+export function profileTrace(run, process, rank) {
+  return url(`${profileOf(run, process)}/trace?rank=${part(rank)}`);
+}
+
 /** Begins a proof of a run's transport; how far it is, and the last one, is what `proofOf` tells. */
 export async function beginProof(run) {
   return (await post(`/api/runs/${part(run)}/proof`)).json();

@@ -189,7 +189,8 @@ export function logs(island) {
       tell();
     } else if (packet.type === "log") {
       problem = "";
-      binary = packet.binary;
+      // What was not text stays in the file, also when text is written behind it.
+      binary = packet.binary || (binary && packet.log === pane.log);
       waiting.push(packet);
       timer ??= setTimeout(draw, DRAW_MS);
     }

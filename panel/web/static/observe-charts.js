@@ -56,6 +56,20 @@ export const SECTIONS = [
     ],
   },
   {
+    name: "ranks",
+    title: "Ranks",
+    // Only runs whose workers have several ranks show it.
+    optional: true,
+    charts: [
+      { name: "rank-compute", title: "Time in passes, by rank", group: "ranks", unit: "%", parts: { compute_percent: "" }, why: engine },
+      { name: "rank-wait", title: "Time in exchanges, by rank", group: "ranks", unit: "%", parts: { wait_percent: "" }, why: engine },
+      { name: "rank-kv", title: "KV sent, by rank", group: "ranks", unit: "B/s", parts: { kv_bytes_per_s: "" }, why: "No worker with several ranks sends KV." },
+      { name: "rank-memory", title: "Memory, by rank", group: "ranks", unit: "B", parts: { rss_bytes: "" }, why: engine },
+      { name: "group-running", title: "Requests, by attention group", group: "attention", unit: "requests", parts: { running: "running", queued: "queued" }, why: "No worker has several attention groups." },
+      { name: "group-usage", title: "KV pool in use, by attention group", group: "attention", unit: "%", parts: { kv_usage_percent: "" }, why: "No worker has several attention groups." },
+    ],
+  },
+  {
     name: "memory",
     title: "Memory",
     charts: [

@@ -54,6 +54,7 @@ class Section {
     setHidden(this.grid, none);
     // Of a folded section nothing is asked for: only a group that is not there at all is known to be empty.
     const lacks = this.definition.charts.every((chart) => !store.groups.has(chart.group));
+    setHidden(this.node, Boolean(this.definition.optional) && lacks);
     setText(this.hint, !isEarly && !this.node.open && lacks ? `no data: ${reason(this.definition.charts[0])}` : "");
     keyed(
       this.missing,

@@ -2,10 +2,15 @@
 
 import { el, setAttribute, svg } from "./dom.js";
 import { gpuWords } from "./plan-preview.js";
+import { rankCells, rankWords, sizeWords } from "./rank-cells.js";
 
 const NARROW_PX = 560;
 const WIDE = { worker: 168, high: 40, pad: 12, head: 38, gap: 10, lane: 76, column: 124, cell: 15 };
-const NARROW = { ...WIDE, worker: 124, lane: 34, column: 40, pad: 8, cell: 13 };
+const NARROW = { ...WIDE, worker: 132, lane: 34, column: 40, pad: 8, cell: 13 };
+// A row of cells below the facts of a worker.
+const RANKS_PX = 22;
+// Who takes prompts, and the embeddings of images with them.
+const TAKERS = new Set(["prefill", "unified"]);
 // More hosts than this in a column become tiles without their workers.
 const MOST_HOSTS = 8;
 const MOST_WIRES = 96;
@@ -16,7 +21,7 @@ const TILE = { width: 84, height: 26, gap: 6, across: 4, seen: 160 };
 /** What runs on each host: {name, address, workers, gpus, lane}; lane 0 is before prefill, 1 prefill, 2 decode. */
 function hostsOf(answer) {
   return answer.nodes.map((node) => {
-    const workers = node.entries.filter(({ kind }) => kind === "command");
+    const workers = node.entries.filter(({ kind }) => kind === "command").map((entry) => ({ ...entry, own: ranksOf(answer, entry.name) }));
     const roles = new Set(workers.map(({ role }) => role));
     const used = workers.flatMap(({ gpus }) => gpus.map(Number)).filter((gpu) => Number.isInteger(gpu));
     const said = answer.hosts[node.name] ?? {};
@@ -27,11 +32,20 @@ function hostsOf(answer) {
   });
 }
 
+/** The ranks that a process is planned to have: {ranks, sizes, backend}; null without several. */
+function ranksOf(answer, name) {
+  for (const worker of Object.values(answer.ranks ?? {})) {
+    const ranks = worker.ranks.filter(({ process }) => process === name);
+    if (ranks.length > 0) return { ...worker, ranks };
+  }
+  return null;
+}
+
 function facts(worker) {
   const parts = [];
   if (worker.gpus.length > 0) parts.push(gpuWords(worker.gpus));
   if (worker.ports.http) parts.push(`:${worker.ports.http}`);
-  else if (worker.rank > 0) parts.push(`rank ${worker.rank}`);
+  else if (worker.rank > 0) parts.push(`node `);
   return parts.join("  ");
 }
 
@@ -42,11 +56,20 @@ const fits = (text, width, letter = SMALL_PX) => {
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
 };
 
+/** The workers of a host from left to right: whoever sends to others stands before them. */
+function lanesOf({ workers, mixed }) {
+  const decodes = workers.filter(({ role }) => role === "decode");
+  const others = workers.filter(({ role }) => role !== "decode");
+  const takers = others.filter(({ role }) => TAKERS.has(role));
+  const isSeen = others.some(({ role }) => role === "encoder") && takers.length > 0;
+  const before = isSeen ? others.filter(({ role }) => !TAKERS.has(role)) : [];
+  const lanes = [before, isSeen ? takers : others, decodes];
+  return mixed || isSeen ? lanes.filter((lane) => lane.length > 0) : [workers];
+}
+
 /** Where everything of one host stands, from its own corner. */
 function measure(host, size) {
-  const lanes = host.mixed
-    ? [host.workers.filter(({ role }) => role !== "decode"), host.workers.filter(({ role }) => role === "decode")]
-    : [host.workers];
+  const lanes = lanesOf(host);
   const shown = lanes.map((lane) => lane.slice(0, MOST_WORKERS));
   const more = host.workers.length - shown.flat().length;
   const rows = Math.max(1, ...shown.map((lane) => lane.length));
@@ -64,9 +87,11 @@ function drawWorker(worker, x, y, size) {
   state.textContent = fits(facts(worker), size.worker - 16);
   const name = svg("text", { x: 12, y: 17, class: "pd-plan-name" });
   name.textContent = fits(worker.name, size.worker - 16, NAME_PX);
-  return svg("g", { transform: `translate(${x} ${y})`, class: "pd-plan-worker", "data-role": worker.role },
+  const group = svg("g", { transform: `translate(${x} ${y})`, class: "pd-plan-worker", "data-role": worker.role },
     svg("rect", { width: size.worker, height: size.high, rx: 6 }),
     svg("rect", { width: 4, height: size.high - 12, y: 6, rx: 2, class: "pd-plan-bar" }), name, state);
+  if (worker.own) group.append(rankCells(worker.own.ranks, worker.own.sizes, { x: 12, y: 39, width: size.worker - 20 }));
+  return group;
 }
 
 function drawHost(host, x, y, size, spots) {
@@ -105,7 +130,7 @@ function drawHost(host, x, y, size, spots) {
 /** Many hosts: a tile for each, coloured by what runs there. */
 function drawTiles(hosts, x, y, size) {
   const group = svg("g", { transform: `translate(${x} ${y})` });
-  const across = size === NARROW ? 2 : TILE.across;
+  const across = size.worker === NARROW.worker ? 2 : TILE.across;
   hosts.forEach((host, index) => {
     const role = host.mixed ? "mixed" : (host.workers[0]?.role ?? "none");
     const name = svg("text", { x: 11, y: 17, class: "pd-plan-tile-name" });
@@ -125,8 +150,9 @@ function wire(from, to, kind) {
 }
 
 function draw(picture, answer, narrow) {
-  const size = narrow ? NARROW : WIDE;
   const hosts = hostsOf(answer);
+  const plain = narrow ? NARROW : WIDE;
+  const size = hosts.some(({ workers }) => workers.some(({ own }) => own)) ? { ...plain, high: plain.high + RANKS_PX } : plain;
   const columns = [0, 1, 2].map((lane) => hosts.filter((host) => host.lane === lane)).filter((column) => column.length > 0);
   const spots = new Map();
   const drawn = columns.map((column) => {
@@ -168,10 +194,14 @@ function draw(picture, answer, narrow) {
     if (from.tiled && to.tiled) path.style.strokeWidth = "7px";
     return path;
   });
+  const images = ends("encoder").flatMap((from) => [...ends("prefill"), ...ends("unified")].map((to) => [from, to]))
+    .filter(([from, to]) => from.right <= to.left);
+  wires.push(...images.slice(0, MOST_WIRES).map(([from, to]) => wire(from, to, "image")));
   const width = x - size.column + 1;
   picture.setAttribute("viewBox", `0 0 ${width} ${height + 20}`);
   picture.style.maxWidth = `${width}px`;
-  picture.style.minWidth = `${Math.min(width, narrow ? 300 : 480)}px`;
+  // With three lanes a narrow picture is better moved than too small to read.
+  picture.style.minWidth = `${Math.min(width, narrow ? Math.max(300, size.worker * (images.length > 0 ? 3 : 0)) : 480)}px`;
   const parts = [...groups, ...wires];
   if (distinct.length > 0) {
     const [from, to] = distinct[0];
@@ -187,9 +217,10 @@ function draw(picture, answer, narrow) {
     }
   }
   picture.replaceChildren(...parts);
-  const words = hosts.slice(0, 20).map((host) => `${host.name}: ${host.workers.map(({ name }) => name).join(", ") || "nothing"}`);
+  const told = ({ name, own }) => (own ? `${name} (${sizeWords(own)}; ${own.ranks.slice(0, 16).map((rank) => rankWords(rank, own.sizes)).join("; ")})` : name);
+  const words = hosts.slice(0, 20).map((host) => `${host.name}: ${host.workers.map(told).join(", ") || "nothing"}`);
   const rest = hosts.length > 20 ? `, and ${hosts.length - 20} more hosts` : "";
-  picture.setAttribute("aria-label", `Who runs where. ${words.join("; ")}${rest}. ${pairs > 0 ? `KV travels between ${pairs} pairs.` : ""}`);
+  picture.setAttribute("aria-label", `Who runs where. ${words.join("; ")}${rest}. ${pairs > 0 ? `KV travels between ${pairs} pairs.` : ""}${images.length > 0 ? " Encoders send what they made of images." : ""}`);
 }
 
 export function planPicture() {

@@ -5,10 +5,14 @@ import { el, keyed, setAttribute, setText } from "./dom.js";
 import { rowFilter } from "./filter.js";
 import { bytes, duration, exitText, percent, stateLabel } from "./format.js";
 import { findingList } from "./plan-paste.js";
+import { openProfile } from "./profile.js";
 import { store } from "./store.js";
 
 const COLUMNS = ["Process", "State", "PID", "Port", "Uptime", "CPU", "Memory", "Actions"];
 const STOPPABLE = new Set(["pending", "starting", "ready", "restarting"]);
+
+/** Parts of a note, one behind the other. */
+const noted = (...parts) => parts.filter(Boolean).map((part) => part.replace(/\.$/, "")).join("; ");
 
 async function act(row, run, name, action, tell) {
   row.dataset.busy = action;
@@ -28,6 +32,12 @@ function crashBox() {
   return el("details", { class: "pd-crash", hidden: true, "data-testid": "crash" }, el("summary"), el("div"));
 }
 
+/** That a process failed is told by its exit code alone: what its log says stands before that. */
+function tellingFirst(findings) {
+  const tells = ({ id, severity }) => (id === "exit-failed" || severity === "info" ? 1 : 0);
+  return [...findings].sort((one, other) => tells(one) - tells(other));
+}
+
 function updateCrash(box, process) {
   // A process that was asked to stop ended as it should; one that lives may have crashed before.
   const ended = process.state !== "stopped" && (process.state === "crashed" || process.restarts > 0);
@@ -40,7 +50,7 @@ function updateCrash(box, process) {
   if (box.dataset.shown === key) return;
   box.dataset.shown = key;
   box.lastChild.replaceChildren(
-    count > 0 ? findingList(process.findings) : el("p", { class: "pd-hint" }, "The log says nothing that the doctor knows. Open it in Logs."),
+    count > 0 ? findingList(tellingFirst(process.findings)) : el("p", { class: "pd-hint" }, "The log says nothing that the doctor knows. Open it in Logs."),
   );
 }
 
@@ -76,11 +86,16 @@ function makeRow(run, process, tell) {
       },
       label,
     );
-  row.append(cell("Actions", el("div", { class: "pd-actions" }, button("restart", "Restart"), button("stop", "Stop"))));
+  const profile = el(
+    "button",
+    { type: "button", class: "pd-button", data: { action: "profile" }, "aria-label": `Profile ${name}`, on: { click: () => openProfile(run.id, name) } },
+    "Profile",
+  );
+  row.append(cell("Actions", el("div", { class: "pd-actions" }, button("restart", "Restart"), button("stop", "Stop"), profile)));
   return row;
 }
 
-function updateRow(row, process, run) {
+function updateRow(row, process, run, lost) {
   setAttribute(row, "data-state", process.state);
   const [, state, pid, port, , cpu, memory, buttons] = row.children;
   setText(state.firstChild, stateLabel(process.state));
@@ -88,16 +103,22 @@ function updateRow(row, process, run) {
   const again = process.restarts > 0 ? `restarted ${process.restarts === 1 ? "once" : `${process.restarts} times`}` : "";
   const why = process.message && again ? `${again}; last: ${process.message}` : again;
   const stage = STOPPABLE.has(process.state) || process.state === "stopping" ? process.stage : "";
-  let about = stage || (process.state === "ready" ? why : process.message || again);
-  if (process.state === "restarting") about = [process.message, stage].filter(Boolean).join("; ");
-  setText(state.children[1], about);
+  let about = process.state === "ready" ? why : stage || process.message || again;
+  // Why it starts anew is worth more than how far it is.
+  if (process.state === "starting" && why) about = noted(stage, why);
+  if (process.state === "restarting") about = noted(process.message, stage);
+  const short = process.state === "ready" ? lost : "";
+  setText(state.children[1], short || about);
+  setAttribute(state.children[1], "data-tone", short ? "bad" : null);
   updateCrash(state.children[2], process);
   setText(pid, process.pid ?? "–");
   setText(port, process.port ?? "–");
   setText(cpu, percent(process.cpu_percent));
   setText(memory, bytes(process.rss_bytes));
   setUptime(row, process);
-  const [restart, stop] = buttons.querySelectorAll("button");
+  const [restart, stop, profile] = buttons.querySelectorAll("button");
+  setAttribute(profile, "hidden", !process.can_profile);
+  setAttribute(profile, "disabled", process.state !== "ready");
   // What somebody else started is watched, never ended.
   setAttribute(restart.parentNode, "hidden", run.attached);
   const busy = row.dataset.busy !== undefined;
@@ -111,8 +132,11 @@ function setUptime(row, process) {
   setText(row.children[4], lives ? duration(store.now() - process.started_s) : "–");
 }
 
-/** Returns {node, update(run)}; `tell(text, tone)` shows the outcome of an action. */
-export function processTable(run, tell) {
+/**
+ * Returns {node, update(run)}; `tell(text, tone)` shows the outcome of an action, `lost(name)` says which ranks a worker
+ * goes on without.
+ */
+export function processTable(run, tell, lost = () => "") {
   const body = el("tbody");
   const head = el("tr", {}, ...COLUMNS.map((column) => el("th", { scope: "col" }, column)));
   const table = el("table", { class: "pd-table pd-processes" }, el("thead", {}, head), body);
@@ -133,7 +157,7 @@ export function processTable(run, tell) {
         shown,
         (process) => process.name,
         (process) => makeRow(now, process, tell),
-        (row, process) => updateRow(row, process, now),
+        (row, process) => updateRow(row, process, now, lost(process.name)),
       );
     },
     tick(now) {

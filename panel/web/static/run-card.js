@@ -3,6 +3,7 @@
 import { el, openTab, setAttribute, setText } from "./dom.js";
 import { duration, modeLabel, runLabel, shortModel } from "./format.js";
 import { processTable } from "./processes.js";
+import { runRanks } from "./ranks.js";
 import { runActions } from "./run-actions.js";
 import { scaleControls } from "./scale.js";
 import { startOrder } from "./start-order.js";
@@ -36,17 +37,22 @@ export function makeCard(run) {
   const nextText = el("span");
   const next = el("div", { class: "pd-next", "data-testid": "next-step" }, nextText,
     el("div", { class: "pd-actions" }, view("tryit", "Try it", run), view("observe", "Observe", run), view("logs", "Logs", run)));
-  const picture = topology();
+  const ranks = runRanks(() => {
+    const shown = views.get(card);
+    if (!picture.node.hidden) picture.update(shown.run);
+    table.update(shown.run);
+  });
+  const picture = topology(ranks);
   const order = startOrder();
   const scale = scaleControls(run, tell);
-  const table = processTable(run, tell);
+  const table = processTable(run, tell, ranks.gone);
   const card = el(
     "article",
     { class: "pd-card", data: { run: run.id } },
     el("div", { class: "pd-cardhead" }, el("div", { class: "pd-cardtitle" }, title, state), buttons.node),
-    facts, notice, next, order.node, picture.node, scale.node, table.node, outcome,
+    facts, notice, next, order.node, picture.node, ranks.node, scale.node, table.node, outcome,
   );
-  views.set(card, { title, state, facts, buttons, notice, noticeText, bar, next, nextText, picture, order, scale, table, run });
+  views.set(card, { title, state, facts, buttons, notice, noticeText, bar, next, nextText, picture, ranks, order, scale, table, run });
   return card;
 }
 
@@ -88,6 +94,7 @@ export function updateCard(card, run) {
   setAttribute(shown.next.querySelector("button"), "hidden", run.state !== "ready");
   setAttribute(shown.picture.node, "hidden", !store.isActive(run) || run.processes.length > MOST_PICTURED);
   if (!shown.picture.node.hidden) shown.picture.update(run);
+  shown.ranks.update(run);
   shown.order.update(run);
   shown.scale.update(run);
   shown.table.update(run);
