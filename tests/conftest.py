@@ -23,6 +23,10 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
+# Folders of tests of whole things: browsers, real engines, jobs.
+WHOLE = frozenset(("browser", "clients", "export", "hostile", "judges", "notebook", "pd", "slurm"))
+
+
 def pytest_configure() -> None:
     """A script's `pytest ... &` begins with SIGINT ignored, and so would every program that a test starts.
 
@@ -36,13 +40,14 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins with the files whose tests may take longest, so that none of them is left alone at the end.
 
-    What a test may take is its limit; files of the same one stay in their drawn order.
+    These are those of the folders that start browsers and engines, then those with the highest limit; files of the
+    same one stay in their drawn order.
     """
     limits: dict[Path, float] = {}
     for item in items:
         mark = item.get_closest_marker("timeout")
         limits[item.path] = max(limits.get(item.path, 0.0), float(mark.args[0]) if mark and mark.args else 0.0)
-    items.sort(key=lambda item: -limits[item.path])
+    items.sort(key=lambda item: (item.path.parent.name not in WHOLE, -limits[item.path]))
 
 
 DEFAULT_MODEL = "smollm2-135m-instruct"

@@ -162,7 +162,10 @@ def watched() -> Watched:
 
 def _sign_in(context: BrowserContext, process: PanelProcess, watched: Watched) -> Page:
     context.set_default_timeout(WAIT_MS)
-    page = context.new_page()
+    return _live(context.new_page(), process, watched)
+
+
+def _live(page: Page, process: PanelProcess, watched: Watched) -> Page:
     watched.watch(page)
     page.goto(process.login_url)
     expect(page.get_by_test_id("live-chip")).to_have_attribute("data-state", "live", timeout=WAIT_MS)
@@ -194,6 +197,28 @@ def profile(chromium: Browser) -> Iterator[BrowserContext]:
     context = chromium.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
     yield context
     context.close()
+
+
+@pytest.fixture
+def open_view(profile: BrowserContext, panel: PanelProcess, watched: Watched) -> Iterator[OpenPage]:
+    """Returns a function that opens one more live page of that profile, of any size and scheme.
+
+    Afterwards the profile remembers nothing of what was chosen in its pages.
+    """
+    pages: list[Page] = []
+
+    def open_(width: int = 1440, height: int = 900, scheme: str = "light") -> Page:
+        profile.set_default_timeout(WAIT_MS)
+        page = profile.new_page()
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # pyright: ignore[reportArgumentType]
+        return _live(page, panel, watched)
+
+    yield open_
+    for page in pages:
+        page.evaluate("() => localStorage.clear()")
+        page.close()
 
 
 @pytest.fixture

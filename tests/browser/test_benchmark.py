@@ -201,10 +201,10 @@ def test_results_in_attached_logs_are_offered(page: Page, panel: Any) -> None:
         ),
     ],
 )
-def test_it_is_accessible_and_fits(open_page: Any, run_id: str, panel: Any, scheme: str, width: int) -> None:
+def test_it_is_accessible_and_fits(open_view: Any, run_id: str, panel: Any, scheme: str, width: int) -> None:
     entries = panel.ask("GET", "/api/loads")["loads"]
     finished = [entry["id"] for entry in entries if entry["kind"] == "load" and entry["state"] == "finished"][:2]
-    page: Page = open_page(width, 900, scheme)
+    page: Page = open_view(width, 900, scheme)
     opened(page)
     if len(finished) == 2:
         page.evaluate(

@@ -218,8 +218,8 @@ def test_another_host_is_opened_from_a_file_and_left_again(page: Page, show: Sho
     expect(page.get_by_test_id("hardware")).to_contain_text("gpu-node-07")
 
 
-def test_a_wrong_file_is_one_sentence_and_what_was_shown_stays(open_page: Any, show: Show) -> None:
-    page = show(open_page(), "eight_pairs")
+def test_a_wrong_file_is_one_sentence_and_what_was_shown_stays(open_view: Any, show: Show) -> None:
+    page = show(open_view(), "eight_pairs")
     upload = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"hello")
     page.get_by_test_id("hardware-file").set_input_files(upload)
     expect(page.get_by_role("alert").filter(has_text="notes.txt")).to_contain_text("file = 'notes.txt' is")
@@ -233,8 +233,8 @@ def test_a_wrong_file_is_one_sentence_and_what_was_shown_stays(open_page: Any, s
     expect(page.get_by_test_id("hardware-state")).to_contain_text("Looked at")
 
 
-def test_a_file_that_is_gone_since_it_was_chosen_is_told(open_page: Any, show: Show, tmp_path: Path) -> None:
-    page = show(open_page(), "eight_pairs")
+def test_a_file_that_is_gone_since_it_was_chosen_is_told(open_view: Any, show: Show, tmp_path: Path) -> None:
+    page = show(open_view(), "eight_pairs")
     path = tmp_path / "node.tar.gz"
     path.write_bytes(b"sample sixteen_nics")
     page.get_by_test_id("hardware-file").set_input_files(path)
@@ -244,8 +244,8 @@ def test_a_file_that_is_gone_since_it_was_chosen_is_told(open_page: Any, show: S
     expect(page.get_by_role("alert").filter(has_text="node.tar.gz")).to_contain_text("choose it again")
 
 
-def test_the_host_is_looked_at_once_the_panel_answers_again(open_page: Any, show: Show) -> None:
-    page = show(open_page(), "eight_pairs")
+def test_the_host_is_looked_at_once_the_panel_answers_again(open_view: Any, show: Show) -> None:
+    page = show(open_view(), "eight_pairs")
     page.route("**/api/hardware", lambda route: route.abort())
     page.get_by_role("button", name="Look again").click()
     alert = page.get_by_role("alert").filter(has_text="The panel does not answer")
@@ -298,8 +298,8 @@ def test_names_in_a_file_are_text(page: Page, show: Show) -> None:
     assert page.locator(".pd-island img").count() == 0
 
 
-def test_the_picture_scrolls_in_its_own_region_on_a_phone(open_page: Any, show: Show) -> None:
-    page = show(open_page(390, 844), "eight_pairs")
+def test_the_picture_scrolls_in_its_own_region_on_a_phone(open_view: Any, show: Show) -> None:
+    page = show(open_view(390, 844), "eight_pairs")
     assert page.evaluate("() => document.documentElement.scrollWidth") == 390
     wide, room = page.evaluate(
         "() => { const one = document.querySelector('.pd-hw-scroll'); return [one.scrollWidth, one.clientWidth]; }"
@@ -323,8 +323,8 @@ def test_the_picture_scrolls_in_its_own_region_on_a_phone(open_page: Any, show: 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
-def test_each_kind_of_host_is_accessible_and_fits(open_page: Any, show: Show, scheme: str, width: int) -> None:
-    page = open_page(width, 900, scheme)
+def test_each_kind_of_host_is_accessible_and_fits(open_view: Any, show: Show, scheme: str, width: int) -> None:
+    page = open_view(width, 900, scheme)
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     for host in ("eight_pairs", "sixteen_nics"):
         show(page, host)

@@ -15,6 +15,8 @@ CONTRAST = {"runOnly": ["color-contrast", "link-in-text-block"]}
 
 
 def violations(page: Page, options: dict[str, Any] | None = None, within: str | None = None) -> list[str]:
+    # What passes is not told in full: that costs more than the checks.
+    options = {"resultTypes": ["violations"], **(options or {})}
     results = Axe().run(page, context=within, options=options)
     return [
         f"{violation['id']} ({violation['impact']}): {node['html'][:200]}"
@@ -97,6 +99,47 @@ def test_messages_and_dialogs_are_accessible(shared_page: Page, run_id: str) -> 
     expect(page.get_by_test_id("confirm")).to_be_visible()
     assert in_both_schemes(page, "dialog[open]") == []
     page.keyboard.press("Escape")
+
+
+@pytest.mark.timeout(180)
+def test_a_rank_that_is_gone_and_a_profile_are_told_accessibly(shared_page: Page, panel: Any) -> None:
+    page = shared_page
+    form = {"mode": "pd", "model": "a-model-of-ranks", "prefill": 1, "decode": 1, "transport": "tcp"}
+    run = panel.ask("POST", "/api/runs", form)["run"]
+    card = page.locator(f'.pd-card[data-run="{run}"]')
+    row = card.locator('tr[data-process="decode-0"]')
+    expect(row).to_contain_text("Rank 1 (pid 4712 on node 0) was ended by SIGKILL. The others go on; restart decode-0")
+    ranks = card.get_by_test_id("ranks")
+    expect(ranks.locator("summary")).to_have_text("Ranks: decode-0 TP 2 · DP attention 2 · EP 2 (gloo) 1 of 2 gone")
+    ranks.locator("summary").click()
+    expect(ranks.locator("tbody tr").nth(1)).to_contain_text("Gone")
+    assert in_both_schemes(page, f'.pd-card[data-run="{run}"]') == []
+    profile = row.get_by_role("button", name="Profile decode-0")
+    profile.focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_test_id("profile-dialog")
+    for action, state in (("Start", "profiling"), ("Stop", "done")):
+        dialog.get_by_role("button", name=action).focus()
+        page.keyboard.press("Enter")
+        expect(dialog.get_by_test_id("profile-state")).to_have_attribute("data-state", state)
+        # Whoever works with the keyboard goes on at the other button.
+        expect(dialog.get_by_role("button", name="Stop" if action == "Start" else "Start")).to_be_focused()
+    expect(dialog.get_by_test_id("profile-says")).to_have_text(
+        "2 decode steps in 4.00 s, 50 % of it at work. Most of the work was computing (75 %)."
+    )
+    expect(dialog.get_by_test_id("profile-steps")).to_contain_text("1.00 s")
+    assert in_both_schemes(page, "dialog[open]") == []
+    page.set_viewport_size(NARROW)
+    fits(page, NARROW["width"], "profile")
+    wide = dialog.evaluate("node => node.scrollWidth - node.clientWidth")
+    assert wide <= 0, f"the dialog scrolls sideways by {wide} px"
+    assert violations(page, {"runOnly": ["scrollable-region-focusable", "target-size"]}, "dialog[open]") == []
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(profile).to_be_focused()
+    fits(page, NARROW["width"], "ranks")
+    page.set_viewport_size(WIDE)
+    panel.ask("POST", f"/api/runs/{run}/stop")
 
 
 def test_dark_follows_the_system_and_the_button(open_page: Any) -> None:

@@ -110,10 +110,11 @@ FORM = {"mode": "pd", "model": "smollm2-135m-instruct", "prefill": 1, "decode": 
 
 
 def begin(panel: PanelProcess) -> str:
-    """Presses Deploy as it were, kills the panel as soon as the run is on disk, and returns the run's id."""
+    """Presses Deploy as it were, kills the panel as soon as the run has a runner, and returns the run's id."""
     before = states(panel).keys()
     asked = ask_aside(panel, "/api/runs", FORM)
     run_id = wait_for(lambda: next(iter(states(panel).keys() - before), None), "a run on disk")
+    wait_for(lambda: states(panel).get(run_id, {}).get("runner_pid"), "its runner")
     panel.kill()
     asked.join(20)
     return run_id

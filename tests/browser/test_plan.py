@@ -33,13 +33,13 @@ def test_form_file_and_preview_follow_each_other(plan: Page) -> None:
 
 
 def test_a_dialect_shows_its_own_fields_and_writes_its_own_commands(plan: Page) -> None:
-    expect(row(plan, "workers.tp")).to_be_hidden()
+    expect(row(plan, "workers.pp")).to_be_hidden()
     control(plan, "engine").select_option(label="SGLang")
     expect(commands(plan)).to_contain_text("sglang.launch_server")
     section(plan, "workers")
-    expect(row(plan, "workers.tp")).to_be_visible()
-    control(plan, "workers.tp").fill("8")
-    expect(commands(plan)).to_contain_text("--tp")
+    expect(row(plan, "workers.pp")).to_be_visible()
+    control(plan, "workers.pp").fill("8")
+    expect(commands(plan)).to_contain_text("--pp")
     offered = control(plan, "transport").locator("option").all_text_contents()
     assert {"nixl", "ascend"} <= set(offered)
     control(plan, "engine").select_option(label="vLLM")
@@ -47,10 +47,10 @@ def test_a_dialect_shows_its_own_fields_and_writes_its_own_commands(plan: Page) 
     expect(row(plan, "ascend.via_mooncake")).to_be_hidden()
     control(plan, "engine").select_option(label="Bundled engine")
     # What the next dialect does not know is named, stays in sight, and goes with one press.
-    expect(row(plan, "workers.tp")).to_be_visible()
-    expect(row(plan, "workers.tp")).to_contain_text("means nothing to the dialect bundled")
+    expect(row(plan, "workers.pp")).to_be_visible()
+    expect(row(plan, "workers.pp")).to_contain_text("means nothing to the dialect bundled")
     plan.get_by_test_id("plan-foreign").get_by_role("button", name="Remove").click()
-    expect(row(plan, "workers.tp")).to_be_hidden()
+    expect(row(plan, "workers.pp")).to_be_hidden()
     expect(commands(plan)).to_contain_text("pdpanel.engine.launch_server")
 
 

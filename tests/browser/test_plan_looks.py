@@ -30,8 +30,8 @@ SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
 WIDTHS = pytest.mark.parametrize("width", [1440, 390])
 
 
-def _planned(open_page: Any, scheme: str, width: int) -> Page:
-    page = open_page(width, 900, scheme)
+def _planned(open_view: Any, scheme: str, width: int) -> Page:
+    page = open_view(width, 900, scheme)
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.get_by_role("tab", name="Plan").click()
     expect(commands(page)).to_contain_text("launch_router")
@@ -40,8 +40,8 @@ def _planned(open_page: Any, scheme: str, width: int) -> Page:
 
 @SCHEMES
 @WIDTHS
-def test_a_plan_of_several_hosts_is_accessible_and_fits(open_page: Any, scheme: str, width: int) -> None:
-    page = _planned(open_page, scheme, width)
+def test_a_plan_of_several_hosts_is_accessible_and_fits(open_view: Any, scheme: str, width: int) -> None:
+    page = _planned(open_view, scheme, width)
     yaml(page).fill(MANY)
     expect(page.get_by_test_id("plan-title")).to_have_text("many")
     for name in ("hosts", "transfer", "workers", "router"):
@@ -51,8 +51,8 @@ def test_a_plan_of_several_hosts_is_accessible_and_fits(open_page: Any, scheme: 
 
 @SCHEMES
 @WIDTHS
-def test_errors_and_corrections_are_accessible_and_fit(open_page: Any, scheme: str, width: int) -> None:
-    page = _planned(open_page, scheme, width)
+def test_errors_and_corrections_are_accessible_and_fit(open_view: Any, scheme: str, width: int) -> None:
+    page = _planned(open_view, scheme, width)
     page.get_by_role("button", name="Changes").click()
     yaml(page).fill(MANY.replace("tp: 8", "tp: eight"))
     expect(page.get_by_test_id("plan-diff").locator("li").first).to_be_visible()
@@ -65,8 +65,8 @@ def test_errors_and_corrections_are_accessible_and_fit(open_page: Any, scheme: s
 
 @SCHEMES
 @WIDTHS
-def test_presets_and_what_would_start_are_accessible_and_fit(open_page: Any, scheme: str, width: int) -> None:
-    page = _planned(open_page, scheme, width)
+def test_presets_and_what_would_start_are_accessible_and_fit(open_view: Any, scheme: str, width: int) -> None:
+    page = _planned(open_view, scheme, width)
     page.get_by_role("button", name="Presets").click()
     expect(page.get_by_test_id("presets").get_by_role("button").first).to_be_visible()
     page.get_by_test_id("plan-deploy").click()

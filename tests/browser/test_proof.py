@@ -37,8 +37,8 @@ def test_a_proof_is_followed_to_its_evidence(page: Page, run_id: str) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1024, "light")])
-def test_it_fits_and_can_be_read(open_page: Callable[..., Page], run_id: str, width: int, scheme: str) -> None:
-    page = open_page(width, 900, scheme)
+def test_it_fits_and_can_be_read(open_view: Callable[..., Page], run_id: str, width: int, scheme: str) -> None:
+    page = open_view(width, 900, scheme)
     _prove(page, run_id)
     page.get_by_text("Evidence", exact=True).click()
     page.get_by_test_id("proof-says").scroll_into_view_if_needed()

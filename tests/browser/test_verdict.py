@@ -42,8 +42,8 @@ def test_a_suggestion_opens_the_changed_deployment(page: Page, run_id: str) -> N
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1440, "light")])
-def test_it_fits_and_can_be_read(open_page: Callable[..., Page], run_id: str, width: int, scheme: str) -> None:
-    page = open_page(width, 900, scheme)
+def test_it_fits_and_can_be_read(open_view: Callable[..., Page], run_id: str, width: int, scheme: str) -> None:
+    page = open_view(width, 900, scheme)
     _show(page, run_id)
     page.get_by_test_id("verdict-says").scroll_into_view_if_needed()
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)

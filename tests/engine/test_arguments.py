@@ -28,8 +28,8 @@ def test_the_pool_of_a_cpu_worker_has_8192_tokens_by_default() -> None:
     [
         ("--speculative-algorithm EAGLE", "--speculative-algorithm", "EAGLE"),
         ("--enable-dp-attention", "--enable-dp-attention", ""),
-        ("--tp-size 2", "--tp-size", "2"),
-        ("--tp-size=2", "--tp-size", "2"),
+        ("--pp-size 2", "--pp-size", "2"),
+        ("--pp-size=2", "--pp-size", "2"),
         ("--quantization=fp8", "--quantization", "fp8"),
         ("--port 0", "--port", "0"),
         ("--port 99999", "--port", "99999"),

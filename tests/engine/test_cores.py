@@ -1,4 +1,4 @@
-"""What each core decides in cases that have a name; test_pair_machine has all the others."""
+"""What each core decides in cases that have a name; pair_machine has all the others."""
 
 from __future__ import annotations
 
@@ -315,6 +315,37 @@ def test_a_fence_ends_as_soon_as_its_writer_provably_does(how: str, why: str, fr
         core.tick(now)
     assert now == free_at
     assert [a.why for a in core.actions if isinstance(a, FenceLifted)] == [why]
+
+
+def fenced_for_a_replaced_process() -> DecodeCore:
+    core = make_decode()
+    core.tick(0.0)
+    core.submit(make_sequence(1, 10, 4, DECODE, "P"), 0.0)
+    core.peer_lost("P", "prefill went away", 0.0)
+    core.peer_replaced("P", 0.0)
+    return core
+
+
+@pytest.mark.parametrize("asleep_s", [0.7, 4.0, 60.0])
+def test_a_short_fence_counts_no_sleep_however_short(asleep_s: float) -> None:
+    """What a dead process had sent waits in the kernel while decode stands still, and lands when it goes on.
+
+    Sleeps of less than five seconds went unseen: such a fence, of one second, was over before the last bytes landed.
+    """
+    core = fenced_for_a_replaced_process()
+    core.tick(asleep_s)
+    core.tick(asleep_s + 0.5)
+    assert core.fences, "it ran for half a second of that time"
+    core.tick(asleep_s + 1.0)
+    assert not core.fences
+
+
+def test_steps_that_are_long_for_ever_hold_no_fence_for_ever() -> None:
+    core, now = fenced_for_a_replaced_process(), 0.0
+    while core.fences and now < 60:
+        now += 2.0
+        core.tick(now)
+    assert now == 32.0, "half a minute in doubt, then the second that it is"
 
 
 def test_a_grant_that_waits_for_the_new_process_is_not_lifted_by_its_arrival() -> None:

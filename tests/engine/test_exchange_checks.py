@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
+from msgspec.structs import replace
 from pdpanel.engine.actions import Emit, ImportPages, SendAbort, SendAck
 from pdpanel.engine.decode_core import DecodeCore
 from pdpanel.engine.exchange import DecodeExchange
@@ -14,7 +16,12 @@ from pdpanel.engine.lifecycle import DECODE, State
 from pdpanel.engine.metrics import EngineMetrics
 from pdpanel.engine.page_checks import PageDigests, in_order
 from pdpanel.engine.pages import PagePool, Run
+from pdpanel.engine.parallel.carriers import WorkerCarrier
+from pdpanel.engine.parallel.joint import nothing
+from pdpanel.engine.parallel.orders import Order, Settle, Written
+from pdpanel.engine.parallel.shipment import RankPlace
 from pdpanel.engine.peer.messages import Commit
+from pdpanel.engine.profiling_spans import Spans
 from pdpanel.engine.request import Bootstrap, GenerateRequest, SamplingParams
 from pdpanel.engine.schedule import Schedule
 from pdpanel.engine.sequence import Sequence
@@ -102,5 +109,44 @@ def test_pages_that_arrive_damaged_end_their_request_alone() -> None:
         it.core.drained("P", 1, 2.0)
         assert it.core.staging.free == PAGES
         assert it.errors() == 1
+
+    asyncio.run(run())
+
+
+class RanksOfWhichOneDies:
+    """The way to one follower that is gone before it answers: the first rank alone does."""
+
+    def __init__(self) -> None:
+        self.place = RankPlace()
+        self.noted = Spans()
+        self._listeners: dict[int, Callable[[Written], None]] = {}
+
+    def listen(self, ticket: int, callback: Callable[[Written], None]) -> None:
+        self._listeners[ticket] = callback
+
+    def forget(self, ticket: int) -> None:
+        del self._listeners[ticket]
+
+    def send(self, order: Order) -> None:
+        """Nobody hears it."""
+
+    def carry(self, order: Order) -> None:
+        assert isinstance(order, Settle)
+        self._listeners[order.ticket](replace(nothing(order.ticket, 0), digest=(1, 2)))
+
+
+def test_a_rank_that_dies_while_pages_are_checked_is_no_damage() -> None:
+    async def run() -> None:
+        it, ranks = Decode(), RanksOfWhichOneDies()
+        carrier = WorkerCarrier(cast(Any, ranks), ((0, 1),), cast(Any, ranks), cast(Any, ranks))
+        it.exchange._carrier = carrier
+        sequence = it.submit(1)
+        it.receive(sequence)
+        assert sequence.state is State.GRANTED and carrier.tickets == 1
+        carrier.lost(1)
+        assert sequence.state is State.FENCING and carrier.tickets == 0
+        (emit,) = it.taken(Emit)
+        assert emit.finish.http_status == 502 and "lost a rank" in emit.finish.message
+        assert it.errors() == 0
 
     asyncio.run(run())

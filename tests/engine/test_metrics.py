@@ -155,3 +155,13 @@ def test_what_went_wrong_is_counted_from_the_workers_own_totals(metrics: EngineM
     metrics.fence_lifted("lease")
     assert value(metrics, "pdpanel_fences_lifted_total", why="lease") == 1
     assert value(metrics, "pdpanel_fences_lifted_total", why="dead") == 0
+
+
+def test_attention_groups_have_series_of_their_own() -> None:
+    metrics = EngineMetrics(CollectorRegistry(), "tiny", "decode", groups=2)
+    pools = PoolStatistics(8, 5, 3, 0), PoolStatistics(8, 7, 1, 0)
+    each = tuple(EngineStatistics(running=n, slot=pool, staging=pool) for n, pool in enumerate(pools))
+    metrics.set_statistics(EngineStatistics(running=1, groups=each))
+    assert [value(metrics, "sglang:num_running_reqs", dp_rank=rank) for rank in "01"] == [0, 1]
+    held = {"pool": "staging", "state": "held"}
+    assert [value(metrics, "pdpanel_pages", dp_rank=rank, **held) for rank in "01"] == [3, 1]

@@ -84,7 +84,7 @@ def hub(tmp_path: Path, write_hf: WriteHf, tiny_model: Any) -> Iterator[Hub]:
     directory = write_hf(tmp_path / "served", tiny_model, dtype="bfloat16")
     files = {path.name: path.read_bytes() for path in directory.iterdir()}
     server = Hub({**files, "README.md": b"no", "consolidated.safetensors": b"no", "onnx/config.json": b"{}"})
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield server
     server.shutdown()

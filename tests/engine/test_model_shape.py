@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pdpanel.engine.errors import ConfigError
+from pdpanel.engine.model.expert_shape import ExpertShape
 from pdpanel.engine.model.shape import ModelShape, RopeScaling, shape_from_hf_config, shape_from_json
 
 BASE: dict[str, Any] = {
@@ -31,6 +32,14 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
     "rope_type": "llama3",
+}
+
+MIXTRAL = {"architectures": ["MixtralForCausalLM"], "num_local_experts": 8, "num_experts_per_tok": 2}
+QWEN_MOE = {
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "num_experts": 16,
+    "num_experts_per_tok": 4,
+    "moe_intermediate_size": 768,
 }
 
 
@@ -84,6 +93,37 @@ def test_configs_written_by_transformers_are_read(tmp_path: Path) -> None:
         assert shape.qkv_bias == name.startswith("Qwen2")
         assert (shape.rope_scaling is not None) == name.startswith("Llama")
         assert shape.eos_ids == ((5, 6) if name.startswith("Qwen2") else (2,) if config.eos_token_id else ())
+
+
+def test_experts_are_read_as_transformers_4_and_5_write_them() -> None:
+    mixtral = shape_of(**MIXTRAL)
+    assert mixtral.experts == ExpertShape(8, 2, 1536, normalised=True)
+    assert not mixtral.qk_norm and all(mixtral.has_experts(layer) for layer in range(30))
+    qwen = shape_of(**QWEN_MOE)
+    assert qwen.experts == ExpertShape(16, 4, 768, normalised=False)
+    assert qwen.qk_norm and qwen.head_dim == 64
+    renamed = {**QWEN_MOE, "num_experts": None, "num_local_experts": 16}
+    assert shape_of(**renamed, norm_topk_prob=True).experts == ExpertShape(16, 4, 768, normalised=True)
+    some = shape_of(**QWEN_MOE, decoder_sparse_step=3, mlp_only_layers=[5, 6])
+    assert [layer for layer in range(12) if some.has_experts(layer)] == [2, 8, 11]
+    assert not any(shape_of().has_experts(layer) for layer in range(30))
+
+
+def test_models_with_experts_slide_in_every_layer_or_in_none() -> None:
+    for changes, window in (
+        (MIXTRAL, 4096),
+        (QWEN_MOE, None),
+        ({**QWEN_MOE, "use_sliding_window": True, "max_window_layers": 99}, 4096),
+    ):
+        assert shape_of(**changes, sliding_window=4096).sliding_window == window
+
+
+def test_a_shape_that_was_written_before_there_were_experts_is_read() -> None:
+    old = shape_of().as_json()
+    assert old.pop("experts") is None
+    assert shape_from_json(json.loads(json.dumps(old))) == shape_of()
+    new = shape_of(**QWEN_MOE, mlp_only_layers=[1])
+    assert shape_from_json(json.loads(json.dumps(new.as_json()))) == new
 
 
 def test_generation_config_names_the_end_tokens() -> None:
@@ -140,7 +180,16 @@ def test_heads_have_the_size_that_the_config_gives_else_that_of_the_class() -> N
     ("changes", "words"),
     [
         ({"architectures": ["GPT2LMHeadModel"]}, ["GPT2LMHeadModel", "Qwen2ForCausalLM", "Qwen3ForCausalLM"]),
-        ({"architectures": ["Qwen3MoeForCausalLM"]}, ["Qwen3MoeForCausalLM is not served", "MistralForCausalLM"]),
+        ({"architectures": ["Qwen2MoeForCausalLM"]}, ["Qwen2MoeForCausalLM is not served", "Qwen3MoeForCausalLM"]),
+        ({"architectures": ["MixtralForCausalLM"]}, ["lacks num_local_experts"]),
+        ({**MIXTRAL, "num_experts_per_tok": 9}, ["num_experts_per_tok is 9 of 8 experts"]),
+        ({**MIXTRAL, "num_local_experts": 0}, ["num_experts_per_tok is 2 of 0 experts"]),
+        ({**MIXTRAL, "num_local_experts": 10**9}, ["1000000000 experts", "more than 65536"]),
+        (QWEN_MOE | {"moe_intermediate_size": None}, ["lacks moe_intermediate_size"]),
+        (QWEN_MOE | {"moe_intermediate_size": 0}, ["moe_intermediate_size is 0"]),
+        (QWEN_MOE | {"decoder_sparse_step": 0}, ["decoder_sparse_step is 0"]),
+        (QWEN_MOE | {"mlp_only_layers": "all"}, ["mlp_only_layers 'all' is neither a layer's number nor a list"]),
+        (QWEN_MOE | {"attention_bias": True}, ["attention_bias", "Qwen3MoeForCausalLM"]),
         ({"architectures": None, "model_type": "bert"}, ["bert"]),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, ["yarn", "default, linear, llama3"]),
         ({"rope_scaling": {"rope_type": "linear"}}, ["lacks factor"]),

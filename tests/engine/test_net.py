@@ -32,7 +32,7 @@ def test_a_port_in_use_names_the_flag_and_a_free_one() -> None:
     bind_listener("--port", "127.0.0.1", int(named[1])).close()
 
 
-@pytest.mark.parametrize("host", ["198.51.100.7", "not an address"])
+@pytest.mark.parametrize("host", ["198.51.100.7", "not an address", "a..b"])
 def test_an_address_that_is_not_ours_is_named(host: str) -> None:
     with pytest.raises(ConfigError) as caught:
         bind_listener("--port", host, 30000)

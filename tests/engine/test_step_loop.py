@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from pdpanel.engine.actions import Action, Emit, ExportPages, WritePages
+from pdpanel.engine.errors import RankError
 from pdpanel.engine.lifecycle import UNIFIED
 from pdpanel.engine.pages import Owner, PagePool
 from pdpanel.engine.request import Finish, FinishKind, GenerateRequest, SamplingParams
@@ -122,6 +123,55 @@ def test_a_failing_step_is_fatal_with_its_reason(running) -> None:
     loop.post(lambda now: core.submit(sequence(1, (6,), max_new_tokens=3), now))
     listener.wait(lambda: listener.reason)
     assert listener.reason == "ValueError: the kernel failed"
+
+
+class FewerRanks(Model):
+    """Its passes break until `recover` was called; what follows is as if nothing had happened."""
+
+    def __init__(self, *, recovers: bool) -> None:
+        self.broken = self.recovers = recovers
+        self.recovered = 0
+
+    def forward(self, spans: Many[Any], kv: Any) -> torch.Tensor:
+        if self.broken or not self.recovers:
+            raise RankError("Rank 1 is gone.")
+        return super().forward(spans, kv)
+
+    def recover(self) -> bool:
+        found, self.broken = self.broken, False
+        self.recovered += found
+        return found
+
+
+def loop_over(model: Any) -> tuple[StepLoop, UnifiedCore, Listener]:
+    core = UnifiedCore(Schedule(PagePool(16), page_size=4, chunk_tokens=16, max_running=8, reserve_tokens=4))
+    listener, slots = Listener(), Slots()
+    kv: Any = slots
+    loop = StepLoop(core, model, kv, listener, EngineStatistics)
+    loop.start()
+    return loop, core, listener
+
+
+def test_a_pass_that_breaks_with_a_rank_is_made_again_by_those_that_are_left() -> None:
+    model = FewerRanks(recovers=True)
+    loop, core, listener = loop_over(model)
+    loop.post(lambda now: core.submit(sequence(1, (1,), max_new_tokens=4, min_new_tokens=2), now))
+    listener.wait(lambda: listener.finish(1))
+    model.broken = True  # while nothing computes
+    loop.ranks_changed()
+    loop.post(lambda now: core.submit(sequence(2, (1,), max_new_tokens=4, min_new_tokens=2), now))
+    listener.wait(lambda: listener.finish(2))
+    loop.stop()
+    assert listener.tokens(1) == listener.tokens(2) == [3, 3, EOS]
+    assert model.recovered == 2 and not listener.reason
+
+
+def test_a_worker_that_cannot_go_on_without_a_rank_says_which() -> None:
+    loop, core, listener = loop_over(FewerRanks(recovers=False))
+    loop.post(lambda now: core.submit(sequence(1, (1,), max_new_tokens=4), now))
+    listener.wait(lambda: listener.reason)
+    loop.stop()
+    assert listener.reason == "Rank 1 is gone."
 
 
 def test_who_has_the_last_token_finds_the_pages_free() -> None:

@@ -1,9 +1,13 @@
-"""What the exported scripts' answers are compared with."""
+"""What the exported scripts' answers are compared with, and the hosts that they run on."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+
 import pytest
 from exported_scripts import PROMPTS, Scripts, generate
+from namespaces import Hosts
 from spare_ports import spare_ports
 
 
@@ -18,3 +22,19 @@ def unified_answers(smollm2: object, tmp_path_factory: pytest.TempPathFactory) -
         return [generate(f"http://127.0.0.1:{router}", prompt) for prompt in PROMPTS]
     finally:
         scripts.call("whole", "stop")
+
+
+@pytest.fixture
+def hosts() -> Iterator[Hosts]:
+    """Two hosts, a and b, and a stranger."""
+    for program in ("ip", "curl"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    made = Hosts()
+    try:
+        problem = made.make()
+        if problem:
+            pytest.skip(f"network namespaces cannot be made: {problem}")
+        yield made
+    finally:
+        made.remove()

@@ -135,7 +135,7 @@ class _HostilePage(BaseHTTPRequestHandler):
 @pytest.fixture
 def hostile_port() -> Iterator[int]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _HostilePage)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield server.server_port
     server.shutdown()

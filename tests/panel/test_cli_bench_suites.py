@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pdpanel.engine.errors import ConfigError
 from pdpanel.panel.bench import suite
 from pdpanel.panel.bench.comparison import Comparison, Goal
 from pdpanel.panel.bench.suite import SUITES, SuiteOptions
@@ -104,3 +105,10 @@ def test_a_file_that_cannot_be_written_is_said_before_anything_is_measured(
 
     done = call("router", "-o", str(tmp_path / "nowhere" / "found.jsonl"), measure=measure)
     assert "--output" in str(done.exception) and "cannot be written" in str(done.exception)
+
+
+@pytest.mark.parametrize("ranks", ["2", "2-", "0-1", "2-1-1", "2-99", "a-b"])
+def test_ranks_of_a_fault_run_that_are_none_are_refused(call: Callable[..., Result], ranks: str) -> None:
+    done = call("faults", "--ranks", ranks)
+    assert done.exit_code != 0 and isinstance(done.exception, ConfigError | SystemExit)
+    assert not isinstance(done.exception, ConfigError) or "such as 2-1" in str(done.exception)

@@ -27,7 +27,8 @@ def test_a_pair_becomes_decode_prefill_and_router_with_sglangs_flags() -> None:
     assert decode.argv == (
         *("/opt/py", "-m", "pdpanel.engine.launch_server", "--model-path", "m"),
         *("--disaggregation-mode", "decode", "--host", "127.0.0.1", "--port", "30001"),
-        *("--disaggregation-transfer-backend", "mooncake", "--yield-to-prefill", "--page-size", "32"),
+        *("--disaggregation-transfer-backend", "mooncake", "--threads", "8", "--yield-to-prefill"),
+        *("--page-size", "32"),
     )
     assert prefill.argv == (
         *("/opt/py", "-m", "pdpanel.engine.launch_server", "--model-path", "m"),

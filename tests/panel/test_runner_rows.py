@@ -96,6 +96,20 @@ def test_bytes_of_an_engine_that_names_no_receiver() -> None:
         assert row[f"{key}/kv_bytes_per_s"] == row["run/kv_bytes_per_s"] == 500
 
 
+def test_where_the_router_saw_no_stream_the_workers_say_how_long_first_tokens_took() -> None:
+    def look(at: float, streamed: float, computed: float) -> dict[str, Scraped]:
+        def of(count: float, bound: float) -> Scraped:
+            histogram = Histogram((bound, math.inf), (count, count), count)
+            return Scraped(at, Reading("pdpanel", Measurement({}, {}, {"ttft": histogram})))
+
+        return {"router": of(streamed, 0.4), "prefill-0": of(computed, 0.2)}
+
+    rows = Translator(launch())
+    rows.row(0.0, look(0.0, 0, 0), {})
+    assert rows.row(1.0, look(1.0, 0, 6), {})["run/ttft_p50_s"] == pytest.approx(0.1)
+    assert rows.row(9.0, look(9.0, 6, 12), {})["run/ttft_p50_s"] == pytest.approx(0.2)
+
+
 def test_latency_is_that_of_the_last_seconds_and_nothing_observed_is_a_gap() -> None:
     def look(at: float, count: float) -> dict[str, Scraped]:
         histogram = Histogram((0.1, 0.2, math.inf), (0.0, count, count), count)

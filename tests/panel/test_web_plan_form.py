@@ -159,7 +159,7 @@ def test_document_is_plain_and_names_every_dialect() -> None:
     assert {one["section"] for one in document["fields"]} <= sections
     bundled = next(one for one in document["dialects"] if one["name"] == "bundled")
     assert "prefill.count" in bundled["fields"]
-    assert "workers.tp" not in bundled["fields"]
+    assert "workers.pp" not in bundled["fields"]
 
 
 def test_how_a_role_is_run_is_in_the_form_of_every_dialect() -> None:

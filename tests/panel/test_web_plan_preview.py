@@ -71,11 +71,11 @@ def test_a_text_that_cannot_be_read_leaves_the_values_alone() -> None:
 
 
 def test_fields_that_the_dialect_does_not_know_are_named_and_can_be_removed() -> None:
-    text = "model: m\nprefill: {count: 1, tp: 2}\ndecode: {count: 1, tp: 2}\n"
+    text = "model: m\nprefill: {count: 1, pp: 2}\ndecode: {count: 1, pp: 2}\n"
     answer = ask(text)
     assert answer["dialect"] == "bundled"
-    assert answer["foreign"] == ["prefill.tp", "decode.tp"]
-    assert answer["error"]["field"] == "prefill.tp"
+    assert answer["foreign"] == ["prefill.pp", "decode.pp"]
+    assert answer["error"]["field"] == "prefill.pp"
     cleaned = ask(text, *[(path, "") for path in answer["foreign"]])
     assert cleaned["error"] is None
     assert cleaned["foreign"] == []

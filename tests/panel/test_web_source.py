@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from pdpanel.engine.errors import ConfigError
+from pdpanel.engine.errors import ConfigError, NotFoundError
 from pdpanel.panel.config import PanelConfig
 from pdpanel.panel.deployment import Deployment
 from pdpanel.panel.history.run_history import RunHistory
-from pdpanel.panel.launch import Role
+from pdpanel.panel.launch import LaunchPlan, Role
 from pdpanel.panel.runner.lifecycle import ProcessState, RunState
 from pdpanel.panel.runner.samples import SampleBatch, SampleRow
 from pdpanel.panel.runner.series import SeriesInfo
@@ -62,6 +62,9 @@ class FakeRuns:
 
     def list(self) -> list[RunView]:
         return [self.view]
+
+    def plan(self, run_id: str) -> LaunchPlan:
+        raise NotFoundError("run", run_id, "has no plan", "start it anew")
 
     def start(self, deployment: Deployment) -> RunView:
         self.started.append(deployment)

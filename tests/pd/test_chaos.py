@@ -17,8 +17,17 @@ from typing import Any
 import psutil
 import pytest
 from pdpanel.panel.bench.small_model import write_small_model
+from pdpanel.panel.bench.topology import TOPOLOGIES
 
-MUST_BE_ZERO = ("missing_final", "wrong_tokens", "leaked_pages", "late_writes", "integrity_errors")
+MUST_BE_ZERO = (
+    "missing_final",
+    "wrong_tokens",
+    "leaked_pages",
+    "leaked_rooms",
+    "leaked_processes",
+    "late_writes",
+    "integrity_errors",
+)
 
 
 def command(folder: Path, *arguments: str) -> list[str]:
@@ -41,7 +50,7 @@ def check_faults(line: dict[str, Any]) -> None:
     assert line["requests"] == line["completed"] + line["refused"] + line["failed"] + line["left"]
     assert line["final_events"] == line["requests"] - line["left"]
     assert line["completed"] > 0
-    assert line["restarts"] == line["kills"] > 0
+    assert line["restarts"] + line["ranks_lost"] == line["kills"] > 0
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +63,26 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_workers_that_die_under_load_cost_no_request_and_no_page(small: str, tmp_path: Path) -> None:
     arguments = ("--seconds", "12", "--clients", "6", "--transport", "tcp", "--model", small)
     check_faults(bench(tmp_path, "faults", *arguments, limit_s=380))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("ranks", ["2-1", "1-2", "2-2"])
+def test_any_rank_may_die(small: str, tmp_path: Path, ranks: str) -> None:
+    arguments = ("--seconds", "40", "--clients", "4", "--transport", "tcp", "--model", small)
+    check_faults(bench(tmp_path, "faults", *arguments, "--ranks", ranks, limit_s=580))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", [name for name in TOPOLOGIES if name != "pair"])
+def test_topologies(small: str, tmp_path: Path, name: str) -> None:
+    """Attention groups, experts and encoders: what a model of its own shows, and what any does."""
+    model = () if TOPOLOGIES[name].model.startswith("random:") else ("--model", small)
+    arguments = ("--seconds", "45", "--clients", "4", "--transport", "tcp", *model)
+    line = bench(tmp_path, "faults", *arguments, "--topology", name, limit_s=580)
+    check_faults(line)
+    assert (line["ranks_lost"] > 0) is TOPOLOGIES[name].goes_on
 
 
 @pytest.mark.slow

@@ -67,9 +67,9 @@ class Scripts:
         return "\n".join(f"{path}:\n{path.read_text()[-2000:]}" for path in self.folder.glob("*/logs/*"))
 
 
-def generate(url: str, ids: Sequence[int]) -> list[int]:
+def generate(url: str, ids: Sequence[int], count: int = 12) -> list[int]:
     """Returns the tokens of a greedy answer."""
-    sampling = {"temperature": 0, "max_new_tokens": 12, "ignore_eos": True}
+    sampling = {"temperature": 0, "max_new_tokens": count, "ignore_eos": True}
     body = json.dumps({"input_ids": list(ids), "sampling_params": sampling}).encode()
     request = urllib.request.Request(f"{url}/generate", body, {"Content-Type": "application/json"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -1,7 +1,8 @@
 """An engine that computes nothing, for tests of what starts and stops engines; run as a program.
 
-`fake_engine.py PORT [--status N] [--stubborn] [--escaped FILE]`: answers every request on 127.0.0.1:PORT with that
-status. Stubborn, it does not end on SIGTERM. It may start a child in a session of its own, whose pid it writes to FILE.
+`fake_engine.py PORT [--host ADDRESS] [--status N] [--stubborn] [--escaped FILE]`: answers every request on ADDRESS,
+127.0.0.1 by default, with that status. Stubborn, it does not end on SIGTERM. It may start a child in a session of its
+own, whose pid it writes to FILE.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--status", type=int, default=200)
     parser.add_argument("--stubborn", action="store_true")
     parser.add_argument("--escaped", type=Path)
@@ -38,7 +40,7 @@ def main() -> None:
         child = subprocess.Popen(["sleep", "600"], start_new_session=True)
         options.escaped.write_text(str(child.pid))
     Answer.status = options.status
-    with http.server.ThreadingHTTPServer(("127.0.0.1", options.port), Answer) as server:
+    with http.server.ThreadingHTTPServer((options.host, options.port), Answer) as server:
         server.serve_forever()
 
 

@@ -1,4 +1,7 @@
-"""A prefill and a decode core with a simulated network, transport and memory between them; see test_pair_machine."""
+"""A prefill and a decode core with a simulated network, transport and memory between them; see pair_machine.
+
+Either may be several cores joined; a place is a page of a group's memory.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import pair_heed
 from pdpanel.engine.actions import (
     Action,
     Emit,
@@ -19,6 +23,7 @@ from pdpanel.engine.actions import (
     SendGrant,
     WritePages,
 )
+from pdpanel.engine.cores import DecodeSide, PrefillSide
 from pdpanel.engine.decode_core import DecodeCore
 from pdpanel.engine.outgoing import Outgoing
 from pdpanel.engine.pages import Owner, PagePool, Runs
@@ -31,13 +36,15 @@ PAGE, PAGES, CHUNK, EOS = 4, 24, 16, 7
 LEASE, HARD = 50.0, 30.0
 # A write ends within this; the rest of the hard timeout is for sleeps that are too short to be seen.
 BOUND = HARD - 6.0
+# What stood in the buffers of a process that was stopped has landed then.
+MOMENTS = 0.6
 
 Call = Callable[[], object]
 Content = tuple[int, tuple[int, ...]]  # room, tokens up to the page's end
 
 
-def pages_of(runs: Runs) -> list[int]:
-    return [page for run in runs for page in range(run.start, run.stop)]
+def places_of(group: int, runs: Runs) -> list[int]:
+    return [group * PAGES + page for run in runs for page in range(run.start, run.stop)]
 
 
 def content(sequence: Sequence, index: int) -> tuple[int, ...]:
@@ -54,6 +61,7 @@ class Write:
         place: of its first page among those that were asked for.
         began: None while it waits behind others.
         until: it may land until then.
+        slept: of that, how long decode stood still; what is sent was read before.
     """
 
     sequence: Sequence
@@ -61,11 +69,12 @@ class Write:
     target: list[int]
     source: dict[int, tuple[int, ...]]
     memory: dict[int, Content]
-    core: PrefillCore
+    core: PrefillSide
     sent: Outgoing
     place: int
     began: float | None = None
     until: float = 0.0
+    slept: float = 0.0
 
 
 @dataclass
@@ -98,6 +107,7 @@ class World:
         self.to_prefill: deque[tuple[Action, Call]] = deque()
         self.to_decode: deque[tuple[Action | Arrived | Commit, Call]] = deque()
         self.epochs, self.known_epochs = [0, 0], [0, 0]
+        self.target_groups: dict[int, int] = {}  # room -> group of decode that granted its pages
         self.posted: deque[Call] = deque()  # what prefill's loop will read, as soon as it reads anything
         self.writes: list[Write] = []
         self.zombies: list[Write] = []
@@ -112,16 +122,36 @@ class World:
         self.source: dict[int, tuple[int, ...]] = {}
         self.sent: dict[int, Outgoing] = {}
         self.posted.clear()
-        self.prefill = PrefillCore(
-            self.schedule(0), PagePool(PAGES), bootstrap_timeout_s=60, hard_timeout_s=HARD, radix_cache=self.radix
-        )
+        self.prefill = self.make_prefill()
+        self.prefill.tick(self.now)  # as the step loop does before anything else
 
     def start_decode(self) -> None:
         self.memory: dict[int, Content] = {}
         self.granted: dict[int, list[int]] = {}
-        self.decode = DecodeCore(
-            self.schedule(6), PagePool(PAGES), staging_share=0.5, waiting_timeout_s=LEASE, fence_s=HARD
+        self.decode = self.make_decode()
+        self.decode.tick(self.now)
+
+    def make_prefill(self) -> PrefillSide:
+        return self.prefill_core()
+
+    def make_decode(self) -> DecodeSide:
+        return self.decode_core()
+
+    def prefill_core(self) -> PrefillCore:
+        return PrefillCore(
+            self.schedule(0), PagePool(PAGES), bootstrap_timeout_s=60, hard_timeout_s=HARD, radix_cache=self.radix
         )
+
+    def decode_core(self) -> DecodeCore:
+        return DecodeCore(self.schedule(6), PagePool(PAGES), staging_share=0.5, waiting_timeout_s=LEASE, fence_s=HARD)
+
+    @property
+    def prefill_cores(self) -> tuple[PrefillCore, ...]:
+        return (self.prefill,) if isinstance(self.prefill, PrefillCore) else self.prefill.cores
+
+    @property
+    def decode_cores(self) -> tuple[DecodeCore, ...]:
+        return (self.decode,) if isinstance(self.decode, DecodeCore) else self.decode.cores
 
     def run_actions(self) -> None:
         actions, self.prefill.actions = self.prefill.actions, []
@@ -137,7 +167,7 @@ class World:
                 case WritePages(sequence=sequence, staging=staging, target=target):
                     self.write(sequence, staging, target)
                 case ImportPages(sequence=sequence, staging=staging):  # of the prefix cache
-                    for index, page in enumerate(pages_of(staging)):
+                    for index, page in enumerate(places_of(sequence.group, staging)):
                         assert self.source[page] == content(sequence, index), "the prefix cache has other tokens"
                 case SendCommit(sequence=sequence, first_token=token, again=False):
                     self.outgoing(sequence).commit(Commit(sequence.room, token, 0, 0, 0), sequence.target)
@@ -147,10 +177,10 @@ class World:
                     self.hear(self.sent[sequence.room], message)
                 case SendDrained(room=room):
                     self.give_up(room)
-                    self.tell_decode(action, lambda r=room: self.decode.drained("P", r, self.now))
+                    self.tell_decode(action, lambda r=room: self.hear_drained(r))
                 case SendAbort(room=room, reason=reason):
                     self.give_up(room)
-                    self.tell_decode(action, lambda r=room, w=reason: self.decode.peer_aborted("P", r, w, self.now))
+                    self.tell_decode(action, lambda r=room, w=reason: self.hear_abort(self.decode, r, w))
                 case _:
                     raise AssertionError(action)
         actions, self.decode.actions = self.decode.actions, []
@@ -159,21 +189,24 @@ class World:
                 case Emit():
                     self.halves[1].hear(action)
                 case ImportPages(sequence=sequence, slot_page=slot_page, staging=staging):  # I5
-                    first = self.granted[sequence.room].index(staging[0].start)
+                    places = places_of(sequence.group, staging)
+                    first = self.granted[sequence.room].index(places[0])
                     assert sequence.slot is None or slot_page == sequence.slot.start + first, "not into its place"
-                    for index, page in enumerate(pages_of(staging), first):
+                    for index, page in enumerate(places, first):
                         assert self.memory[page] == (sequence.room, content(sequence, index)), "a page was not written"
                 case SendGrant(sequence=sequence):
-                    assert not any(s.key < sequence.key for s in self.decode.awaiting), "I6: not in order"
-                    self.granted[sequence.room] = pages_of(sequence.staging)
+                    awaiting = self.decode_cores[sequence.group].awaiting
+                    assert not any(s.key < sequence.key for s in awaiting), "I6: not in order"
+                    self.granted[sequence.room] = places_of(sequence.group, sequence.staging)
+                    self.target_groups[sequence.room] = sequence.group
                     grant = (sequence.room, sequence.staging, sequence.deadline)
-                    self.tell_prefill(action, lambda g=grant: self.prefill.grant("D", *g, self.now))
+                    self.tell_prefill(action, lambda g=grant: self.hear_grant(*g))
                 case SendAck(room=room, known=known):
-                    self.tell_prefill(action, lambda r=room, k=known: self.prefill.acknowledged("D", r, k, self.now))
+                    self.tell_prefill(action, lambda r=room, k=known: self.hear_ack(r, k))
                 case SendAbort(room=room, reason=reason):
-                    self.tell_prefill(action, lambda r=room, w=reason: self.prefill.peer_aborted("D", r, w, self.now))
+                    self.tell_prefill(action, lambda r=room, w=reason: self.hear_abort(self.prefill, r, w))
                 case FenceLifted(room=room):
-                    assert room not in self.decode.fences
+                    assert not any(room in core.fences for core in self.decode_cores)
                 case _:
                     raise AssertionError(action)
 
@@ -191,10 +224,52 @@ class World:
         room = sent.room
         match message:
             case Arrived(pages=pages):
-                self.tell_decode(message, lambda: self.decode.arrived("P", room, pages))
+                self.tell_decode(message, lambda: self.hear_arrived(room, pages))
             case Commit(first_token=token, pages=pages):
                 assert not [write for write in self.writes if write.sent is sent], "a commit before its pages"
-                self.tell_decode(message, lambda: self.decode.committed("P", room, token, self.now))
+                self.tell_decode(message, lambda: self.hear_commit(room, token))
+
+    def hear_drained(self, room: int) -> None:
+        self.decode.drained("P", room, self.now)
+        pair_heed.drained(self.decode_cores, room, self.now)
+
+    def hear_abort(self, side: PrefillSide | DecodeSide, room: int, reason: str) -> None:
+        side.peer_aborted("D" if side is self.prefill else "P", room, reason, self.now)
+        if side is self.prefill:
+            pair_heed.aborted_at_prefill(self.prefill_cores, room)
+        else:
+            pair_heed.aborted_at_decode(self.decode_cores, room)
+
+    def hear_grant(self, room: int, staging: Runs, deadline: float) -> None:
+        self.prefill.grant("D", room, staging, deadline, self.now)
+        pair_heed.granted(self.prefill_cores, room)
+
+    def hear_ack(self, room: int, known: bool) -> None:
+        self.prefill.acknowledged("D", room, known, self.now)
+        pair_heed.acknowledged(self.prefill_cores, room)
+
+    def hear_arrived(self, room: int, pages: int) -> None:
+        self.decode.arrived("P", room, pages)
+        pair_heed.arrived(self.decode_cores, room, pages * PAGE)
+
+    def hear_commit(self, room: int, token: int) -> None:
+        self.decode.committed("P", room, token, self.now)
+        pair_heed.committed(self.decode_cores, room)
+
+    def hear_written(self, write: Write, ok: bool, quiet: bool) -> None:
+        pending = write.sequence.writes_pending
+        write.core.write_done(write.sequence, ok=ok, quiet=quiet, error="it broke", now=self.now)
+        assert write.sequence.writes_pending == pending - 1, "the end of a write was not heard"
+
+    def lose_decode(self) -> None:
+        """Prefill's connection to decode ends."""
+        self.prefill.peer_lost("D", "decode went away", self.now)
+        pair_heed.lost_at_prefill(self.prefill_cores, self.now)
+
+    def lose_prefill(self, unsent: list[int]) -> None:
+        """Decode's connection to prefill ends, or cannot be made."""
+        self.decode.peer_lost("P", "prefill went away", self.now, unsent)
+        pair_heed.lost_at_decode(self.decode_cores, unsent)
 
     def read_mailbox(self) -> None:
         """Prefill's loop takes what the transport's threads told it."""
@@ -210,15 +285,22 @@ class World:
             self.to_decode.append((action, call))
 
     def indexed(self, sequence: Sequence, staging: Runs, target: Runs) -> list[tuple[int, int]]:
-        granted = pages_of(sequence.target)
-        return [(page, granted.index(to)) for page, to in zip(pages_of(staging), pages_of(target), strict=True)]
+        granted = self.granted_to(sequence)
+        places = places_of(sequence.group, staging), self.targets(sequence, target)
+        return [(page, granted.index(to)) for page, to in zip(*places, strict=True)]
+
+    def targets(self, sequence: Sequence, runs: Runs) -> list[int]:
+        return places_of(self.target_groups[sequence.room], runs)
+
+    def granted_to(self, sequence: Sequence) -> list[int]:
+        return self.targets(sequence, sequence.target)
 
     def write(self, sequence: Sequence, staging: Runs, target: Runs) -> None:
         assert self.now < sequence.lease_until
-        sent, pages = self.outgoing(sequence), pages_of(staging)
+        sent, pages = self.outgoing(sequence), places_of(sequence.group, staging)
         place = sent.begin(len(pages))
         memory = self.source, self.memory
-        self.writes.append(Write(sequence, pages, pages_of(target), *memory, self.prefill, sent, place))
+        self.writes.append(Write(sequence, pages, self.targets(sequence, target), *memory, self.prefill, sent, place))
 
     def connect(self) -> None:
         if self.connected:
@@ -226,10 +308,13 @@ class World:
         self.connected = True
         if self.known_epochs[0] == self.epochs[0]:
             self.decode.peer_joined("P", self.now)
+            pair_heed.joined(self.decode_cores, self.decode.actions)
         else:
             self.decode.peer_replaced("P", self.now)
+            pair_heed.replaced_at_decode(self.decode_cores, self.now)
         if self.known_epochs[1] != self.epochs[1]:
             self.prefill.peer_replaced("D", self.now)
+            pair_heed.replaced_at_prefill(self.prefill_cores)
         self.known_epochs = [*self.epochs]
         self.run_actions()
 
@@ -239,14 +324,23 @@ class World:
         elif write.began is None:
             write.began, write.until = self.now, self.now + BOUND
 
+    def read(self, write: Write) -> None:
+        """All that a write sends has left its source pages, which may be given away from now on."""
+        granted = self.granted_to(write.sequence)
+        for page, target in zip(write.staging, write.target, strict=True):
+            tokens = content(write.sequence, granted.index(target))
+            assert write.source[page] == tokens, "a source page was given away while it was read"
+        write.source = {page: write.source[page] for page in write.staging}
+
     def land(self, write: Write, count: int | None = None) -> None:
         sequence = write.sequence
-        granted = pages_of(sequence.target)
+        granted = self.granted_to(sequence)
         for page, target in [*zip(write.staging, write.target, strict=True)][:count]:
             tokens = content(sequence, granted.index(target))
             assert write.source[page] == tokens, "a source page was given away while it was read"
             if write.memory is self.memory:  # I4
-                owners = self.decode.staging.owners(target)
+                group, own = divmod(target, PAGES)
+                owners = self.decode_cores[group].staging.owners(own)
                 assert owners == {Owner.writer(sequence.room)}, f"a write hit a page that is not its: {owners}"
                 self.memory[target] = (sequence.room, tokens)
 
@@ -257,8 +351,7 @@ class World:
             self.land(write)
         elif not quiet:
             self.zombies.append(write)
-        core = write.core
-        self.posted.append(lambda: core.write_done(write.sequence, ok=ok, quiet=quiet, error="it broke", now=self.now))
+        self.posted.append(lambda: self.hear_written(write, ok, quiet))
         if ok:
             pages = len(write.staging)
             write.sent.done(write.place, pages=pages, writes=1, size=pages, seconds=0.0)

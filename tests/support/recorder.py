@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ cp /proc/$$/cmdline "$RECORD/$1.part"
 mv "$RECORD/$1.part" "$RECORD/$1.cmdline"
 if [ -n "$HOLD" ]; then exec /bin/sleep 600; fi
 """
+_PATIENCE_S, _POLL_S = 60.0, 0.02
 OF_A_SHELL = {b"SHLVL", b"_", b"PWD", b"OLDPWD"}
 
 
@@ -45,6 +47,14 @@ class Recorder:
         return subprocess.run(
             argv, cwd=cwd, env=environ, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL
         )
+
+    def await_records(self, names: Iterable[str]) -> None:
+        """Waits until each has written down what arrived: a start returns when its processes are there."""
+        deadline = time.monotonic() + _PATIENCE_S
+        for name in names:
+            while not (self.records / f"{name}.cmdline").exists():
+                assert time.monotonic() < deadline, f"{name} has recorded nothing within {_PATIENCE_S:g} s"
+                time.sleep(_POLL_S)
 
     def arguments(self, name: str) -> tuple[str, ...]:
         """The arguments that arrived, without the shell and the program's path in front."""

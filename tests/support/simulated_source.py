@@ -32,13 +32,14 @@ from pdpanel.panel.web.port import (
     HostTraffic,
     Offer,
     OfferedProcess,
-    ProcessView,
     RunView,
     SampleBatch,
     SampleStretch,
     SeriesView,
 )
+from pdpanel.panel.web.profile_port import ProfilePort
 from pdpanel.panel.web.proof_port import Proofs
+from pdpanel.panel.web.ranks_port import RanksPort
 from pdpanel.panel.web.report_port import Reports
 from pdpanel.panel.web.scale_port import Scaling
 from pdpanel.panel.web.series_views import to_series_list
@@ -49,9 +50,10 @@ from simulated_attach import SimulatedAttachments
 from simulated_commands import SimulatedChecks, SimulatedCommands
 from simulated_history import SimulatedHistory, SimulatedReports
 from simulated_places import OnRealHost
+from simulated_profiles import SimulatedProfiles, SimulatedRanks
 from simulated_proofs import SimulatedProofs
 from simulated_scaling import SimulatedScaling, resized
-from simulated_start import crash, crashes, stage_at
+from simulated_start import crash, crashes, processes_of, stage_at
 from simulated_traffic import simulated_traffic
 from simulated_verdicts import SimulatedVerdicts
 
@@ -69,22 +71,6 @@ class _SimulatedRun:
     seq: int = 0
     samples: list[tuple[int, float, Mapping[str, float]]] = field(default_factory=list)
     log_lines: int = 0
-
-
-def _processes(form: DeployForm, number: int, port: int) -> tuple[ProcessView, ...]:
-    roles = {"unified": form.unified} if form.mode == "unified" else {"prefill": form.prefill, "decode": form.decode}
-    names = [(f"{role}-{index}", role) for role, count in roles.items() for index in range(count)]
-    names.append(("router", "router"))
-    return tuple(
-        ProcessView(
-            name=name,
-            role=role,
-            state="pending",
-            pid=number * 100 + place,
-            port=port if role == "router" else 30000 + number * 20 + place,
-        )
-        for place, (name, role) in enumerate(names)
-    )
 
 
 def _sample(host: str, name: str = "") -> Mapping[str, object]:
@@ -145,6 +131,10 @@ class SimulatedSource(OnRealHost):
         self.scaling: Scaling = SimulatedScaling(
             lambda run_id: self._run(run_id).view, self._resize, lambda *call: self.calls.append(call)
         )
+        self.profiles: ProfilePort = SimulatedProfiles(
+            folder / "profiles", lambda run_id: self._run(run_id).view, lambda *call: self.calls.append(call), clock
+        )
+        self.ranks: RanksPort = SimulatedRanks(lambda run_id: self._run(run_id).view)
         self._lock = threading.RLock()
 
     def runs(self) -> Sequence[RunView]:
@@ -179,7 +169,7 @@ class SimulatedSource(OnRealHost):
             number = self._count
             now = self._clock()
             port = int(self._router_url.rpartition(":")[2])
-            processes = _processes(form, number, port)
+            processes = processes_of(form, number, port)
             prefills = [process.name for process in processes if process.role == "prefill"]
             decodes = [process.name for process in processes if process.role == "decode"]
             view = RunView(

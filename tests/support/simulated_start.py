@@ -1,14 +1,16 @@
 """How a simulated process of the page tests starts: stage by stage, or into a crash that the doctor explains.
 
-A model whose name holds `crash` ends its last decode worker in the middle of the weights. Values alone; called by
-`simulated_source`.
+A model whose name holds `crash` ends its last decode worker in the middle of the weights, one with `ranks` has several
+in it. Values alone; called by `simulated_source`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["HOSTILE", "crash", "crashes", "stage_at"]
+from pdpanel.panel.web.port import DeployForm, ProcessView
+
+__all__ = ["HOSTILE", "crash", "crashes", "processes_of", "stage_at"]
 
 HOSTILE = '<img src=x onerror="window.hacked=1">'
 _STAGES = ("starting", "importing", "loading weights", "warming up", "registered")
@@ -52,3 +54,22 @@ def crash(model: str) -> dict[str, Any]:
         "message": f"Killed by SIGKILL: {said}.",
         "findings": (finding,),
     }
+
+
+def processes_of(form: DeployForm, number: int, port: int) -> tuple[ProcessView, ...]:
+    """Returns the processes that a form asks for, none of them started."""
+    roles = {"unified": form.unified} if form.mode == "unified" else {"prefill": form.prefill, "decode": form.decode}
+    names = [(f"{role}-{index}", role) for role, count in roles.items() for index in range(count)]
+    names.append(("router", "router"))
+    return tuple(
+        ProcessView(
+            name=name,
+            role=role,
+            state="pending",
+            pid=number * 100 + place,
+            port=port if role == "router" else 30000 + number * 20 + place,
+            can_profile=role != "router",
+            ranks=2 if "ranks" in form.model and name == "decode-0" else 1,
+        )
+        for place, (name, role) in enumerate(names)
+    )

@@ -67,6 +67,8 @@ class FakeEngine:
     failure: Exception | Finish | None = None
     refusal: Exception | None = None
     alive: bool = True
+    dead: str = ""
+    profiling: Any = None
     busy_flushes: int = 0
     spare: int = 1000
     late_finish: bool = False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pdpanel.engine.config import Mode
 from pdpanel.engine.errors import CapacityError
+from pdpanel.engine.statistics import EngineStatistics
 from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def test_server_info(make_engine: MakeEngine, ask: Ask, path: str) -> None:
     assert info["version"]
     assert info["pages"]["slot"] == {"total": 10, "free": 7, "held": 2, "quarantined": 1, "cached": 0}
     assert info["pages"]["staging"]["quarantined"] == 1
+    assert info["open"] == {"requests": 0, "rooms": 0, "sends": 0}
     assert info["internal_states"][0]["num_running_reqs"] == 2
     assert b"hush" not in reply.body
     assert b"whist" not in reply.body
@@ -86,6 +88,25 @@ def test_a_unified_worker_has_no_staging_pages(engine: FakeEngine, ask: Ask) -> 
 def test_get_load(engine: FakeEngine, ask: Ask) -> None:
     load = [{"dp_rank": 0, "num_reqs": 6, "num_waiting_reqs": 4, "num_tokens": 32}]
     assert ask(engine, "/get_load").json == load
+
+
+def test_each_attention_group_has_its_load_and_state(
+    make_engine: MakeEngine, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine()
+    each = (EngineStatistics(running=2, used_tokens=32), EngineStatistics(queued=1, max_total_tokens=64))
+    monkeypatch.setattr(engine, "statistics", lambda: EngineStatistics(running=2, groups=each))
+    loads = [
+        {"dp_rank": 0, "num_reqs": 2, "num_waiting_reqs": 0, "num_tokens": 32},
+        {"dp_rank": 1, "num_reqs": 1, "num_waiting_reqs": 1, "num_tokens": 0},
+    ]
+    assert ask(engine, "/get_load").json == loads
+    states = ask(engine, "/server_info").json["internal_states"]
+    assert [state["num_running_reqs"] for state in states] == [2, 0]
+    assert states[1]["max_total_num_tokens"] == 64
+    assert {state["effective_max_running_requests_per_dp"] for state in states} == {
+        -(-engine.config.max_running_requests // 2)
+    }
 
 
 def test_metrics_are_those_of_the_moment(engine: FakeEngine, ask: Ask) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from pdpanel.engine.model.weights import LayerWeights, Weights
 from pdpanel.engine.native.executor import NativeLlama, heads_of
 from pdpanel.engine.native.formats import FORMATS, Format, pack, unpack
 from pdpanel.engine.native.library import open_library
-from pdpanel.engine.native.machine import open_machine
+from pdpanel.engine.native.machine import Machine, open_machine
 from pdpanel.engine.native.packing import PackedWeights, alternate
 
 MakePair = Callable[..., tuple[NativeLlama, Llama]]
@@ -42,6 +43,11 @@ def small_shape(**changes: object) -> ModelShape:
     return ModelShape(**{**values, **changes})  # type: ignore[arg-type]
 
 
+def without_dots(machine: Machine) -> Machine:
+    """Returns a processor that cannot multiply bytes, and is the same otherwise."""
+    return replace(machine, features=machine.features - {"avx512vnni", "avxvnni"})
+
+
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the session's compiled kernels are."""
@@ -50,10 +56,15 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def make_pair(kernels: Path) -> MakePair:
-    """Returns (native model, torch model of the same weights) for a shape."""
+    """Returns (native model, torch model of the same weights) for a shape; without `dots` all is float32."""
 
     def make(
-        shape: ModelShape, layout: Format = FORMATS["int4-g32"], *, kv: str = "float32", threads: int = 1
+        shape: ModelShape,
+        layout: Format = FORMATS["int4-g32"],
+        *,
+        kv: str = "float32",
+        threads: int = 1,
+        dots: bool = True,
     ) -> tuple[NativeLlama, Llama]:
         random = np.random.default_rng(7)
         matrices, formats = {}, {}
@@ -85,7 +96,8 @@ def make_pair(kernels: Path) -> MakePair:
         embedding = torch.from_numpy(random.normal(0, 1, (shape.vocab, shape.hidden)).astype(np.float32))
         layers = tuple(layer(f"layers.{index}.") for index in range(shape.layers))
         weights = Weights(embedding, layers, vector(shape.hidden), matrix("lm_head", shape.vocab, shape.hidden))
-        library = open_library(open_machine(), heads_of(shape), kv, kernels)
+        machine = open_machine() if dots else without_dots(open_machine())
+        library = open_library(machine, heads_of(shape), kv, kernels)
         packed = PackedWeights(matrices, formats)
         native = NativeLlama(shape, weights, packed, library, context_length=512, threads=threads)
         return native, Llama(shape, weights, 512)

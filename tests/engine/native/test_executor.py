@@ -43,18 +43,21 @@ def tokens(count: int, seed: int = 0) -> list[int]:
     return torch.randint(0, 250, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
 
 
-@pytest.mark.parametrize("layout", [INT4, INT8], ids=lambda layout: layout.name)
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-def test_logits_and_kv_are_those_of_torch(make_pair: MakePair, shape: ModelShape, layout) -> None:
-    native, plain = make_pair(shape, layout)
-    ours, theirs = cache(shape), cache(shape)
+def steps() -> list[list[TokenSpan]]:
     ids = tokens(120)
-    steps = [
+    return [
         [TokenSpan(ids[:50], 0, 0, True), TokenSpan(ids[50:57], 0, 256, True), TokenSpan(ids[60:61], 0, 400, True)],
         [TokenSpan(ids[50:90], 50, 0, True), TokenSpan([3], 7, 256, True)],
         [TokenSpan([5], 90, 0, True), TokenSpan([9], 8, 256, True), TokenSpan([9], 1, 400, False)],
     ]
-    for step in steps:
+
+
+@pytest.mark.parametrize("layout", [INT4, INT8], ids=lambda layout: layout.name)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_logits_and_kv_are_those_of_torch(make_pair: MakePair, shape: ModelShape, layout) -> None:
+    native, plain = make_pair(shape, layout, dots=False)
+    ours, theirs = cache(shape), cache(shape)
+    for step in steps():
         found, expected = native.forward(step, ours), plain.forward(step, theirs)
         torch.testing.assert_close(found, expected, atol=2e-3, rtol=1e-3)
     for first, last in ((0, 91), (256, 265), (400, 402)):
@@ -130,6 +133,14 @@ def test_a_step_without_wanted_logits_gives_none(make_pair: MakePair) -> None:
     assert native.forward([TokenSpan([1, 2], 0, 0, False)], cache(native.shape)).shape == (0, native.shape.vocab)
 
 
+@pytest.mark.parametrize("beyond", [-1, 0])
+def test_an_id_outside_the_vocabulary_is_refused_before_native_code_reads_it(make_pair: MakePair, beyond: int) -> None:
+    native, _ = make_pair(SHAPES["groups of three"])
+    wrong = beyond if beyond < 0 else native.shape.vocab
+    with pytest.raises(IndexError, match=str(native.shape.vocab - 1)):
+        native.forward([TokenSpan([1, wrong], 0, 0, True)], cache(native.shape))
+
+
 def test_a_profile_shares_out_the_whole_step(make_pair: MakePair) -> None:
     native, _ = make_pair(SHAPES["groups of three"])
     shares = native.profile([TokenSpan(tokens(30), 0, 0, True)], cache(native.shape))
@@ -138,8 +149,12 @@ def test_a_profile_shares_out_the_whole_step(make_pair: MakePair) -> None:
 
 
 def test_it_says_what_it_is(make_pair: MakePair) -> None:
-    native, _ = make_pair(replace(SHAPES["bias"], layers=1), INT8)
+    shape = replace(SHAPES["bias"], layers=1)
+    native, _ = make_pair(shape, INT8)
     assert (native.info.executor, native.info.weights) == ("native", "int8-g32")
+    plain, _ = make_pair(shape, INT8, dots=False)
+    assert plain.info.decode.startswith("float32, since this CPU (")
+    assert native.info.decode == plain.info.decode or native.info.decode == "bytes, two for each activation"
     weights = 320 * 64 + 64 * 192 + 192 * 64 + 64 * 96 + 320 * 64  # qkv, o, gate and up, down, head of whole panels
     assert native.weight_bytes == weights * 8.5 / 8
 

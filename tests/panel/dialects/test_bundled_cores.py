@@ -26,7 +26,15 @@ def test_prefill_has_all_cores_and_lets_decode_go_first_which_gives_way_to_many_
     prefill = parse_server_arguments(found[Role.PREFILL][3:])
     assert (prefill.threads, prefill.yield_to_prefill) == (2, False) and prefill.niceness > 0
     decode = parse_server_arguments(found[Role.DECODE][3:])
-    assert (decode.niceness, decode.yield_to_prefill) == (0, True)
+    assert (decode.threads, decode.niceness, decode.yield_to_prefill) == (2, 0, True)
+
+
+@pytest.mark.parametrize(("count", "cores", "threads"), [(1, 8, 8), (2, 8, 4), (3, 8, 2), (4, 2, 1)])
+def test_decode_workers_share_all_cores(count: int, cores: int, threads: int) -> None:
+    found = argvs({"prefill": {"count": 1}, "decode": {"count": count}}, cores)
+    decode = parse_server_arguments(found[Role.DECODE][3:])
+    prefill = parse_server_arguments(found[Role.PREFILL][3:])
+    assert (decode.threads, prefill.threads) == (threads, cores)
 
 
 @pytest.mark.parametrize(("fields", "cores"), [(UNIFIED, 2), (PAIR, 1)])
@@ -40,12 +48,13 @@ def test_nobody_gives_way_where_nothing_is_to_be_shared(fields: Mapping[str, Any
 def test_what_a_person_says_of_the_cores_holds() -> None:
     own = {
         "prefill": {"count": 1, "flags": {"threads": 1, "niceness": 0}},
-        "decode": {"count": 1, "flags": {"yield-to-prefill": False}},
+        "decode": {"count": 1, "flags": {"threads": 1, "yield-to-prefill": False}},
     }
     found = argvs(own)
     prefill = parse_server_arguments(found[Role.PREFILL][3:])
     assert (prefill.threads, prefill.niceness) == (1, 0)
-    assert not parse_server_arguments(found[Role.DECODE][3:]).yield_to_prefill
+    decode = parse_server_arguments(found[Role.DECODE][3:])
+    assert (decode.threads, decode.yield_to_prefill) == (1, False)
 
 
 def test_unified_workers_can_be_told_to_mix_their_steps() -> None:

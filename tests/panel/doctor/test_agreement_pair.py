@@ -90,6 +90,7 @@ SILENT: list[tuple[str, str]] = [
     ("pd-tensor-parallel", pair("--tp 4", "--tp 4")),
     ("pd-tensor-parallel", pair("--tp 2 --model deepseek-ai/DeepSeek-V3", "--tp 4 --model deepseek-ai/DeepSeek-V3")),
     ("pd-tensor-parallel", pair("--tp 8 --attn-dp-size 4", "--tp 2")),
+    ("pd-tensor-parallel", pair("--tp-size 3", "--tp-size 2").replace("sglang.launch", "pdpanel.engine.launch")),
     ("pd-kv-dtype", pair("--kv-cache-dtype fp8_e4m3", "--kv-cache-dtype fp8_e4m3")),
     ("pd-kv-dtype", pair("--kv-cache-dtype auto")),
     ("pd-state-dtype", pair()),

@@ -15,6 +15,7 @@ LINES = {
     "log-harmless-glog": "WARNING: Logging before InitGoogleLogging() is written to STDERR",
     "log-harmless-ignored-exception": "Exception ignored in: <function Pool.__del__ at 0x7f00>",
     "log-harmless-elastic": "ERROR torch.distributed.elastic.multiprocessing.errors: recording to /tmp/x",
+    "log-harmless-profiler": "ERROR: External init callback must run in same thread as registerClient (104 != -67)",
     "log-harmless-nccl-setting": "[W1121 CUDAUtils.hpp:1] Warning: Environment variable NCCL_ASYNC_ERROR_HANDLING is "
     "deprecated",
 }

@@ -251,6 +251,13 @@ LINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
         ("the workers fit",),
     ),
+    "log-bundled-rank": (
+        (
+            '{"level": "error", "event": "fatal", "reason": "Rank 1 (pid 12 on node 0) was ended by SIGKILL."}',
+            '{"level": "warning", "event": "rank_lost", "rank": 1, "reason": "Rank 1 (pid 12 on node 0) failed: full"}',
+        ),
+        ('{"level": "warning", "event": "regrouped", "generation": 1, "ranks": [0]}',),
+    ),
     "log-bundled-fatal": (
         ('{"t": "x", "level": "error", "event": "fatal", "reason": "RuntimeError: shapes"}',),
         ('{"level": "info", "event": "stopping"}',),

@@ -53,6 +53,7 @@ def run_sh(drawn: Drawn, folder: Path) -> None:
     started = recorder.run("./pd.sh", "start", cwd=folder / "out", hold=True)
     try:
         assert started.returncode == 0, started.stderr
+        recorder.await_records(spec.name for spec in wanted)
         assert (recorder.run("./pd.sh", "status", cwd=folder / "out")).returncode == 0
     finally:
         stopped = recorder.run("./pd.sh", "stop", cwd=folder / "out")

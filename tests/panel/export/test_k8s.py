@@ -172,6 +172,21 @@ def test_a_group_gets_its_ranks_and_addresses_from_its_set() -> None:
     assert service["spec"]["selector"]["leaderworkerset.sigs.k8s.io/worker-index"] == "0"
 
 
+def test_a_group_of_the_bundled_engine_answers_to_its_services_name() -> None:
+    """Its pods are bound to addresses, and the router speaks to a name."""
+    fields = {**GROUPS, "engine": "bundled", "prefill": {**GROUPS["prefill"], "flags": {"allowed-hosts": "mine"}}}
+    del fields["engine_version"]
+    templates = dict(pods(manifests(files_of(fields))))
+    for kind in ("leader", "worker"):
+        words = argv_of(templates[f"pd-prefill-0/{kind}"], {"POD_IP": "10.1.1.1", "LWS_LEADER_ADDRESS": "leader.svc"})
+        assert words[words.index("--host") + 1] == "10.1.1.1"
+        assert words[words.index("--allowed-hosts") + 1] == "mine,pd-prefill-0-leader"
+    words = argv_of(templates["pd-decode-1/leader"], {})
+    assert words[words.index("--allowed-hosts") + 1] == "pd-decode-0-leader,pd-decode-1-leader"
+    assert "http://pd-decode-1-leader:30000" in argv_of(templates["pd-router"], {})
+    assert "--allowed-hosts" not in argv_of(dict(pods(manifests(files_of(GROUPS))))["pd-prefill-0/leader"], {})
+
+
 def unmarked(worker: str, rank: int, alone: bool) -> str:
     raise AssertionError(f"{worker} has no mark")
 

@@ -24,6 +24,13 @@ def test_nodes_are_started_in_order_and_stopped_the_other_way() -> None:
     assert "nft delete table inet pdpanel_pd" in shown
 
 
+def test_ports_that_no_rule_names_are_told() -> None:
+    plan = two_nodes()
+    ranks = replace(plan, processes=tuple(replace(spec, rank=int("rank1" in spec.name)) for spec in plan.processes))
+    assert "meet at ports that the kernel chooses" in text(ranks)
+    assert "that the kernel chooses" not in text(plan)
+
+
 def test_one_host_has_no_word_of_others() -> None:
     shown = text(plan_of(process("p")))
     assert "`./pd.sh start`" in shown and "firewall" not in shown and "each node" not in shown

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import fake_engine
@@ -323,3 +324,14 @@ def test_a_container_is_removed_when_its_client_was_killed(exported: Exported, t
     exported.call("stop")
     assert removed.read_text() == "rm --force pd-prefill-0\n"
     assert "nothing runs" in exported.call("stop")
+
+
+@pytest.mark.parametrize(("address", "free"), [("127.0.0.2", True), ("127.0.0.1", False), ("0.0.0.0", False)])
+def test_nodes_at_addresses_of_one_machine_use_the_same_ports(exported: Exported, address: str, free: bool) -> None:
+    """The port of 127.0.0.1 is in nobody's way at 127.0.0.2, and that of all addresses is."""
+    spec = replace(engine("prefill-0", "--host", "127.0.0.1"), node="a")
+    exported.write(plan_of(spec, process("far", node="b"), addresses={"a": "127.0.0.1", "b": "127.0.0.2"}))
+    with socket.create_server((address, spec.ports["http"])):
+        told = exported.call("start", node="a", expect=0 if free else 1)
+        assert (f"port {spec.ports['http']} of prefill-0 is taken by another process" in told) != free
+        exported.call("stop", node="a")

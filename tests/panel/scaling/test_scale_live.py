@@ -59,7 +59,7 @@ class Load:
             try:
                 async with session.post(f"{self._url}/v1/completions", json=body) as answer:
                     text = await answer.text()
-                    ended = text.rstrip().endswith("data: [DONE]") and '"error"' not in text
+                    ended = text.rstrip().endswith("data: [DONE]") and '"error":' not in text  # a key, no word
                     if answer.status != 200 or not ended:
                         self.failures.append(f"status {answer.status}: {text[-300:]}")
             except aiohttp.ClientError as error:

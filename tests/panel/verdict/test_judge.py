@@ -58,6 +58,14 @@ def test_the_verdict_names_what_was_arranged(made: Made, limit: Limit) -> None:
     assert bool(found.suggestions) is (limit is not Limit.NOTHING)
 
 
+def test_a_client_that_is_seen_between_two_requests_now_and_then_still_waits_for_each_answer() -> None:
+    """A single client's run is empty for a moment after each answer, and some samples fall into those moments."""
+    rows = rows_of(Made(prefill=0.5, decode=0.2, clients=1))[0]
+    empty = [(t, {**dict.fromkeys(values, 0.0)} if row % 8 == 5 else values) for row, (t, values) in enumerate(rows)]
+    found = judge(Evidence(empty, PD, Room(cores=4.0)))
+    assert found.limit is Limit.PREFILL, found.sentence
+
+
 def test_the_verdict_agrees_with_an_ablation_of_random_runs() -> None:
     rng = random.Random(6)
     wrong: list[object] = []

@@ -72,7 +72,7 @@ def test_bytes_that_do_not_arrive_are_noticed(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_process_that_ends_is_told_of() -> None:
     pair = Pair("plain socket", 1 << 20, 2)
-    receiver = pair._ends[0]._process
+    receiver = pair._ends[0]._child.process
     receiver.kill()
     receiver.wait()
     with pytest.raises(PeerError, match="receive process of plain socket ended"):
