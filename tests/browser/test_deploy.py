@@ -158,6 +158,20 @@ def test_a_run_is_restarted_stopped_and_resumed_as_a_whole(page: Page, panel: An
     expect(row).to_have_count(0)
 
 
+def test_the_only_earlier_run_leaves_the_list_when_it_is_resumed(page: Page, panel: Any, run_id: str) -> None:
+    """Its row stayed, unseen, in a list that counted none."""
+    others = [run["id"] for run in panel.ask("GET", "/api/runs")["runs"] if run["state"] == "stopped"]
+    if others:
+        panel.ask("POST", "/api/history/remove", {"runs": others})
+    stop(panel, run_id)
+    history = page.get_by_test_id("history")
+    expect(history.locator("summary").first).to_have_text("Earlier runs (1)")
+    earlier(page, run_id).get_by_role("button", name=f"Resume {run_id}").click()
+    expect(card(page, run_id).get_by_test_id("run-state")).to_have_text("Ready", timeout=WAIT_MS)
+    expect(history).to_be_hidden()
+    expect(history.locator("tbody tr")).to_have_count(0)
+
+
 def test_an_earlier_run_is_opened_and_its_samples_are_still_there(page: Page, panel: Any) -> None:
     run = start(panel, "opened-again")
     expect(card(page, run).get_by_test_id("run-state")).to_have_text("Ready", timeout=WAIT_MS)

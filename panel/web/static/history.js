@@ -106,7 +106,8 @@ export function history(island) {
     const rows = rowsOf(facts);
     setAttribute(box, "hidden", rows.length === 0);
     setText(title, `Earlier runs (${rows.length})`);
-    if (box.hidden || !box.open) return;
+    // Where none is left the last one's row goes too, although nobody sees the list any more.
+    if (rows.length > 0 && !box.open) return;
     keyed(body, filter.keep(rows, (row) => `${row.id} ${row.name} ${row.model} ${row.transport} ${row.workers} ${runLabel(row)}`), (row) => row.id, make, update);
   }
 
