@@ -13,14 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ..deployment import Deployment
 from ..dialects.registry import dialect_of
 from ..launch import LaunchPlan, ProcessSpec, Role
-from ..planning.derived_ports import http_offsets, kv_offsets
+from ..planning.derived_ports import dist_offsets, http_offsets, kv_offsets
 from .exported import ExportedFile
 from .nodes import Node
 
 __all__ = ["firewall_files", "table_name"]
 
-# What SGLang takes from the port of --dist-init-addr on; see `panel.planning.derived_ports`.
-_DIST_PORTS = 14
 _KV = ("kv", "side-channel")
 Offsets = Mapping[tuple[Role, str], Sequence[int]]
 _WORKERS = (Role.PREFILL, Role.DECODE, Role.UNIFIED, Role.ENCODER)
@@ -61,6 +59,7 @@ def _offsets(plan: LaunchPlan, deployment: Deployment) -> Offsets:
         for role, spec in settings.items()
         for purpose, offsets in (
             ("http", http_offsets(dialect, spec)),
+            ("dist", range(max(dist_offsets(dialect)) + 1)),
             *((name, kv_offsets(dialect, spec)) for name in _KV),
         )
     }
@@ -99,9 +98,6 @@ def _set(name: str, kind: str, members: Sequence[str]) -> str:
 
 def _ranges(spec: ProcessSpec, offsets: Offsets) -> Iterator[tuple[int, int]]:
     for purpose, port in spec.ports.items():
-        if purpose.startswith("dist"):
-            yield port, min(port + _DIST_PORTS - 1, 65535)
-            continue
         taken = (port + offset for offset in offsets.get((spec.role, purpose), (0,)))
         yield from ((each, each) for each in taken if each < 65536)
     low, high = spec.env.get("MC_MIN_RPC_PORT", ""), spec.env.get("MC_MAX_RPC_PORT", "")

@@ -40,7 +40,13 @@ def test_each_node_admits_the_deployment_to_its_own_ports_and_everybody_to_the_r
     assert "elements = { fd00::3 }" in files["a/firewall.nft"]
     everybody, hosts = accepted(files["b/firewall.nft"])
     assert everybody == []
-    assert "5000-5013" in hosts[0], "a group's start takes more than the port that is named"
+    assert " 5000, " in hosts[0]
+
+
+def test_a_group_of_sglang_takes_more_than_the_port_that_is_named() -> None:
+    sglang = deployment(engine="sglang", prefill={"count": 1, "hosts": ["a"]}, decode={"count": 1, "hosts": ["b"]})
+    _, hosts = accepted(rules(wanted=sglang)["b/firewall.nft"])
+    assert "5000-5013" in hosts[0]
 
 
 def test_ports_that_an_engine_derives_from_its_own_are_covered() -> None:
