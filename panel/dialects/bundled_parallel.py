@@ -19,6 +19,7 @@ from ..planning.gpu_count import gpus_of_process
 from ..planning.hosts import is_loopback
 from .placement import Placed, Placement, flag, url
 from .sglang_arguments import parallel_arguments
+from .sglang_flags import check_flags
 from .sglang_version import attention_ranks
 
 __all__ = [
@@ -68,6 +69,7 @@ def check_parallel(placement: Placement) -> None:
         settings = deployment.settings(role.value)
         if not settings.count:
             continue
+        check_flags(settings, role.value)
         parallel_arguments(settings, role.value)
         _check_dp(deployment, settings, role)
         _check_experts(deployment, settings, role)

@@ -189,6 +189,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (pair(encoder={"count": 1, "encoder_transfer": "grpc"}, model="random:llava"), r"write zmq_to_scheduler or moonc"),
     (pair(encoder={"count": 1, "tp": 2}, model="random:llava"), r"encoder\.tp = 2: spreads an encoder"),
     (pair({"pp": 2}), r"prefill\.pp = 2: means nothing to the dialect bundled"),
+    (pair({"flags": {"node-rank": 1}}), r"prefill\.flags\.node-rank = 1: is a flag that the plan sets.*field nodes"),
+    (pair(decode={"flags": {"tp-size": 2}}), r"decode\.flags\.tp-size = 2: is a flag that the plan sets.*field tp"),
     (pair(model="random:llama-13h"), r"model = 'random:llama-13h'.*random:llama-12h"),
 ]
 
