@@ -3,19 +3,49 @@
 from __future__ import annotations
 
 import errno
+import secrets
 import socket
+from pathlib import Path
 
 from .errors import ConfigError
 
-__all__ = ["bind_listener", "free_port", "port_in_use"]
+__all__ = ["bind_listener", "ephemeral_range", "free_port", "port_in_use"]
+
+_EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_DEFAULT_EPHEMERAL = (32768, 60999)
+# Beside the ports that a plan of workers takes first.
+_DRAWN = range(20000, 30000)
+_DRAWS = 16
+
+
+def ephemeral_range(path: Path = _EPHEMERAL_RANGE) -> tuple[int, int]:
+    """Returns the first and last port that the kernel gives to outgoing connections."""
+    try:
+        low, high = path.read_text().split()
+        return int(low), int(high)
+    except (OSError, ValueError):
+        return _DEFAULT_EPHEMERAL
 
 
 def free_port(host: str) -> int:
-    """Returns a port that nobody listens on at the moment."""
+    """Returns a port that nobody listens on at the moment.
+
+    It lies below the ephemeral range where that leaves room, so that no outgoing connection has it by the time that
+    somebody listens there; two who ask at the same moment hardly get the same one.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
+    below = _DRAWN[: max(0, ephemeral_range()[0] - _DRAWN.start)]
+    drawn = (secrets.choice(below) for _ in range(_DRAWS if below else 0))
+    for port in (*drawn, 0):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or not port:
+                    raise
+                continue
+            return probe.getsockname()[1]
+    raise AssertionError("the kernel names a port or an error")
 
 
 def port_in_use(flag: str, host: str, port: int) -> ConfigError:

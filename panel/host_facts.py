@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .ports import ephemeral_range
+from ..engine.net import ephemeral_range
 
 __all__ = ["HostFacts", "elsewhere", "this_host"]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterable
-from pathlib import Path
 
 __all__ = [
     "BAND",
@@ -18,7 +17,6 @@ __all__ = [
     "ROUTER_BAND",
     "WORKER_BAND",
     "choose_port",
-    "ephemeral_range",
     "is_free",
     "port_holder",
     "taken_ports",
@@ -28,7 +26,6 @@ BAND = 512
 WORKER_BAND = range(30000, 30000 + BAND)
 BOOTSTRAP_BAND = range(8998, 8998 + BAND)
 ROUTER_BAND = range(8000, 8000 + BAND)
-_DEFAULT_EPHEMERAL = (32768, 60999)
 
 
 def is_free(host: str, port: int) -> bool:
@@ -48,15 +45,6 @@ def is_free(host: str, port: int) -> bool:
 def taken_ports(host: str, ports: Iterable[int]) -> frozenset[int]:
     """Returns those of `ports` that cannot be bound on `host` now."""
     return frozenset(port for port in ports if not is_free(host, port))
-
-
-def ephemeral_range(path: Path = Path("/proc/sys/net/ipv4/ip_local_port_range")) -> tuple[int, int]:
-    """Returns the first and last port that the kernel gives to outgoing connections."""
-    try:
-        low, high = path.read_text().split()
-        return int(low), int(high)
-    except (OSError, ValueError):
-        return _DEFAULT_EPHEMERAL
 
 
 def choose_port(band: range, taken: Iterable[int], ephemeral: tuple[int, int]) -> int | None:

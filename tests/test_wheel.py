@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -15,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from pd_http import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("engine", "nic_probe", "panel", "presets")
@@ -104,9 +104,7 @@ def test_the_command_starts_from_the_wheel(installed: tuple[Path, dict[str, str]
 @pytest.mark.timeout(200)
 def test_the_panel_serves_every_asset_from_the_wheel(installed: tuple[Path, dict[str, str], Path]) -> None:
     folder, environment, place = installed
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     panel = subprocess.Popen(
         [folder / "pdpanel", "--no-browser", "--port", str(port)],
         cwd=place,

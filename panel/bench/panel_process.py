@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from ...engine.errors import PeerError
+from ...engine.net import free_port
 
 __all__ = ["ServedPanel", "cpu_percents", "serving"]
 
@@ -77,9 +77,7 @@ def serving(folder: Path, processes: int, nics: int) -> Iterator[ServedPanel]:
     Raises:
         PeerError: it does not come up.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port("127.0.0.1")
     token = secrets.token_urlsafe(16)
     said = folder / "panel.log"
     with said.open("wb") as output:

@@ -15,17 +15,18 @@ from typing import Any
 
 import pytest
 from fake_workers import fake_deployment
+from pd_http import free_port
 from playwright.sync_api import Browser, Page, expect
 
 WAIT_MS = 20_000
 
 
 @pytest.fixture(scope="module")
-def real_panel(tmp_path_factory: pytest.TempPathFactory, free_ports: Any) -> Iterator[str]:
+def real_panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a panel over real runs."""
     state = tmp_path_factory.mktemp("attach-state")
     process = subprocess.Popen(
-        [sys.executable, "-m", "pdpanel.panel.cli", "--port", str(free_ports), "--no-browser"],
+        [sys.executable, "-m", "pdpanel.panel.cli", "--port", str(free_port()), "--no-browser"],
         env=os.environ | {"PDPANEL_STATE_DIR": str(state), "PDPANEL_CONFIG_DIR": str(state / "config")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -50,15 +51,6 @@ def real_panel(tmp_path_factory: pytest.TempPathFactory, free_ports: Any) -> Ite
     process.terminate()
     process.wait(20)
     reader.join(10)
-
-
-@pytest.fixture(scope="module")
-def free_ports() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

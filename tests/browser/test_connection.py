@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pd_http import free_port
 from playwright.sync_api import Page, expect
 
 WAIT_MS = 40_000
@@ -16,12 +17,7 @@ WAIT_MS = 40_000
 @pytest.fixture
 def own_panel(panel: Any, tmp_path: Path) -> Iterator[Any]:
     """A panel process that the test may end."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = type(panel)(tmp_path, port)
+    process = type(panel)(tmp_path, free_port())
     process.start()
     yield process
     if process.process.poll() is None:

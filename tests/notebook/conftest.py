@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from pd_http import free_port
 from playwright.sync_api import Browser, sync_playwright
 
 TOKEN = "notebook-test-token"
@@ -53,9 +53,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("lab")
     for name in ("work", "config/labconfig", "data", "runtime", "settings", "workspaces", "ipython"):
         (folder / name).mkdir(parents=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = {
         "ServerApp": {
             "ip": "127.0.0.1",

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
 
-from pdpanel.panel.ports import choose_port, ephemeral_range, is_free, port_holder, taken_ports
+from pdpanel.panel.ports import choose_port, is_free, port_holder, taken_ports
 
 
 def test_a_listening_port_is_taken_and_its_holder_is_named() -> None:
@@ -40,10 +39,3 @@ def test_ports_outside_the_kernels_range_come_first() -> None:
     assert choose_port(range(10, 20), {10}, (5, 14)) == 15
     assert choose_port(range(10, 20), set(range(15, 20)), (5, 14)) == 10
     assert choose_port(range(10, 12), {10, 11}, (5, 14)) is None
-
-
-def test_the_range_is_read_or_guessed(tmp_path: Path) -> None:
-    path = tmp_path / "range"
-    assert ephemeral_range(path) == (32768, 60999)
-    path.write_text("1024\t2048\n")
-    assert ephemeral_range(path) == (1024, 2048)

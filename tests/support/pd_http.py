@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import socket
 import urllib.error
 import urllib.request
 from typing import Any
+
+from pdpanel.engine import net
 
 __all__ = ["free_port", "get", "post"]
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Returns a port of this host that nobody listens on."""
+    return net.free_port("127.0.0.1")
 
 
 def get(url: str, timeout: float = 10.0) -> Any:

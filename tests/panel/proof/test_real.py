@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pd_http import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -30,9 +30,7 @@ def state(tmp_path: Path) -> Iterator[Path]:
     [("tcp", "loopback", True), ("mooncake_tcp", "loopback", True), ("shm", "shared-memory", False)],
 )
 def test_the_counters_of_the_kernel_say_which_way(state: Path, transport: str, way: str, carries: bool) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     up = pdpanel(state, "up", "--prefill", "1", "--decode", "1", "--transport", transport, "--port", port, "-y")
     assert up.returncode == 0, up.stderr
     said = pdpanel(state, "proof", "--json")
