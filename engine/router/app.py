@@ -24,6 +24,7 @@ from .gate import Gate
 from .health import HealthWatch
 from .info import Info
 from .lifeline import Lifelines
+from .loop_lag import LoopLag
 from .members import Members
 from .metrics import METRICS_CONTENT_TYPE, RouterMetrics
 from .relay import Relay
@@ -62,6 +63,8 @@ class Router:
         )
         self.admission = Admission(config.max_concurrent_requests, config.queue_size, config.queue_timeout)
         self.metrics = RouterMetrics(self.table, self.admission, time.monotonic)
+        self.loop_lag = LoopLag(time.monotonic())
+        self.metrics.watch_loop(self.loop_lag)
         lifelines = Lifelines()
         self._upstream = Upstream(config.api_key, config.admin_api_key)
         self._health = HealthWatch(self.table, config.health, self._upstream, lifelines)

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from .admission import Admission
 from .distribution import Distribution, Distributions
+from .loop_lag import LoopLag
 from .workers import WorkerTable
 
 __all__ = ["METRICS_CONTENT_TYPE", "RouterMetrics"]
@@ -88,6 +89,11 @@ class RouterMetrics:
         text = "From a request's arrival until its answer was sent, for those that ended well."
         self._duration = Distribution(_SERVED_BUCKETS)
         self._registry.register(Distributions("pdpanel_router_request_duration_seconds", text, {"": self._duration}))
+
+    def watch_loop(self, lag: LoopLag) -> None:
+        """Shows how late the event loop takes up work."""
+        text = "How late the router's event loop takes up work that is due."
+        self._registry.register(Distributions("pdpanel_router_loop_lag_seconds", text, {"": lag.late}))
 
     def watch_waiting(self, count: Callable[[], int]) -> None:
         """Shows how many requests wait for a worker, as `count` says."""

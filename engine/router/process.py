@@ -12,6 +12,7 @@ import random
 import resource
 import signal
 import socket
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -76,7 +77,8 @@ async def serve(
             router.relay.serve, partial(router.gate.refusal, "POST"), _server(runners[0]), config.max_payload_bytes
         )
         watching = asyncio.create_task(door.watch(), name="plain connections")
-        stack.push_async_callback(cancel, watching)
+        beating = asyncio.create_task(router.loop_lag.watch(time.monotonic), name="loop lag")
+        stack.push_async_callback(cancel, watching, beating)
         stack.callback(door.close)
         await router.start()
         stack.push_async_callback(router.stop)

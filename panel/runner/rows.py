@@ -36,6 +36,8 @@ _OF_RANKS: Final = {
 # Who sends the client its first token, and so knows how long that took; prefill where no other is named.
 _FIRST_TOKEN: Final = {"SGLang": _GENERATE}
 _SHARES: Final = (("p50", 0.5), ("p99", 0.99))
+# An event loop that takes up work later than this has other work, or no core: a free one needs a tenth of it.
+_LATE_S: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class Translator:
             counted[name] = self._events(name, page)
             observed[name] = self._observed(name, page)
             values |= _quantiles(f"proc/{name}", "transfer_latency", observed[name].get("transfer_latency"))
+            values |= _of_loop(f"proc/{name}", observed[name].get("loop_lag"))
         values |= self._sums(values)
         values |= self._of_requests(counted)
         values |= self._of_latency(observed, {name: page.reading.engine for name, page in pages.items()})
@@ -256,3 +259,11 @@ def _quantiles(place: str, quantity: str, histogram: Histogram | None) -> dict[s
         return {}
     found = {f"{place}/{quantity}_{word}_s": histogram.quantile(share) for word, share in _SHARES}
     return {key: value for key, value in found.items() if value is not None}
+
+
+def _of_loop(place: str, lag: Histogram | None) -> dict[str, float]:
+    """Returns how late an event loop takes up work in the mean, and for which share of the time it is late."""
+    mean, late = (lag.mean(), lag.share_above(_LATE_S)) if lag is not None else (None, None)
+    if mean is None or late is None:
+        return {}
+    return {f"{place}/loop_lag_s": mean, f"{place}/loop_late_percent": 100.0 * late}

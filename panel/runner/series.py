@@ -57,6 +57,10 @@ _OF_GROUP: tuple[_Row, ...] = (
     ("queued", "Queued requests", "requests", "attention", None),
     ("kv_usage_percent", "KV pool in use", "%", "attention", 100.0),
 )
+_OF_BUNDLED_ROUTER: tuple[_Row, ...] = (
+    ("loop_lag_s", "Event loop delay, mean", "s", "latency", None),
+    ("loop_late_percent", "Late event loop", "%", "cpu", 100.0),
+)
 _OF_STORE: tuple[_Row, ...] = (
     ("store_bytes", "Store in use", "B", "store", None),
     ("store_keys", "Objects in the store", "objects", "store", None),
@@ -157,6 +161,7 @@ def _of_processes(plan: LaunchPlan) -> Iterator[SeriesInfo]:
         name, rows = spec.name, list[_Row]()
         if metrics_url(spec, plan):
             rows += _OF_STORE if spec.role in {Role.METADATA, Role.STORE} else _OF_ALL
+            rows += _OF_BUNDLED_ROUTER if spec.role is Role.ROUTER and plan.dialect == "bundled" else ()
             if spec.role in _WORKERS:
                 rows += _OF_WORKER
                 rows += _OF_PREFILL if spec.role is Role.PREFILL else ()

@@ -65,4 +65,5 @@ class BundledRouter:
         Term("requests", Kind.COUNTER, ("pdpanel_router_requests",), Fold.ALL),
         Term("failed", Kind.COUNTER, ("pdpanel_router_requests",), Fold.ALL, unless={"outcome": frozenset({"ok"})}),
         Term("e2e", Kind.HISTOGRAM, ("pdpanel_router_request_duration_seconds",), Fold.ALL),
+        Term("loop_lag", Kind.HISTOGRAM, ("pdpanel_router_loop_lag_seconds",), Fold.ALL),
     )

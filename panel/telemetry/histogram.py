@@ -64,6 +64,12 @@ class Histogram:
         """Returns the mean of the observations, None without any."""
         return self.total / self.count if self.count > 0 else None
 
+    def share_above(self, bound: float) -> float | None:
+        """Returns the share of the observations above one of the bounds, None without any or for another value."""
+        if bound not in self.bounds or self.count <= 0:
+            return None
+        return 1.0 - self.counts[self.bounds.index(bound)] / self.count
+
     def scaled(self, factor: float) -> Histogram:
         """Returns the same in another unit."""
         if factor == 1.0:

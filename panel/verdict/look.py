@@ -107,7 +107,7 @@ def _of_processes(shape: Shape, quantities: Collection[str]) -> list[str]:
 
 
 def _keys(shape: Shape, gpus: Collection[str], nics: Collection[str]) -> tuple[str, ...]:
-    of_processes = _of_processes(shape, (*_QUEUES, "cpu_percent"))
+    of_processes = _of_processes(shape, (*_QUEUES, "cpu_percent", "loop_lag_s", "loop_late_percent"))
     of_gpus = [f"gpu/{gpu}/util_percent" for gpu in gpus]
     of_nics = [f"nic/{nic}:1/{way}_bytes_per_s" for nic in nics for way in ("tx", "rx")]
     return (*_OF_RUN, *of_processes, *of_gpus, *of_nics)

@@ -20,6 +20,9 @@ Row = tuple[float, Mapping[str, float]]
 FULL = 0.95
 """Pages in use from this share on count as used up: what is left is too small for most requests."""
 
+_TURNS = 2.0
+"""Times that a request waits for a router's event loop: when it comes, and when its last answer does."""
+
 
 @dataclass(slots=True)
 class _Totals:
@@ -65,6 +68,7 @@ class Stages:
         rows: rows that say something of the workers.
         span_s: from the first to the last of them.
         throttled: share of the time in which prefill had work and no pages for it.
+        outside: mean number of requests that wait for the router's event loop beyond those that it has counted.
     """
 
     parts: Mapping[Limit, Part]
@@ -72,22 +76,29 @@ class Stages:
     rows: int = 0
     span_s: float = 0.0
     throttled: float = 0.0
+    outside: float = 0.0
 
     @property
     def requests(self) -> float:
         """Mean number of requests in the run."""
-        return sum(self.population) / len(self.population) if self.population else 0.0
+        return sum(self.population) / len(self.population) + self.outside if self.population else 0.0
 
 
 @dataclass(slots=True)
 class _Sums:
-    """What is added up row by row."""
+    """What is added up row by row.
+
+    Attributes:
+        beyond: requests that the router counts and no worker has.
+        outside: those that wait for the router's event loop, by Little's law: in its sockets it cannot count them.
+    """
 
     requests: dict[Limit, _Totals] = field(default_factory=dict)
     waiting: dict[Limit, _Totals] = field(default_factory=dict)
     busy: dict[Limit, _Totals] = field(default_factory=dict)
     working: dict[Limit, _Totals] = field(default_factory=dict)
     beyond: _Totals = field(default_factory=_Totals)
+    outside: _Totals = field(default_factory=_Totals)
     held: _Totals = field(default_factory=_Totals)
     throttled: _Totals = field(default_factory=_Totals)
     population: list[float] = field(default_factory=list)
@@ -116,7 +127,8 @@ def stages_of(rows: Iterable[Row], shape: Shape) -> Stages:
     if sums.beyond.rows:
         parts[Limit.ROUTER] = _router_part(sums, shape)
     span = sums.times[-1] - sums.times[0] if sums.times else 0.0
-    return Stages(parts, tuple(sums.population), len(sums.times), span, sums.throttled.mean)
+    outside = max(0.0, sums.outside.mean - max(0.0, sums.beyond.mean))
+    return Stages(parts, tuple(sums.population), len(sums.times), span, sums.throttled.mean, outside)
 
 
 def _part(sums: _Sums, limit: Limit) -> Part:
@@ -231,21 +243,29 @@ def _unified_row(sums: _Sums, values: Mapping[str, float], shape: Shape) -> floa
 
 def _router_row(sums: _Sums, values: Mapping[str, float], shape: Shape, at_workers: float) -> float:
     """Adds what the router says; returns the requests in the run."""
-    known = [open_now for name in shape.routers if (open_now := values.get(f"proc/{name}/running")) is not None]
+    known = _known(values, shape.routers, "running")
     if not known:
         return at_workers
     queued = sum(values.get(f"proc/{name}/queued", 0.0) for name in shape.routers)
     # Two pages are never read at the same instant: the difference of one row means nothing, their mean does.
     sums.beyond.add(sum(known) + queued - at_workers)
     sums.held.add(float(sum(known) + queued - at_workers >= 1))
-    cpu = [one for name in shape.routers if (one := values.get(f"proc/{name}/cpu_percent")) is not None]
-    if cpu:
-        sums.add(Limit.ROUTER, 0.0, max(cpu) / 100.0, max(cpu) / 100.0)
+    lags = _known(values, shape.routers, "loop_lag_s")
+    if lags and (rate := values.get("run/requests_per_s")) is not None:
+        sums.outside.add(rate * _TURNS * sum(lags) / len(lags))
+    # A loop that is late has work, or waits for a core: what a CPU quota takes away is no CPU time.
+    busy = [*_known(values, shape.routers, "cpu_percent"), *_known(values, shape.routers, "loop_late_percent")]
+    if busy:
+        sums.add(Limit.ROUTER, 0.0, max(busy) / 100.0, max(busy) / 100.0)
     return max(sum(known) + queued, at_workers)
 
 
+def _known(values: Mapping[str, float], names: Iterable[str], quantity: str) -> list[float]:
+    return [value for name in names if (value := values.get(f"proc/{name}/{quantity}")) is not None]
+
+
 def _router_part(sums: _Sums, shape: Shape) -> Part:
-    requests = max(0.0, sums.beyond.mean)
+    requests = max(0.0, sums.beyond.mean, sums.outside.mean)
     # One core is all that a router of one thread can have.
     core = min(1.0, sums.busy[Limit.ROUTER].mean) if Limit.ROUTER in sums.busy else 0.0
     held = sums.held.mean if requests >= 1 else 0.0

@@ -121,6 +121,19 @@ def test_latency_is_that_of_the_last_seconds_and_nothing_observed_is_a_gap() -> 
     assert "run/itl_p50_s" not in rows.row(9.0, look(9.0, 20), {})
 
 
+def test_a_routers_event_loop_is_late_by_the_mean_and_for_a_share_of_the_time() -> None:
+    def look(at: float, count: float, late: float) -> dict[str, Scraped]:
+        histogram = Histogram((0.005, 0.1, math.inf), (count - late, count, count), 0.08 * late)
+        return {"router": Scraped(at, Reading("pdpanel's router", Measurement({}, {}, {"loop_lag": histogram})))}
+
+    rows = Translator(launch())
+    assert "proc/router/loop_lag_s" not in rows.row(0.0, look(0.0, 100, 0), {})
+    row = rows.row(1.0, look(1.0, 120, 15), {})
+    assert row["proc/router/loop_lag_s"] == pytest.approx(0.06)
+    assert row["proc/router/loop_late_percent"] == pytest.approx(75)
+    assert row.keys() <= known_series(launch()).keys()
+
+
 @pytest.mark.parametrize(
     ("pattern", "names", "keys"),
     [

@@ -35,6 +35,14 @@ def test_nothing_observed_has_no_quantile_and_no_mean() -> None:
     assert (histogram([]).quantile(0.5), histogram([]).mean()) == (None, None)
 
 
+def test_the_share_above_a_bound() -> None:
+    between = histogram([0.5, 1.0, 3.0, 50.0])
+    assert [between.share_above(bound) for bound in between.bounds] == [1 - count / 4 for count in between.counts], (
+        "nothing lies above infinity, and all that is larger above a bound"
+    )
+    assert between.share_above(1.5) is None and histogram([]).share_above(between.bounds[0]) is None
+
+
 def test_above_the_last_bound_nothing_more_is_known() -> None:
     assert histogram([50.0]).quantile(0.99) == 8.0
 

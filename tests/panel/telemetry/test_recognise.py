@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import random
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pdpanel.engine.router.app import Router
+from pdpanel.engine.router.arguments import parse_router_arguments
 from pdpanel.panel.telemetry.recognise import VOCABULARIES, MetricsReader
 from pdpanel.panel.telemetry.vocabulary import Measurement
 from prometheus_client.parser import text_string_to_metric_families
@@ -68,6 +72,17 @@ def test_recorded_pages_of_the_bundled_pair_agree() -> None:
     assert sum(peers.values()) == sent.counters["kv_sent_bytes", ""] > 1 << 20
     assert said("bundled-decode-0-2.txt").gauges["running", ""] == 2
     assert said("bundled-router-2.txt").gauges["running", ""] == 3
+
+
+def test_how_late_the_event_loop_of_the_bundled_router_is() -> None:
+    """The bound above which the panel calls it late is one of the router's."""
+    config = parse_router_arguments(["--worker-urls", "http://127.0.0.1:9"])
+    router = Router(config, random.Random(0), port=1)
+    router.loop_lag.beat(time.monotonic() + 1)
+    lag = MetricsReader().read(router.metrics.text()).measurement.histograms["loop_lag"]
+    assert lag.count >= 9 and lag.mean() == pytest.approx(0.45, rel=0.2)
+    share = lag.share_above(0.005)
+    assert share is not None and share > 0.8
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in PAGES.glob("*.txt")))

@@ -66,6 +66,32 @@ def test_a_client_that_is_seen_between_two_requests_now_and_then_still_waits_for
     assert found.limit is Limit.PREFILL, found.sentence
 
 
+def late(rows: Rows, lag_s: float, late_percent: float, rate: float) -> Rows:
+    """Adds what a router says of its event loop."""
+    loop = {"proc/router/loop_lag_s": lag_s, "proc/router/loop_late_percent": late_percent, "run/requests_per_s": rate}
+    return [(t, {**values, **loop}) for t, values in rows]
+
+
+def test_a_router_that_is_hardly_let_run_is_named_although_it_looks_idle() -> None:
+    """A CPU quota stopped a router for most of the time: its requests waited in its sockets, where it counts none.
+
+    What it had counted went up and down with its pauses, its CPU was at 3 %, and the verdict was "nothing".
+    """
+    rng = random.Random(0)
+    rows = rows_of(Made(prefill=0.01, transfer=0.02, decode=0.02, clients=8))[0]
+    seen = [(t, {**values, "proc/router/running": float(rng.choice((0, 1, 4, 6, 8)))}) for t, values in rows]
+    assert judge(Evidence(late(seen, 0.0001, 0.0, 28.0), PD)).limit is not Limit.ROUTER
+    found = judge(Evidence(late(seen, 0.15, 97.0, 28.0), PD))
+    assert found.limit is Limit.ROUTER, found.sentence
+    assert "busy 97% of the time" in found.sentence
+    assert any(one.series == "proc/router/loop_lag_s" and one.value == 0.15 for one in found.evidence)
+
+
+def test_a_late_router_with_few_requests_limits_nothing() -> None:
+    rows = late(rows_of(Made(prefill=0.1, decode=0.5, clients=0, rate=1.5))[0], 0.05, 95.0, 1.5)
+    assert judge(Evidence(rows, PD)).limit is Limit.NOTHING
+
+
 def test_the_verdict_agrees_with_an_ablation_of_random_runs() -> None:
     rng = random.Random(6)
     wrong: list[object] = []
