@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ SHARED = ("--dataset-name", "generated-shared-prefix", "--gsp-num-groups", "2", 
 SHARED_LENGTHS = ("--gsp-system-prompt-len", "64", "--gsp-question-len", "16", "--gsp-output-len", str(TOKENS))
 
 
-def check(said: Measured) -> None:
-    assert (said.completed, said.failed, said.output_tokens) == (PROMPTS, 0, PROMPTS * TOKENS), said
+def check(said: Measured, most: float = PROMPTS) -> None:
+    assert PROMPTS <= said.completed <= most, said
+    assert (said.failed, said.output_tokens) == (0, said.completed * TOKENS), said
     assert 0 < said.itl_s < 30, said
     assert 0 < said.ttft_s < 60, said
 
@@ -44,5 +46,7 @@ def test_sglangs_client_with_shared_prefixes_after_a_flush(front: Front, tmp_pat
 @pytest.mark.parametrize("client", [vllm_bench, guidellm, aiperf, genai_bench])
 @pytest.mark.parametrize("name", FRONTS)
 def test_clients_of_others(clients_fleet: Fleet, tmp_path: Path, tokenizer: str, client, name: str) -> None:
-    check(client(clients_fleet.fronts[name].url, tmp_path, tokenizer, PROMPTS, TOKENS))
+    # genai-bench looks once a second whether enough have been answered, and asks on until then.
+    most = math.inf if client is genai_bench else PROMPTS
+    check(client(clients_fleet.fronts[name].url, tmp_path, tokenizer, PROMPTS, TOKENS), most)
     clients_fleet.cluster.wait_idle()
