@@ -174,6 +174,8 @@ def _deployment(name: str, host: Host, model: str, share: float) -> Deployment:
     made = deployment(f"bench-{name}", host.roles, model=model, transport="tcp").model_dump(exclude_defaults=True)
     made["restart"] = "never"
     made["workers"]["flags"]["max-total-tokens"] = _PLACES
+    # Threads would wait for each other longer than they compute so small a model, and the longer the larger a batch is.
+    made["workers"]["flags"]["threads"] = "1"
     made["env"] = {"PDPANEL_FAULTY_TRANSPORT": json.dumps({"delay": 1.0, "delay_s": host.delay_s * share})}
     if host.decode:
         made["decode"]["flags"] = {key: str(value) for key, value in host.decode.items()}

@@ -9,6 +9,9 @@ chapters 3 and 5). The part with the largest gain limits the run. Without such a
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from .evidence import Evidence
 from .explain import evidence_of, sentence_of
 from .stages import Part, Stages, stages_of
@@ -31,6 +34,8 @@ _SATURATED = 0.85
 # Of arrivals that do not wait for answers the variance of the number is about its mean, or more; of a fixed number it
 # is 0, and of a single client, whom some samples find between two requests, the share of those.
 _FIXED = 0.25
+# The share of rows, of the highest and of the lowest ones each, that may be what they like.
+_ODD = 1 / 16
 # By how much the number of requests must have grown over the window to call the load more than the run carries.
 _GROWN = 1.5
 # Below so many requests in the mean there is no load: a health check or a single question.
@@ -109,13 +114,23 @@ def _utilisation(part: Part) -> float:
     return part.busy
 
 
+def _is_fixed(counts: Sequence[float]) -> bool:
+    """Returns whether a number of requests hardly varies, but for a row now and then.
+
+    Clients whose requests are computed together are answered at once: for a moment none of theirs is in the run.
+    """
+    odd = math.ceil(_ODD * len(counts))
+    usual = sorted(counts)[odd : len(counts) - odd]
+    mean = sum(usual) / len(usual)
+    return sum((count - mean) ** 2 for count in usual) / len(usual) < _FIXED * mean
+
+
 def _is_pressed(stages: Stages) -> bool:
     """Returns whether the load is as large as the run can carry."""
     if any(part.busy >= _SATURATED and part.requests >= _SATURATED for part in stages.parts.values()):
         return True
     counts = stages.population
-    mean = sum(counts) / len(counts)
-    if sum((count - mean) ** 2 for count in counts) / len(counts) < _FIXED * mean:
+    if _is_fixed(counts):
         return True
     third = max(1, len(counts) // 3)
     before, after = sum(counts[:third]) / third, sum(counts[-third:]) / third

@@ -66,6 +66,15 @@ def test_a_client_that_is_seen_between_two_requests_now_and_then_still_waits_for
     assert found.limit is Limit.PREFILL, found.sentence
 
 
+@pytest.mark.parametrize("odd", [3, 9])
+def test_clients_that_are_answered_together_still_wait_for_each_answer(odd: int) -> None:
+    """Requests of one batch end together: a sample that fell between two batches made the verdict "nothing"."""
+    busy = {"proc/unified-0/running": 4.0, "proc/unified-0/queued": 0.0, "proc/router/running": 4.0}
+    rows = [(t / 2, dict.fromkeys(busy, 0.0) if t == odd else busy) for t in range(16)]
+    found = judge(Evidence(rows, UNIFIED, Room(cores=0.0)))
+    assert found.limit is Limit.UNIFIED, found.sentence
+
+
 def late(rows: Rows, lag_s: float, late_percent: float, rate: float) -> Rows:
     """Adds what a router says of its event loop."""
     loop = {"proc/router/loop_lag_s": lag_s, "proc/router/loop_late_percent": late_percent, "run/requests_per_s": rate}
