@@ -158,12 +158,12 @@ def _cpu(window: Evidence) -> list[Seen]:
         value = window.mean(f"proc/{name}/cpu_percent")
         if value is not None:
             found.append(Seen(f"proc/{name}/cpu_percent", round(value / 100, 3), f"CPU of {name}, in cores", "cores"))
-    gpus = sorted({key for _, values in window.rows for key in values if key.endswith("/util_percent")})
     for name in window.shape.routers:
         value = window.mean(f"proc/{name}/loop_lag_s")
         if value is not None:
             meaning = f"Time that work waits for the event loop of {name}, mean"
             found.append(Seen(f"proc/{name}/loop_lag_s", round(value, 4), meaning, "s"))
+    gpus = sorted({key for _, values in window.rows for key in values if key.endswith("/util_percent")})
     for key in gpus:
         value = window.mean(key)
         if value is not None:
