@@ -119,6 +119,27 @@ def test_the_start_is_shown_as_it_happens_and_a_crash_is_explained(page: Page, p
     stop(panel, run)
 
 
+LAST_START = """async (began) => {
+  const { lastStart } = await import("/static-pdpanel/start-order.js");
+  const stages = (from) => [{ name: "starting", began_s: from }, { name: "ready", began_s: from + 3 }];
+  const processes = Object.entries(began).map(([name, from]) => ({ name, state: "ready", stages: stages(from) }));
+  return lastStart(processes, 1e4).map((process) => process.name);
+}"""
+
+
+@pytest.mark.parametrize(
+    ("began", "last"),
+    [
+        ({"prefill-0": 0, "decode-0": 0.2, "router": 4}, ["prefill-0", "decode-0", "router"]),
+        ({"prefill-0": 0, "decode-0": 110, "router": 4}, ["decode-0"]),
+        ({"prefill-0": 200, "decode-0": 110, "router": 4}, ["prefill-0"]),
+    ],
+)
+def test_a_later_restart_is_no_part_of_the_first_start(page: Page, began: dict[str, float], last: list[str]) -> None:
+    """A killed worker that came back made the start order say "1 min 53 s in all"."""
+    assert page.evaluate(LAST_START, began) == last
+
+
 def test_stopping_asks_first_and_cancel_keeps_the_run(page: Page, run_id: str) -> None:
     run_card = card(page, run_id)
     expect(run_card.get_by_test_id("run-state")).to_have_text("Ready", timeout=WAIT_MS)

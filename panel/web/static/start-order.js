@@ -5,6 +5,8 @@ import { shortDuration } from "./format.js";
 import { store } from "./store.js";
 
 const GOING = new Set(["pending", "starting", "restarting"]);
+// A process that waits for others starts within a second or two of their being ready.
+const APART_S = 10;
 const views = new WeakMap();
 
 /** The stages with their ends: each lasts until the next one, the last until now, `ready` has no length. */
@@ -15,6 +17,19 @@ export function spans(process, now) {
     const ended = stage.name === "ready" ? stage.began_s : (next?.began_s ?? (GOING.has(process.state) ? now : stage.began_s));
     return { name: stage.name, from: stage.began_s, to: Math.max(ended, stage.began_s), isLast };
   });
+}
+
+/** The processes of the last start: what was restarted later does not make the first start longer. */
+export function lastStart(processes, now) {
+  const sorted = [...processes].sort((one, other) => one.stages[0].began_s - other.stages[0].began_s);
+  let wave = [];
+  let end = -Infinity;
+  for (const process of sorted) {
+    if (process.stages[0].began_s > end + APART_S) wave = [];
+    wave.push(process);
+    end = Math.max(end, spans(process, now).at(-1).to);
+  }
+  return wave;
 }
 
 function words(process) {
@@ -72,13 +87,14 @@ export function startOrder() {
       wasGoing = going;
     }
     const now = store.now();
-    const starts = shown.map((process) => process.stages[0].began_s);
-    const ends = shown.map((process) => spans(process, now).at(-1).to);
-    const [from, to] = [Math.min(...starts), Math.max(...ends, Math.min(...starts) + 1)];
+    const wave = lastStart(shown, now);
+    const from = Math.min(...wave.map((process) => process.stages[0].began_s));
+    const to = Math.max(...wave.map((process) => spans(process, now).at(-1).to), from + 1);
     const ready = run.processes.filter((process) => process.state === "ready").length;
-    setText(title, going ? `Starting: ${ready} of ${run.processes.length} ready after ${shortDuration(now - from)}` : `Start order, ${shortDuration(to - from)} in all`);
+    const whose = wave.length < shown.length ? `Last start: ${wave.map((process) => process.name).join(", ")}` : "Start order";
+    setText(title, going ? `Starting: ${ready} of ${run.processes.length} ready after ${shortDuration(now - from)}` : `${whose}, ${shortDuration(to - from)} in all`);
     if (!node.open) return;
-    const sorted = [...shown].sort((one, other) => (one.started_s ?? Infinity) - (other.started_s ?? Infinity));
+    const sorted = [...wave].sort((one, other) => (one.started_s ?? Infinity) - (other.started_s ?? Infinity));
     keyed(list, sorted, (process) => process.name, makeRow, (row, process) => drawRow(row, process, from, to, now));
   }
 
